@@ -1,0 +1,68 @@
+# `make demo` on a laptop; `make demo REQUIREMENTS=requirements/gpu.txt` on a Linux machine with CUDA.
+
+PYTHON ?= python3
+REQUIREMENTS ?= requirements/cpu.txt
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+# One stamp for each list: a change of list rebuilds the environment, a change of pyproject.toml reinstalls only ourselves.
+STAMP := $(VENV)/.list-$(basename $(notdir $(REQUIREMENTS)))
+INSTALLED := $(VENV)/.installed
+
+# Nothing that runs here reports home. Set any of them empty to allow it again.
+export DO_NOT_TRACK ?= 1
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export UNSLOTH_DISABLE_STATISTICS ?= 1
+export VLLM_NO_USAGE_STATS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format lock clean
+
+help:
+	@echo "make demo     train and evaluate a small model (configs/demo.yaml)"
+	@echo "make test     every test that needs no GPU, the slow ones included"
+	@echo "make check    format, lint, types, layers"
+	@echo "make format   rewrite the code in the project's format"
+	@echo "make lock     resolve requirements/*.txt again from pyproject.toml"
+	@echo "make clean    remove .venv and caches"
+
+install: $(INSTALLED)
+
+$(STAMP): $(REQUIREMENTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@if [ -e $(BIN)/python ] && [ ! -e $@ ]; then echo "building $(VENV) anew for $(REQUIREMENTS)"; fi
+	@[ -e $@ ] || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing $(REQUIREMENTS): about 8 GB, some minutes"
+	$(PIP_INSTALL) --quiet --requirement $(REQUIREMENTS)
+	@touch $@
+
+$(INSTALLED): $(STAMP) pyproject.toml
+	$(PIP_INSTALL) --quiet --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/toolkit run configs/demo.yaml
+
+# The tests bring or make their weights; offline, so that one which reaches for a hub fails on every machine.
+test: export HF_HUB_OFFLINE := 1
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --durations=15 --durations-min=1
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock:
+	scripts/lock.sh
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
