@@ -103,9 +103,10 @@ def test_both_locks_are_there() -> None:
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
 def test_lock_holds_only_pins(path: Path) -> None:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[a-z0-9.+]+", line)] == []
-    assert lines == sorted(set(lines))
+    names = [line.split("==")[0] for line in lines]
+    assert len(names) == len(set(names)) > 200
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").iterdir()), ids=lambda path: path.name)
