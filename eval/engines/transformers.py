@@ -1,0 +1,103 @@
+"""Plain transformers: slower than vLLM, runs wherever torch does, and is the reference that vLLM is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.engines.base import Completion, ModelSpec, Request, Sampling, engine_options, sample_seed
+from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
+from rewards.core import UserError
+
+DEFAULTS: dict[str, Any] = {"dtype": "auto", "batch_size": 32, "device": None}
+
+
+@dataclass(slots=True)
+class Transformers:
+    """A loaded model and its tokenizer. batch_size: sequences generated together."""
+
+    model: Any
+    tokenizer: Tokenizer
+    batch_size: int
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+        """Batches of prompts of like length, longest first: out of memory shows at once and padding stays small.
+
+        A batch is seeded as a whole, by its first sample: unlike the other engines, sampled (not greedy) texts depend
+        on batch_size and on which requests are asked together.
+        """
+        rows = [(request, index) for request in requests for index in range(sampling.n)]
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        fitting = [row for row in rows if limit is None or len(row[0].prompt_ids) < limit]
+        for request, index in rows:
+            if limit is not None and len(request.prompt_ids) >= limit:
+                reason = f"the prompt has {len(request.prompt_ids)} tokens, the model takes {limit}"
+                yield Completion(request.id, index, reason, "error", 0)
+        fitting.sort(key=lambda row: len(row[0].prompt_ids), reverse=True)
+        for start in range(0, len(fitting), self.batch_size):
+            yield from self._batch(fitting[start : start + self.batch_size], sampling)
+
+    def _batch(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> Iterator[Completion]:
+        import torch
+        from transformers import GenerationConfig
+
+        stops = list(sampling.stop_token_ids)
+        width = max(len(request.prompt_ids) for request, _ in rows)
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else stops[0]
+        ids = torch.full((len(rows), width), pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, (request, _) in enumerate(rows):
+            # left padding: every row's next token is at the same position
+            ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
+            mask[row, width - len(request.prompt_ids) :] = 1
+        greedy = sampling.temperature == 0
+        # everything is written out: a model's generation_config.json may bring its own top_k or repetition penalty
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=not greedy,
+            repetition_penalty=1.0,
+            eos_token_id=stops,
+            pad_token_id=pad,
+            **({} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}),
+        )
+        torch.manual_seed(sample_seed(sampling, rows[0][0].id, rows[0][1]))
+        device = self.model.device
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
+            )
+        for (request, index), generated in zip(rows, output[:, width:].tolist(), strict=True):
+            end = next((at for at, token in enumerate(generated) if token in stops), None)
+            kept = generated if end is None else generated[: end + 1]
+            text = decode(self.tokenizer, kept, stops)
+            yield Completion(request.id, index, text, "length" if end is None else "stop", len(kept))
+
+    def close(self) -> None:
+        """Drop the model and give its GPU memory back."""
+        import torch
+
+        self.model = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:
+    """Options: dtype ("auto", "float32", "bfloat16"), batch_size (32), device (None: cuda where there is one)."""
+    chosen = engine_options("transformers", DEFAULTS, options)
+    if not (model.path / "config.json").is_file():
+        raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    device = chosen["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = AutoModelForCausalLM.from_pretrained(str(model.path), dtype=chosen["dtype"])
+    # values unset in a call are filled in from here: leave nothing to fill in
+    loaded.generation_config = GenerationConfig()
+    if model.adapter is not None:
+        from peft import PeftModel
+
+        # not merged: merging rounds the weights, and the merged model isn't quite the one that was trained
+        loaded = PeftModel.from_pretrained(loaded, str(model.adapter))
+    tokenizer = load_tokenizer(tokenizer_dir(model))
+    return Transformers(loaded.to(device).eval(), tokenizer, int(chosen["batch_size"]))
