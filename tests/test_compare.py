@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from eval.compare import EXIT_CODES, Comparison, compare
+from eval.engines.base import ModelSpec, Sampling
+from eval.runner import evaluate
+from eval.tables import comparison_grid, to_text
+from rewards.core import Example, UserError
+from rewards.response import parse, render
+from tasks.base import Task
+
+
+def exact(completion: str, example: Example) -> float:
+    return float(parse(completion).answer in example.answers)
+
+
+def half(completion: str, example: Example) -> float:
+    return 0.5 * exact(completion, example)
+
+
+def example(i: int, group: str) -> Example:
+    return Example(
+        id=f"e{i}",
+        messages=({"role": "user", "content": f"what is {i}?"},),
+        answers=(str(i),),
+        tags={"parity": "odd" if i % 2 else "even"},
+        group=group,
+    )
+
+
+def task(metric: Callable[[str, Example], float] = exact, version: str = "1") -> Task:
+    return Task("echo", version, lambda split, n, seed: iter(()), {"exact": (metric, 1.0)}, metric)
+
+
+def run(
+    directory: Path,
+    right: Sequence[bool],
+    *,
+    groups: int = 0,
+    seed: int = 0,
+    chosen: Task | None = None,
+    wrong: str = "nothing",
+) -> Path:
+    """Evaluate a scripted model that answers example i rightly where right[i]. groups: how many; 0 for none."""
+    examples = [example(i, f"g{i % groups}" if groups else "") for i in range(len(right))]
+    directory.mkdir(exist_ok=True)
+    script = directory.with_suffix(".jsonl")
+    said = [render("", str(i)) if ok else wrong for i, ok in enumerate(right)]
+    rows = [{"id": each.id, "completion": text} for each, text in zip(examples, said, strict=True)]
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluate(
+        chosen or task(),
+        examples,
+        split="test",
+        seed=seed,
+        model=ModelSpec(script, None, directory.name),
+        engine="scripted",
+        sampling=Sampling(max_tokens=9),
+        out_dir=directory,
+    )
+    return directory
+
+
+def outcome(tmp_path: Path, base: Sequence[bool], candidate: Sequence[bool], groups: int = 0) -> Comparison:
+    return compare(run(tmp_path / "base", base, groups=groups), run(tmp_path / "candidate", candidate, groups=groups))
+
+
+def test_better(tmp_path: Path) -> None:
+    result = outcome(tmp_path, [i % 4 == 0 for i in range(200)], [i % 4 != 1 for i in range(200)])
+    assert (result.verdict, result.exit_code) == ("better", 0)
+    assert result.overall is not None
+    assert result.overall.difference == pytest.approx(0.5)
+    assert 0 < result.overall.low < 0.5 < result.overall.high
+    assert (len(result.gained), len(result.lost)) == (100, 0)
+    assert result.p == pytest.approx(2 / 2**100)
+    assert result.gained[0].id == "e2"
+    assert result.gained[0].base == "nothing"
+    assert parse(result.gained[0].candidate).answer == "2"
+    assert result.by_tag is not None
+    assert {value: some.n for value, some in result.by_tag["parity"].items()} == {"even": 100, "odd": 100}
+
+
+def test_worse(tmp_path: Path) -> None:
+    result = outcome(tmp_path, [True] * 100, [i % 5 > 0 for i in range(100)])
+    assert (result.verdict, result.exit_code) == ("worse", 10)
+    assert [flip.id for flip in result.lost[:2]] == ["e0", "e5"]
+
+
+def test_equal_when_the_interval_is_inside_the_margin(tmp_path: Path) -> None:
+    base = [i % 2 == 0 for i in range(1000)]
+    candidate = [not right if i in (10, 11, 500) else right for i, right in enumerate(base)]
+    result = outcome(tmp_path, base, candidate)
+    assert (result.verdict, result.exit_code) == ("equal", 0)
+    assert result.overall is not None
+    assert -0.02 < result.overall.low < 0 < result.overall.high < 0.02
+
+
+def test_a_model_is_equal_to_itself_at_any_size(tmp_path: Path) -> None:
+    directory = run(tmp_path / "base", [True, False, True])
+    result = compare(directory, directory)
+    assert (result.verdict, result.p) == ("equal", 1.0)
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(100, "can't tell"), (160, "equal")])
+def test_no_flips_prove_equality_only_in_numbers(tmp_path: Path, n: int, verdict: str) -> None:
+    right = [i % 2 == 0 for i in range(n)]
+    base, candidate = run(tmp_path / "base", right), run(tmp_path / "candidate", right, wrong="other words")
+    result = compare(base, candidate)
+    assert result.verdict == verdict
+    if verdict == "can't tell":
+        assert result.exit_code == 11
+        assert result.examples_needed is not None
+        assert 140 < result.examples_needed < 160
+
+
+def test_cant_tell(tmp_path: Path) -> None:
+    result = outcome(tmp_path, [i % 2 == 0 for i in range(40)], [i % 2 == 0 or i == 1 for i in range(40)])
+    assert (result.verdict, result.exit_code) == ("can't tell", 11)
+    assert result.examples_needed is not None
+    assert result.examples_needed > 40
+
+
+def test_flips_within_few_groups_are_weaker_evidence(tmp_path: Path) -> None:
+    """30 gained and 10 lost convince McNemar; as three whole groups gained and one lost, they prove nothing."""
+    base = [i % 10 == 2 for i in range(100)]
+    candidate = [i % 10 in (0, 1, 3) for i in range(100)]
+    grouped = outcome(tmp_path, base, candidate, groups=10)
+    assert grouped.p is not None
+    assert grouped.p < 0.05
+    assert grouped.verdict == "can't tell"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert outcome(alone, base, candidate).verdict == "better"
+
+
+def test_one_group_alone_is_noted(tmp_path: Path) -> None:
+    result = outcome(tmp_path, [False] * 50, [True] * 50, groups=1)
+    assert result.verdict == "better"
+    assert any("one group" in note for note in result.notes)
+
+
+def test_a_metric_that_isnt_yes_or_no_has_no_mcnemar(tmp_path: Path) -> None:
+    chosen = task(half)
+    base = run(tmp_path / "base", [False] * 60, chosen=chosen)
+    result = compare(base, run(tmp_path / "candidate", [i % 2 == 0 for i in range(60)], chosen=chosen))
+    assert (result.verdict, result.p) == ("better", None)
+
+
+def test_not_comparable_says_why(tmp_path: Path) -> None:
+    base = run(tmp_path / "base", [True] * 5)
+    other_seed = compare(base, run(tmp_path / "a", [True] * 5, seed=1))
+    assert (other_seed.verdict, other_seed.exit_code) == ("not comparable", 12)
+    assert other_seed.reasons == ("seed: 0 and 1",)
+    assert other_seed.overall is None
+    other_version = compare(base, run(tmp_path / "b", [True] * 5, chosen=task(version="2")))
+    assert other_version.reasons == ("task_version: '1' and '2'",)
+    shorter = compare(base, run(tmp_path / "c", [True] * 4))
+    assert any("candidate lacks 1 examples" in reason for reason in shorter.reasons)
+
+
+def test_an_unfinished_evaluation_is_not_comparable(tmp_path: Path) -> None:
+    base, candidate = run(tmp_path / "base", [True] * 5), run(tmp_path / "candidate", [True] * 5)
+    records = candidate / "records.jsonl"
+    records.write_text("".join(records.read_text(encoding="utf-8").splitlines(keepends=True)[:3]), encoding="utf-8")
+    result = compare(base, candidate)
+    assert result.verdict == "not comparable"
+    assert any("has 3 of 5 records" in reason for reason in result.reasons)
+
+
+def test_other_prompts_need_a_word(tmp_path: Path) -> None:
+    base, candidate = run(tmp_path / "base", [True] * 5), run(tmp_path / "candidate", [True] * 5)
+    path = candidate / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["identity"]["prompts"] = "of another tokenizer"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert compare(base, candidate).verdict == "not comparable"
+    assert compare(base, candidate, same_prompts=False).verdict == "equal"
+
+
+def test_a_directory_without_an_evaluation_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest.json: no such file; give the directory of an evaluation"):
+        compare(tmp_path, tmp_path)
+
+
+def test_writes_comparison_json_and_a_plain_table(tmp_path: Path) -> None:
+    base, candidate = run(tmp_path / "base", [False] * 60), run(tmp_path / "candidate", [True] * 60)
+    result = compare(base, candidate, out_dir=tmp_path / "report")
+    written = json.loads((tmp_path / "report" / "comparison.json").read_text(encoding="utf-8"))
+    assert (written["verdict"], written["exit_code"], len(written["gained"])) == ("better", 0, 60)
+    text = to_text(comparison_grid(result, flips=1))
+    assert "all\t60\t0.0%\t100.0%\t+100.0 pt\t" in text
+    assert "verdict: better" in text
+    assert text.count("gained e") == 1
+
+
+def test_every_verdict_has_its_code() -> None:
+    assert sorted(EXIT_CODES.values()) == [0, 0, 10, 11, 12]
