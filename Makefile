@@ -1,9 +1,11 @@
 # `make demo` on a laptop; `make demo REQUIREMENTS=requirements/gpu.txt` on a Linux machine with CUDA.
 
 PYTHON ?= python3
-REQUIREMENTS ?= requirements/cpu.txt
-
 VENV := .venv
+# The list that .venv was made from, so that a later `make test` on the CUDA machine doesn't make it anew; the CPU list at first.
+MADE_FROM := $(patsubst $(VENV)/.list-%,requirements/%.txt,$(firstword $(wildcard $(VENV)/.list-*)))
+REQUIREMENTS ?= $(or $(MADE_FROM),requirements/cpu.txt)
+
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 # One stamp for each list: a change of list rebuilds the environment, a change of pyproject.toml reinstalls only ourselves.
@@ -20,6 +22,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 .PHONY: help install demo test check format lock clean
 
 help:
+	@echo "make install  .venv with everything; REQUIREMENTS=requirements/gpu.txt for CUDA"
 	@echo "make demo     train and evaluate a small model (configs/demo.yaml)"
 	@echo "make test     every test that needs no GPU, the slow ones included"
 	@echo "make check    format, lint, types, layers"
@@ -34,7 +37,7 @@ $(STAMP): $(REQUIREMENTS)
 	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@if [ -e $(BIN)/python ] && [ ! -e $@ ]; then echo "building $(VENV) anew for $(REQUIREMENTS)"; fi
 	@[ -e $@ ] || $(PYTHON) -m venv --clear $(VENV)
-	@echo "installing $(REQUIREMENTS): about 8 GB, some minutes"
+	@echo "installing $(REQUIREMENTS): some minutes and 8 GB when new"
 	$(PIP_INSTALL) --quiet --requirement $(REQUIREMENTS)
 	@touch $@
 
