@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-dep
 STAMP := $(VENV)/.list-$(basename $(notdir $(REQUIREMENTS)))
 INSTALLED := $(VENV)/.installed
 
-# Nothing that runs here reports home. Set any of them empty to allow it again.
+# Nothing that runs here reports home.
 export DO_NOT_TRACK ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export UNSLOTH_DISABLE_STATISTICS ?= 1
