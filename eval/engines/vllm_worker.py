@@ -51,9 +51,11 @@ def start(setup: Mapping[str, Any]) -> tuple[Any, Any]:
     """The loaded LLM and the LoRARequest of its adapter, or None."""
     from vllm import LLM
     from vllm.lora.request import LoRARequest
+    from vllm.platforms import current_platform
 
     adapter = setup["adapter"]
-    return LLM(**setup["engine"]), None if adapter is None else LoRARequest("adapter", 1, adapter)
+    llm = LLM(**{"enforce_eager": current_platform.is_cpu(), **setup["engine"]})
+    return llm, None if adapter is None else LoRARequest("adapter", 1, adapter)
 
 
 def complete(llm: Any, adapter: Any, job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
