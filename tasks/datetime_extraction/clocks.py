@@ -72,7 +72,7 @@ _RESOLVERS: dict[str, Callable[[Clock], ResolvedClock]] = {
     "hh_mm": lambda m: _resolved("", m.hour, m.minute),
     "bare_hour": lambda m: _resolved(f"{m.hour}+12 = " if m.hour <= 7 else "", bare_hour(m.hour), 0),
     "hour_part": _hour_with_part,
-    "half_past": lambda m: _resolved(f"{m.hour}:30+12 = " if m.hour <= 7 else "", bare_hour(m.hour), 30),
+    "half_past": lambda m: _resolved(f"{m.hour}:30{'+12' if m.hour <= 7 else ''} = ", bare_hour(m.hour), 30),
     "noon": lambda m: _resolved("noon ", 12, 0),
     "day_part": lambda m: _resolved(("morning ", "day ", "evening ", "night ")[m.part], DAY_PARTS[m.part], 0),
     "no_time": lambda m: _resolved("no time, ", DEFAULT_HOUR, 0),

@@ -118,16 +118,18 @@ def _months(meaning: Day, today: date) -> Resolved:
 
 
 def _next_weekday(meaning: Day, today: date) -> Resolved:
-    ahead = (meaning.n - today.weekday() - 1) % 7 + 1
-    then = plus_days(today, ahead)
-    return Resolved(then.date, f"to {WEEKDAYS[meaning.n]} +{ahead}; {then.steps}")
+    # Weekdays as numbers, Monday 1: small models subtract numbers far better than they count names.
+    now, then = today.weekday() + 1, meaning.n + 1
+    ahead = then - now if then > now else then - now + 7
+    later = plus_days(today, ahead)
+    wrap = "" if then > now else "+7"
+    return Resolved(later.date, f"{WEEKDAYS[meaning.n]}={then}, {then}-{now}{wrap}={ahead}; {later.steps}")
 
 
 def _next_week(meaning: Day, today: date) -> Resolved:
-    to_monday = 7 - today.weekday()
-    ahead = to_monday + meaning.n
-    then = plus_days(today, ahead)
-    return Resolved(then.date, f"next Mon +{to_monday}, {WEEKDAYS[meaning.n]} +{ahead}; {then.steps}")
+    now, then = today.weekday() + 1, meaning.n + 1
+    later = plus_days(today, then - now + 7)
+    return Resolved(later.date, f"{WEEKDAYS[meaning.n]}={then}, {then}-{now}+7={then - now + 7}; {later.steps}")
 
 
 def _of_month(meaning: Day, today: date) -> Resolved:

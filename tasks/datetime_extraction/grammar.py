@@ -111,5 +111,7 @@ def solve(day: days.Day, clock: clocks.Clock, today: date) -> tuple[str, str]:
     """The gold answer and the rationale of a meaning: today, the step, the date, the time."""
     then = days.resolve_day(day, today)
     time = clocks.resolve_clock(clock)
-    reasoning = f"{days.WEEKDAYS[today.weekday()]} {today.day} {days.MONTHS[today.month - 1]}; {then.steps}; {time.step}"
+    weekday = today.weekday()
+    stated = f"{days.WEEKDAYS[weekday]}={weekday + 1} {today.day} {days.MONTHS[today.month - 1]}"
+    reasoning = f"{stated}; {then.steps}; {time.step}"
     return f"{then.date.isoformat()}T{time.hour:02}:{time.minute:02}:00{OFFSET}", reasoning
