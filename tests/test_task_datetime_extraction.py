@@ -258,6 +258,19 @@ def test_every_sign_of_equality_in_rationales_was_checked() -> None:
         assert "=" not in rest, solve(day, clock, today)[1]
 
 
+def test_the_comparisons_in_rationales_are_right() -> None:
+    seen = set()
+    for day, clock, today in meanings(20_000, seed=6):
+        answer, reasoning = solve(day, clock, today)
+        for left, sign, right in re.findall(r"(\d+)([<>])(\d+)", reasoning):
+            assert int(left) < int(right) if sign == "<" else int(left) > int(right), reasoning
+            seen.add(sign)
+        for word in re.findall(r"is (past|ahead)", reasoning):
+            assert (word == "past") == (int(answer[:4]) > today.year), reasoning
+            seen.add(word)
+    assert seen == {"<", ">", "past", "ahead"}
+
+
 def test_rationales_start_with_today_and_end_with_the_answer() -> None:
     for day, clock, today in meanings(20_000, seed=4):
         answer, reasoning = solve(day, clock, today)
