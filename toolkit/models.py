@@ -19,6 +19,7 @@ from pathlib import Path
 from rewards.core import UserError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TRAINED_FOR = "trained_for.json"  # beside the weights: the task that a model or an adapter was trained on
 CONVERTER_VERSION = "1"  # part of the cache key: raise it when convert_gguf writes something else
 ALLOWED = "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME"
 
@@ -53,7 +54,9 @@ def _from_directory(path: Path) -> ResolvedModel:
     if adapter_config.is_file():
         base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
         if not base:
-            raise UserError(f"{adapter_config}: key 'base_model_name_or_path' is empty; name the adapter's base model there")
+            raise UserError(
+                f"{adapter_config}: key 'base_model_name_or_path' is empty; name the adapter's base model there"
+            )
         resolved = resolve_model(base)
         return ResolvedModel(resolved.path, adapter=path, repairs=resolved.repairs)
     if not (path / "config.json").is_file():

@@ -25,8 +25,6 @@ def _ask(prompt: Prompt, text: str, now: datetime) -> tuple[Message, ...]:
     return prompt(lang, text, now.date())
 
 
-
-
 def _task(name: str, prompt: Prompt) -> Task:
     return Task(
         name=name,

@@ -73,7 +73,7 @@ _DEALT = deal(all_groups())
 
 
 def generate(prompt: Prompt, split: Split, n: int, seed: int) -> Iterator[Example]:
-    """n examples of a split, their phenomena and languages in equal shares. Example i depends on (split, seed, i) only."""
+    """n examples, phenomena and languages in equal shares. Example i depends on (split, seed, i) only."""
     pools = list(_DEALT[split].values())
     offset = (seed * len(SPLITS) + SPLITS.index(split)) << 40  # room for 2**40 examples before two streams meet
     rng = Random()

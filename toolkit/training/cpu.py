@@ -48,11 +48,13 @@ class TorchLogProbs:
         return (at_target, *(rest.get(name) for name in ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")))
 
 
-def use_torch_log_probs() -> None:
-    """Put TorchLogProbs in the place of TRL's Triton kernel for this process. Call it before a trainer is built."""
+def use_torch_log_probs_on_cpu() -> None:
+    """Without a GPU, put TorchLogProbs in the place of TRL's Triton kernel. Call it before a trainer is built."""
+    if torch.cuda.is_available():
+        return
     from trl.trainer import utils
 
     trl_utils: Any = utils
     if not hasattr(trl_utils, "_ChunkedLogProbFunction"):
-        raise RuntimeError("trl.trainer.utils has no _ChunkedLogProbFunction: this TRL is not the one this was written for")
+        raise RuntimeError("trl.trainer.utils has no _ChunkedLogProbFunction: another TRL than this was written for")
     trl_utils._ChunkedLogProbFunction = TorchLogProbs
