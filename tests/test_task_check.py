@@ -86,6 +86,10 @@ def test_a_healthy_task_and_its_counts() -> None:
     assert report.counts["test"].tags == {"a": {"3": 20}}
 
 
+def test_no_group_isnt_a_group_that_splits_share() -> None:
+    assert check_task(changed(with_(group="")), n=10) == []
+
+
 def test_a_finite_task_may_hold_less_than_asked() -> None:
     assert check_task(replace(HEALTHY, examples=lambda split, n, seed: sums(split, min(n, 7), seed)), n=10) == []
 

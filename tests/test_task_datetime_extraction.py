@@ -210,6 +210,7 @@ def test_no_gold_is_in_the_past() -> None:
         (Day("weekday_next_week", 0), FRIDAY, "2025-01-20"),
         (Day("weekday_next_week", 6), date(2025, 1, 19), "2025-01-26"),
         (Day("day_of_month", 0, 16), FRIDAY, "2025-02-16"),
+        (Day("day_of_month", 0, 17), FRIDAY, "2025-01-17"),
         (Day("day_of_month", 0, 1), date(2025, 12, 31), "2026-01-01"),
         (Day("day_month", 0, 16, 1), FRIDAY, "2026-01-16"),
         (Day("day_month", 0, 17, 1), FRIDAY, "2025-01-17"),
