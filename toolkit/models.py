@@ -12,11 +12,13 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rewards.core import UserError
+from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TRAINED_FOR = "trained_for.json"  # beside the weights: the task that a model or an adapter was trained on
@@ -108,9 +110,12 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
         try:
-            repairs = convert_gguf(gguf, scratch)
+            print(f"converting {gguf.name} (once, about half a minute)", file=sys.stderr, flush=True)
+            with output_to(cache_dir() / "conversion.log"):
+                repairs = convert_gguf(gguf, scratch)
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
+            scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out
             try:
                 scratch.replace(target)
             except OSError:  # another process finished the same conversion first; its result is as good

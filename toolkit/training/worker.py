@@ -6,14 +6,15 @@ The libraries' chatter goes to STAGE/stage.log; the terminal gets the progress l
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from eval.files import write_json
 from rewards.core import UserError
 from toolkit.config import load_recipe
+from toolkit.quiet import output_to
 from toolkit.rundir import Run
 
 STAGES = {
@@ -30,11 +31,11 @@ def main(directory: str, stage: str) -> int:
     run = Run(run_dir, load_recipe(run_dir / "recipe.yaml"))
     stage_dir = run_dir / stage
     stage_dir.mkdir(exist_ok=True)
-    terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
-    log = (stage_dir / "stage.log").open("a", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log.fileno(), stream.fileno())
+    with output_to(stage_dir / "stage.log") as terminal:
+        return _run(run, stage, stage_dir, terminal)
+
+
+def _run(run: Run, stage: str, stage_dir: Path, terminal: TextIO) -> int:
     module, _, function = STAGES[stage].partition(":")
     try:
         _check_packages(run.recipe.model.backend)
