@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TextIO
 
-from rewards.core import UserError
 from tasks.registry import load_task
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
@@ -48,17 +47,10 @@ def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any
 
     from toolkit.training.common import shared_arguments
 
-    rollouts = config.prompts * config.generations
-    batch = min(config.batch_size, rollouts)
-    if batch % config.generations or rollouts % batch:
-        raise UserError(
-            f"grpo.batch_size {config.batch_size} must be a multiple of grpo.generations ({config.generations}) and "
-            f"divide grpo.prompts x grpo.generations ({rollouts})"
-        )
     arguments = TrlGrpoConfig(
         **shared_arguments(run.dir / "grpo", config.save_steps, config.learning_rate, config.warmup, run.recipe.seed),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=rollouts // batch,
+        per_device_train_batch_size=config.forward_batch,
+        gradient_accumulation_steps=config.prompts * config.generations // config.forward_batch,
         max_steps=config.steps,
         num_generations=config.generations,
         max_completion_length=config.max_completion_length,
