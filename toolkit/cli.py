@@ -15,6 +15,8 @@ import typer
 
 from rewards.core import UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Train a small model to reason about one task, and prove that it is better than its base.",
     no_args_is_help=True,
@@ -249,9 +251,10 @@ def _exit_code(call: Callable[[], Any]) -> int:
         for line in str(error).splitlines():
             say(f"error: {line}")
         return error.exit_code
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
-        return 130
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
+            say("interrupted; the same command goes on where it stopped")
+        raise
     return 0
 
 

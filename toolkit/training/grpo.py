@@ -20,6 +20,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     config = recipe.grpo
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
     stage_dir = run.dir / "grpo"
+    stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
     if recipe.sft is not None:
         resolved = replace(resolved, adapter=run.dir / "sft" / "adapter")

@@ -18,6 +18,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     config = recipe.sft
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
     stage_dir = run.dir / "sft"
+    stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
     model, tokenizer = training_backend(recipe.model.backend).load(recipe.model, resolved, recipe.lora, recipe.seed)
 
@@ -59,8 +60,6 @@ def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: dict
         num_train_epochs=config.epochs,
         max_steps=config.max_steps,
         max_length=run.recipe.model.max_length,
-        # Sequences of like length share a batch: less padding, and no mask that spans several of them.
-        train_sampling_strategy="group_by_length",
         packing=False,
         padding_free=False,
     )
