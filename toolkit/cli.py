@@ -222,8 +222,6 @@ def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:
     from toolkit.models import resolve_model
 
     resolved = resolve_model(reference)
-    for repair in resolved.repairs:
-        say(f"{reference}: repaired in its conversion: {repair}")
     return ModelSpec(resolved.path, resolved.adapter, served_name or reference)
 
 

@@ -74,7 +74,9 @@ class GrpoConfig(Section):
     temperature: PositiveFloat = 1.0
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    vllm: bool = Field(False, description="generate with a vLLM engine in the trainer's process; needs a GPU")
+    vllm: bool = Field(
+        False, description="generate with vLLM in the trainer's process; needs a GPU and model.backend transformers"
+    )
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
 
@@ -135,6 +137,8 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
     grpo = recipe.grpo
     if grpo is None:
         return
+    if grpo.vllm and recipe.model.backend == "unsloth":
+        yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
     if recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch

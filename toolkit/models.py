@@ -113,6 +113,8 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
             print(f"converting {gguf.name} (once, about half a minute)", file=sys.stderr, flush=True)
             with output_to(cache_dir() / "conversion.log"):
                 repairs = convert_gguf(gguf, scratch)
+            for repair in repairs:
+                print(f"  repaired: {repair}", file=sys.stderr, flush=True)
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
             scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out

@@ -141,6 +141,7 @@ def _in_own_process(run: Run, stage: str) -> dict[str, Any]:
     from eval.files import read_json
 
     result = run.dir / "logs" / f"{stage}.json"
+    result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
     # -P: nothing in the working directory may pass for a package of ours
     command = [sys.executable, "-P", "-m", "toolkit.training.worker", str(run.dir), stage]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TextIO
 
+from eval.prompts import template_hash
 from tasks.registry import load_task
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
@@ -38,7 +39,11 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     train(trainer, "grpo", stage_dir, terminal)
     save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
-    return {"steps": trainer.state.global_step, "rollouts": ledger.rollouts}
+    return {
+        "steps": trainer.state.global_step,
+        "rollouts": ledger.rollouts,
+        "template": template_hash(tokenizer),
+    }
 
 
 def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:

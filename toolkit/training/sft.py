@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
+from eval.prompts import template_hash
 from toolkit.config import SftConfig
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
@@ -42,7 +43,12 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     validation = trainer.evaluate()
     save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
     tokens = sum(len(row["input_ids"]) for row in rows["sft"])
-    return {"steps": trainer.state.global_step, "tokens": tokens, "validation_loss": validation.get("eval_loss")}
+    return {
+        "steps": trainer.state.global_step,
+        "tokens": tokens,
+        "validation_loss": validation.get("eval_loss"),
+        "template": template_hash(tokenizer),
+    }
 
 
 def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: dict[str, list[Row]]) -> Any:

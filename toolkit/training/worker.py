@@ -1,6 +1,6 @@
 """The process of one training stage: `python -m toolkit.training.worker RUN_DIR STAGE`.
 
-The libraries' chatter goes to logs/STAGE.log; the terminal gets the progress line. STAGE/result.json holds how it
+The libraries' chatter goes to logs/STAGE.log; the terminal gets the progress line. logs/STAGE.json holds how it
 ended: the stage's figures, or {"failed": why}.
 """
 
