@@ -122,13 +122,11 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
     if until is not None and until not in stages:
         raise UserError(f"{config}: has no section {until!r}; add one, or use another verb")
     opened = open_run(recipe)
-    wanted = (
-        stages if until is None else [name for name in stages[: stages.index(until)] if not name.startswith("eval")]
-    )
+    before = [] if until is None else [name for name in stages[: stages.index(until)] if name in ("data", "sft")]
     with locked(opened):
-        if until == "grpo" and "sft" in wanted and not opened.is_done("sft"):
+        if until == "grpo" and "sft" in before and not opened.is_done("sft"):
             raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: toolkit sft {config}")
-        for stage in wanted if until is None else [*wanted, until]:
+        for stage in stages if until is None else [*before, until]:
             ensure(opened, stage, say)
     return opened
 
@@ -228,12 +226,17 @@ def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:
 def _options(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
+    from toolkit.config import yaml_problem
+
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"--option {pair!r}: write KEY=VALUE, for instance --option dtype=float32")
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {pair!r}: the value isn't YAML: {yaml_problem(error)}") from error
     return options
 
 

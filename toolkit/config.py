@@ -164,7 +164,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: broken YAML: {_problem(error)}") from error
+        raise UserError(f"{path}{place}: broken YAML: {yaml_problem(error)}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(raw).__name__}")
     return raw
@@ -185,7 +185,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def yaml_problem(error: yaml.YAMLError) -> str:
     """The reader's complaint, one line of it."""
     return str(getattr(error, "problem", None) or error).splitlines()[0]
 
@@ -197,7 +197,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: the value isn't YAML: {_problem(error)}") from error
+        raise UserError(f"--set {override!r}: the value isn't YAML: {yaml_problem(error)}") from error
     if isinstance(value, str):
         value = _number(value)
     *parents, last = key.split(".")

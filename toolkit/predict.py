@@ -74,4 +74,7 @@ def _trained_for(directory: Path) -> str:
     path = directory / TRAINED_FOR
     if not path.is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
-    return str(read_json(path, "give --task")["task"])
+    task = read_json(path, "give --task").get("task")
+    if not isinstance(task, str):
+        raise UserError(f"{path}: key 'task' must be text, got {task!r}; give --task")
+    return task
