@@ -29,9 +29,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
-    from toolkit.training.cpu import use_torch_log_probs_on_cpu
 
-    use_torch_log_probs_on_cpu()
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
     rewards = weighted_rewards(load_task(recipe.task), recipe.rewards)
     ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl")

@@ -25,9 +25,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
-    from toolkit.training.cpu import use_torch_log_probs_on_cpu
 
-    use_torch_log_probs_on_cpu()
     rows = {
         split: sft_rows(
             read_examples(run.dir / "data" / f"{split}.jsonl"),
