@@ -46,7 +46,7 @@ def generate(split: Split, n: int, seed: int) -> Iterator[Example]:
     rng = Random()
     for i in range(n):
         rng.seed(offset + i)
-        yield _example(draw(rng, split), rng, f"{split}-{seed}-{i}")
+        yield example_of(draw(rng, split), rng, f"{split}-{seed}-{i}")
 
 
 def draw(rng: Random, split: Split) -> Drawn:
@@ -96,7 +96,8 @@ def phenomenon_of(meaning: Meaning, setting: Setting, gold: Gold) -> str:
     return "clock_alone" if day == day_kinds.NO_DAY else day
 
 
-def _example(drawn: Drawn, rng: Random, example_id: str) -> Example:
+def example_of(drawn: Drawn, rng: Random, example_id: str) -> Example:
+    """The drawn answer under a prompt; rng chooses the wording."""
     setting, meaning = drawn.setting, drawn.built.meaning
     lang: Lang = meaning.lang
     family, messages = worded(rng, lang, drawn.text, setting)

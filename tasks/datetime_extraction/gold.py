@@ -22,11 +22,11 @@ TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "co
 
 
 class _Time(NamedTuple):
-    """Accepted (days to add, hour, minute), the canonical one first; past: no reading is still ahead."""
+    """Accepted (days to add, hour, minute), the canonical one first. past: why no reading is ahead, or empty."""
 
     options: tuple[tuple[int, int, int], ...]
     step: str
-    past: bool = False
+    past: str = ""
 
 
 def solve(meaning: Meaning, setting: Setting) -> Gold | None:
@@ -45,8 +45,9 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
         return None
     if meaning.day.kind == "same_weekday":
         dates = (dates[1],) if time.past or meaning.clock.kind == "no_time" else (dates[0],)
+        talk += f"{time.past}; " if time.past else ""
     elif time.past:
-        return Gold((NONE,), f"{stated}; {talk}{time.step}, past")
+        return Gold((NONE,), f"{stated}; {talk}{time.step}, {time.past}, past")
     return _combine(meaning, setting, dates, time, f"{stated}; {talk}")
 
 
@@ -81,7 +82,7 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
         return _Time(((1, hour, minute),), f"{time.step} is past, tomorrow")
     if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
         return None  # «сегодня» at a default hour that has passed: nobody means that
-    return _Time(time.options[:1], f"{time.step}<{_clock_face(setting.now)}", kind == "today" or kind == "same_weekday")
+    return _Time(time.options[:1], time.step, f"{hour}:{minute:02}<{_clock_face(setting.now)}")
 
 
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
@@ -112,7 +113,7 @@ def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
     if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
         return _Time(((0, hour + 12, minute),), late)
     if kind == "today" and hour <= AFTERNOON:
-        return _Time(((0, hour + 12, minute),), f"{late}<{_clock_face(now)}", True)
+        return _Time(((0, hour + 12, minute),), late, f"{hour + 12}:{minute:02}<{_clock_face(now)}")
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 from typing import Literal, NamedTuple
 
 from tasks.datetime_extraction.clocks import DAY_PARTS, DEFAULT_HOUR, Clock
@@ -61,6 +62,7 @@ class Gold(NamedTuple):
     reasoning: str
 
 
+@cache
 def offset_text(offset: int) -> str:
     """`+03:00`, `-05:30`; `Z` for none."""
     if not offset:

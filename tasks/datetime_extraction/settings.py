@@ -35,11 +35,12 @@ def _policy(rng: Random, lang: Lang) -> tuple[Policy, tuple[str, ...]]:
     values: dict[str, Any] = {}
     for _ in range(1 + int(rng.random() * 3)):
         field = FIELDS[int(rng.random() * len(FIELDS))]
-        values[field] = _value(rng, field, lang)
+        values[field] = draw_value(rng, field, lang)
     return Policy(**values), tuple(field for field in FIELDS if field in values)
 
 
-def _value(rng: Random, field: str, lang: Lang) -> Any:
+def draw_value(rng: Random, field: str, lang: Lang) -> Any:
+    """A value for one point of policy; the default is among them."""
     if field == "default_hour":
         return 8 + int(rng.random() * 11)
     if field == "parts":

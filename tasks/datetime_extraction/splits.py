@@ -136,9 +136,14 @@ def split_of_today(today: date) -> Split:
 
 @cache
 def phrases(lang: Lang, name: str, split: Split) -> tuple[str, ...]:
-    """The phrases of a split that name no moment; name is NO_ANSWER, WINDOWS or PAST. Dealt like the pairs."""
-    every: tuple[str, ...] = getattr(LANGUAGES[lang].talk, name)
-    return tuple(phrase for phrase in every if split_of(f"{lang}/{name}/{phrase}") == split)
+    """The phrases of a split that name no moment; name is NO_ANSWER, WINDOWS or PAST. None is in two splits."""
+    every: list[str] = sorted(
+        getattr(LANGUAGES[lang].talk, name), key=lambda phrase: hashlib.sha256(phrase.encode()).digest()
+    )
+    share = max(2, len(every) // 8)
+    if split == "test":
+        return tuple(every[:share])
+    return tuple(every[share : 2 * share]) if split == "validation" else tuple(every[2 * share :])
 
 
 def check_menus() -> list[str]:
