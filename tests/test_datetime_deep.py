@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache
-from os.path import commonprefix
+from itertools import takewhile
 from random import Random
 
 import pytest
@@ -104,13 +104,16 @@ def test_pairs_differ_in_one_line_of_policy_and_share_no_answer() -> None:
     fields = Counter[str]()
     for pair in policy_pairs("test", 400, 0):
         prompts = ["\n".join(turn["content"] for turn in example.messages) for example in (pair.one, pair.other)]
-        start = len(commonprefix(prompts))
-        end = len(commonprefix([prompt[::-1] for prompt in prompts]))
+        start, end = _common(*prompts), _common(*(prompt[::-1] for prompt in prompts))
         assert all(len(prompt) - start - end < 120 for prompt in prompts)
         assert not set(pair.one.answers) & set(pair.other.answers)
         assert pair.one.context == pair.other.context
         fields[pair.field] += 1
     assert set(fields.values()) == {100}
+
+
+def _common(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def test_there_are_at_least_45_phenomena_and_every_split_has_all_its_kinds() -> None:
