@@ -210,7 +210,7 @@ def test_no_two_forms_of_a_kind_always_read_the_same() -> None:
 
 
 def _some_days(kind: str, holidays: frozenset[int]) -> list[Day]:
-    rng, days = Random(5), []
+    rng, days = Random(5), list[Day]()
     while len(days) < 40:
         day = day_kinds.SAMPLERS[kind](rng, FRIDAY)
         if day is not None and (kind != "holiday" or day.n in holidays):

@@ -104,6 +104,8 @@ _UNITS = ("days", "weeks", "months")
 _One = Callable[[Day, datetime], datetime]
 ONE_DATE: dict[str, _One] = {
     "today": lambda d, t: t,
+    day_kinds.PART_OF_TODAY: lambda d, t: t,
+    "nth_weekday_this_month": lambda d, t: _nth(t, d.n, d.day),
     day_kinds.NO_DAY: lambda d, t: t,
     "tomorrow": lambda d, t: t + relativedelta(days=1),
     "day_after_tomorrow": lambda d, t: t + relativedelta(days=2),
@@ -176,7 +178,7 @@ def _hours(clock: Clock, s: Setting, near_now: bool) -> list[float]:
     if named is not None:
         return [named]
     value = clock.hour + clock.minute / 60
-    if clock.kind in {"hour_part", "part_hour"} or clock.kind.endswith("_part"):
+    if clock.kind in {"hour_part", "part_hour", "today_part_hour"} or clock.kind.endswith("_part"):
         night = clock.part == 3
         return [value % 12 + (12 if clock.part in (1, 2) or (night and 6 <= clock.hour < 12) else 0)]
     if clock.hour > 12 or clock.hour == 0 or clock.kind in ("hh_mm", "hh_mm_padded", "hh_mm_spaced", "hh_mm_compact"):
@@ -194,7 +196,7 @@ def _moments(meaning: Meaning, s: Setting) -> list[datetime]:
     day, today = meaning.day, datetime.combine(s.today, MIDNIGHT)
     if day.kind in day_kinds.RELATIVE:
         return [] if s.now is None else [today + timedelta(minutes=s.now + day.n)]
-    near_now = day.kind in ("today", day_kinds.NO_DAY, "same_weekday")
+    near_now = day.kind in ("today", day_kinds.PART_OF_TODAY, day_kinds.NO_DAY, "same_weekday")
     hours = _hours(meaning.clock, s, near_now)
     if day.kind in ("today", day_kinds.NO_DAY) and len(hours) > 1 and 24 in hours:
         hours = [24]
@@ -208,7 +210,7 @@ def _moments(meaning: Meaning, s: Setting) -> list[datetime]:
         return [moments[0] if ahead else moments[0] + timedelta(weeks=1)]
     if day.kind == day_kinds.NO_DAY and now is not None:
         return [moments[0] if moments[0] > now else moments[0] + timedelta(days=1)]
-    if day.kind == "today" and now is not None:
+    if day.kind in ("today", day_kinds.PART_OF_TODAY) and now is not None:
         return [moment for moment in moments if moment > now]
     return moments
 

@@ -1,7 +1,8 @@
 """Rule-based date parsers as engines: the same examples through the same scorer, to set beside a model.
 
 A parser reads neither the system prompt nor its policy: it gets the text, the reference moment (midnight where the
-prompt states no time) and the language. A date without a time gets the task's default hour, so that no parser loses for that.
+prompt states no time) and the language. A date without a time gets the default hour of
+the task, so that no parser loses for that.
 """
 
 from __future__ import annotations

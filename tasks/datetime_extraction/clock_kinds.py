@@ -74,7 +74,7 @@ def _range(rng: Random, lang: Lang) -> Clock:
     return Clock("range_start", start, 0, start + _below(rng, 1, 3))
 
 
-PAST_MINUTES, TO_MINUTES = (5, 10, 20, 25), (35, 40, 50, 55)
+PAST_MINUTES, TO_MINUTES = (5, 10, 20, 25), (35, 40, 50, 55, 57)
 
 SAMPLERS: dict[str, Sampler] = {
     "no_time": lambda rng, lang: Clock("no_time"),
@@ -90,6 +90,7 @@ SAMPLERS: dict[str, Sampler] = {
     "hour_24": _at("hour_24", 13, 24),
     "hour_part": _parted("hour_part"),
     "part_hour": _parted("part_hour"),
+    "today_part_hour": _parted("today_part_hour"),
     "half_past": _spoken("half_past", (30,)),
     "half_past_part": _parted("half_past_part", (30,)),
     "quarter_past": _spoken("quarter_past", (15,)),
@@ -114,6 +115,7 @@ FIXED = ZONED | {
     "hh_mm_spaced",
     "hh_mm_compact",
     "part_hour",
+    "today_part_hour",
     "half_past_part",
     "minutes_past_part",
     "minutes_to_part",
@@ -141,7 +143,8 @@ def read(clock: Clock, lang: Lang, policy: Policy) -> Reading:
 
 
 _HAS_PART = frozenset(
-    {"hour_part", "part_hour", "hh_mm_part", "half_past_part", "minutes_past_part", "minutes_to_part"}
+    {"hour_part", "part_hour", "today_part_hour", "hh_mm_part"}
+    | {"half_past_part", "minutes_past_part", "minutes_to_part"}
 )
 
 

@@ -24,9 +24,10 @@ EN_HOLIDAYS = (0, 3, 5, 6, 8, 11, 13, 15, 16, 17, 18)
 # Full moments that need the current time: Day.n is in minutes.
 RELATIVE = frozenset(
     {"in_minutes", "in_hours", "half_hour", "quarter_hour", "hour_and_half", "hours_and_half", "hours_minutes"}
-    | {"couple_hours", "right_now"}
+    | {"couple_hours", "couple_minutes", "right_now"}
 )
 NO_DAY = "no_day"  # a clock time alone
+PART_OF_TODAY = "part_of_today"  # «сегодня вечером в 8», "tonight at 8": the clock phrase says the day too
 NO_CLOCK = RELATIVE | {"invalid_date"}
 
 
@@ -98,6 +99,12 @@ def _nth_weekday(rng: Random, today: date) -> Day:
 def _nth_weekday_this_year(rng: Random, today: date) -> Day | None:
     day = _nth_weekday(rng, today)
     return None if nth_weekday(today.year, day.month, day.n, day.day).date == today else day
+
+
+def _nth_weekday_this_month(rng: Random, today: date) -> Day | None:
+    n, nth = _below(rng, 0, 7), _below(rng, 1, LAST + 1)
+    ahead = nth_weekday(today.year, today.month, n, nth).date > today
+    return Day("nth_weekday_this_month", n, nth) if ahead else None
 
 
 def _weekday_after(rng: Random, today: date) -> Day | None:
@@ -194,6 +201,7 @@ SAMPLERS: dict[str, Sampler] = {
         "weekday_date_conflict", lambda rng, then: (then.weekday() + _below(rng, 1, 7)) % 7
     ),
     "nth_weekday": _nth_weekday_this_year,
+    "nth_weekday_this_month": _nth_weekday_this_month,
     "nth_weekday_next_month": lambda rng, today: Day(
         "nth_weekday_next_month", _below(rng, 0, 7), _below(rng, 1, LAST + 1)
     ),
@@ -216,6 +224,8 @@ SAMPLERS: dict[str, Sampler] = {
     "hours_and_half": lambda rng, today: Day("hours_and_half", 60 * _below(rng, 2, 6) + 30),
     "hours_minutes": _hours_minutes,
     "couple_hours": _fixed("couple_hours", 120),
+    "couple_minutes": _fixed("couple_minutes", 2),
     "right_now": _fixed("right_now", 0),
     NO_DAY: _fixed(NO_DAY, 0),
+    PART_OF_TODAY: _fixed(PART_OF_TODAY, 0),
 }

@@ -191,6 +191,10 @@ def _nth_weekday_next_month(day: Day, s: Setting) -> Dates:
     return (nth_weekday(year, month, day.n, day.day),)
 
 
+def _nth_weekday_this_month(day: Day, s: Setting) -> Dates:
+    return (nth_weekday(s.today.year, s.today.month, day.n, day.day),)
+
+
 def _weekday_after(day: Day, s: Setting) -> Dates:
     base = resolve_day(Day("day_of_month", 0, day.day), s.today).date
     then = _after(base, day.n)
@@ -281,6 +285,8 @@ _RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
     "weekday_date": _core("day_month"),
     "weekday_date_conflict": _core("day_month"),
     "nth_weekday": _nth_weekday,
+    "nth_weekday_this_month": _nth_weekday_this_month,
+    "part_of_today": _core("today"),
     "nth_weekday_next_month": _nth_weekday_next_month,
     "weekday_after_date": _weekday_after,
     "last_day_of_month": _last_day,

@@ -64,7 +64,7 @@ def draw(rng: Random, split: Split) -> Drawn:
         gold = solve(built.meaning, setting)
         if gold is None:
             continue
-        text, around = surround(built.text, rng, LANGUAGES[lang].talk)
+        text, around = surround(built.text, rng, LANGUAGES[lang].around)
         if rng.random() < 0.5:
             text = text[0].upper() + text[1:]
         text, noise = spoil(text, rng, lang)
@@ -91,7 +91,7 @@ def phenomenon_of(meaning: Meaning, setting: Setting, gold: Gold) -> str:
     day = meaning.day.kind
     if gold.answers == (NONE,) and day in day_kinds.RELATIVE:
         return "relative_without_time"
-    if gold.answers == (NONE,) and day == "today":
+    if gold.answers == (NONE,) and day in ("today", day_kinds.PART_OF_TODAY):
         return "passed_today"
     return "clock_alone" if day == day_kinds.NO_DAY else day
 

@@ -10,6 +10,7 @@ from tasks.datetime_extraction.english import HOUR_WORDS
 from tasks.datetime_extraction.forms import ClockForms
 
 PART_OF_HOUR = ("in the morning", "in the afternoon", "in the evening", "at night")
+THIS_PART = ("this morning", "this afternoon", "this evening", "tonight")
 DAY_PARTS = ("in the morning", "in the afternoon", "in the evening", "at night")
 
 
@@ -123,6 +124,9 @@ CLOCKS: ClockForms = {
         lambda c: f"at {c.hour}{_ampm(c)[0]}",
         lambda c: f"{c.hour}:00 {_ampm(c).upper()}",
         lambda c: f"{c.hour} {_ampm(c).upper()}",
+        lambda c: f"at about {c.hour}{_ampm(c)}",
+        lambda c: f"{c.hour}ish {_ampm(c)}",
+        lambda c: f"{c.hour} oclock {_ampm(c)}",
     ),
     "part_hour": (
         lambda c: f"{DAY_PARTS[c.part]} at {c.hour}",
@@ -130,6 +134,15 @@ CLOCKS: ClockForms = {
         lambda c: f"{DAY_PARTS[c.part]}, around {c.hour}",
         lambda c: f"{('morning', 'afternoon', 'evening', 'night')[c.part]} at {c.hour}",
         lambda c: f"{DAY_PARTS[c.part]} at {c.hour} o'clock",
+    ),
+    "today_part_hour": (
+        lambda c: f"{THIS_PART[c.part]} at {c.hour}",
+        lambda c: f"{THIS_PART[c.part]} at {_word(c)}",
+        lambda c: f"at {c.hour} {THIS_PART[c.part]}",
+        lambda c: f"{THIS_PART[c.part]} around {c.hour}",
+        lambda c: f"{c.hour} {THIS_PART[c.part]}",
+        lambda c: f"{THIS_PART[c.part]} at {c.hour}{_ampm(c)}",
+        lambda c: f"{THIS_PART[c.part]} at {c.hour} o'clock",
     ),
     "half_past": (
         *english.CLOCKS["half_past"],
@@ -144,6 +157,7 @@ CLOCKS: ClockForms = {
         lambda c: f"half past {c.hour} {_ampm(c)}",
         lambda c: f"{DAY_PARTS[c.part]} at half past {_word(c)}",
         lambda c: f"30 minutes past {c.hour} {_ampm(c)}",
+        lambda c: f"at half past {_word(c)} {_ampm(c)}",
     ),
     "quarter_past": (
         lambda c: f"at quarter past {_word(c)}",
@@ -175,6 +189,9 @@ CLOCKS: ClockForms = {
         lambda c: f"{_past(c)} {_ampm(c)}",
         lambda c: f"{DAY_PARTS[c.part]} at {_past(c)}",
         lambda c: f"at {c.minute} minutes past {c.hour}{_ampm(c)}",
+        lambda c: (
+            f"a quarter past {c.hour}{_ampm(c)}" if c.minute == 15 else f"{w.NUMBER[c.minute]} after {c.hour}{_ampm(c)}"
+        ),
         lambda c: f"a {_past(c)}{_ampm(c)}" if c.minute == 15 else f"{_past(c)} {_part(c)}",
     ),
     "minutes_to_part": (lambda c: f"at {_to(c)} {_part(c)}", lambda c: f"{DAY_PARTS[c.part]} at {_to(c)}"),

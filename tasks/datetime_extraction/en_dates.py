@@ -19,7 +19,7 @@ HOLIDAYS: dict[int, tuple[str, ...]] = {
     13: ("on Halloween", "Halloween", "for Halloween"),
     15: ("on Christmas Eve", "Christmas Eve", "the day before Christmas"),
     16: ("on Christmas", "on Christmas Day", "at xmas", "Christmas"),
-    17: ("on New Year's Eve", "New Year's Eve", "on NYE"),
+    17: ("on New Year's Eve", "New Year's Eve", "on new years eve"),
     18: ("on St. Patrick's Day", "on St Patrick's Day", "st paddy's day"),
 }
 assert set(HOLIDAYS) == set(EN_HOLIDAYS)
@@ -103,6 +103,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{d.day} {_month(d)} {d.year}",
         lambda d: f"on the {ordinal(d.day)} of {_month(d)}, {d.year}",
         lambda d: f"{_month(d)} {ordinal(d.day)} {d.year}",
+        lambda d: f"{_month(d)} {w.ORDINAL[d.day]}, {d.year}",
         lambda d: f"{d.day} {_short(d)} {d.year}",
         lambda d: f"{_short(d)} {d.day}, {d.year}",
         lambda d: f"{ordinal(d.day)} {_month(d)}, {d.year}",
@@ -132,6 +133,11 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"on {_nth(d)} of next month",
         lambda d: f"next month on {_nth(d)}",
         lambda d: f"{_nth(d)} of next month",
+    ),
+    "nth_weekday_this_month": (
+        lambda d: f"on {_nth(d)} of the month",
+        lambda d: f"{_nth(d)} of this month",
+        lambda d: f"this month on {_nth(d)}",
     ),
     "weekday_after_date": (
         lambda d: f"on the first {WEEKDAYS[d.n]} after the {ordinal(d.day)}",
@@ -169,6 +175,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"the 29th of February{f' {d.year}' if d.year else ''}",
         lambda d: f"on Feb 29{f', {d.year}' if d.year else ''}",
         lambda d: f"29 Feb{f' {d.year}' if d.year else ''}",
+        lambda d: f"Feb 29th{f' {d.year}' if d.year else ''}",
     ),
     "invalid_date": (
         lambda d: f"on {_month(d)} {d.day}",

@@ -39,12 +39,14 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"in {w.count(d.n, 'week')}{'’s' if d.n == 1 else '’'} time",
         lambda d: "in a fortnight" if d.n == 2 else f"{w.count_words(d.n, 'week')} from now",
         lambda d: f"{w.count(d.n, 'week')} hence",
+        lambda d: f"{w.count_words(d.n, 'week')} hence" if d.n != 2 else "in a fortnight's time",
     ),
     "in_months": (
         lambda d: f"in {w.count_words(d.n, 'month')}",
         lambda d: f"{w.count(d.n, 'month')} from today",
         lambda d: f"{w.count_words(d.n, 'month')} from now",
         lambda d: f"{w.count(d.n, 'month')} later",
+        lambda d: f"{w.count_words(d.n, 'month')} hence",
     ),
     "in_years": (
         lambda d: f"in {w.count(d.n, 'year')}",
@@ -127,6 +129,7 @@ RELATIVE_DAYS: DayForms = {
         lambda d: "next business day" if d.n == 1 else f"in {w.NUMBER[d.n]} business days",
     ),
     "no_day": (lambda d: "",),
+    "part_of_today": (lambda d: "",),
 }
 
 MOMENTS: DayForms = {
@@ -137,6 +140,7 @@ MOMENTS: DayForms = {
         lambda d: f"in about {w.count(d.n, 'minute')}",
         lambda d: f"in {d.n} min",
         lambda d: f"in {d.n} mins",
+        lambda d: f"+{d.n} minutes",
         lambda d: f"{d.n} minutes later",
         lambda d: f"within {w.count(d.n, 'minute')}",
     ),
@@ -148,6 +152,12 @@ MOMENTS: DayForms = {
         lambda d: f"in {d.n // 60}h",
         lambda d: f"in {d.n // 60} hrs",
         lambda d: f"after {w.count(d.n // 60, 'hour')}",
+    ),
+    "couple_minutes": (
+        lambda d: "in a couple of minutes",
+        lambda d: "in a couple minutes",
+        lambda d: "a couple of minutes from now",
+        lambda d: "in a pair of minutes",
     ),
     "half_hour": (
         lambda d: "in about half an hour",

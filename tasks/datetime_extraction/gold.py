@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rewards.datetimes import NONE
 from tasks.datetime_extraction.clock_kinds import Reading, read
-from tasks.datetime_extraction.day_kinds import NO_DAY, RELATIVE
+from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates, shift
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved
 from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_text
@@ -70,7 +70,7 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     kind = meaning.day.kind
     if kind in ("today", NO_DAY) and len(reading.shifts) > 1:
         reading = reading._replace(shifts=(1,))  # today's midnight is the one to come
-    if setting.now is None or kind not in ("today", "same_weekday", NO_DAY) or reading.shifts != (0,):
+    if setting.now is None or kind not in ("today", PART_OF_TODAY, "same_weekday", NO_DAY) or reading.shifts != (0,):
         return _settled(reading, meaning, setting)
     if not reading.fixed and setting.policy.afternoon is None:
         return _next_occurrence(reading, kind, setting.now)

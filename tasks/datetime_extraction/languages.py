@@ -8,11 +8,13 @@ from typing import NamedTuple
 from tasks.datetime_extraction import (
     clock_kinds,
     day_kinds,
+    en_around,
     en_clocks,
     en_dates,
     en_days,
     en_talk,
     english,
+    ru_around,
     ru_clocks,
     ru_dates,
     ru_days,
@@ -32,11 +34,12 @@ class Said(NamedTuple):
 
 
 class Language(NamedTuple):
-    """Forms by kind of meaning, and the module with frames and phrases around them."""
+    """Forms by kind of meaning; the modules with the frames of an answer and with what stands around it."""
 
     days: dict[str, tuple[Said, ...]]
     clocks: dict[str, tuple[ClockForm, ...]]
     talk: ModuleType
+    around: ModuleType
     holidays: frozenset[int]
 
 
@@ -72,6 +75,7 @@ LANGUAGES: dict[Lang, Language] = {
         ),
         _clocks(ru_clocks.CLOCKS),
         ru_talk,
+        ru_around,
         frozenset(ru_dates.HOLIDAYS),
     ),
     "en": Language(
@@ -83,6 +87,7 @@ LANGUAGES: dict[Lang, Language] = {
         ),
         _clocks(en_clocks.CLOCKS),
         en_talk,
+        en_around,
         frozenset(en_dates.HOLIDAYS),
     ),
 }
@@ -93,6 +98,8 @@ def goes_with(day: str, clock: str) -> bool:
     """Whether people would say this kind of day with this kind of clock, and could be understood."""
     if day in day_kinds.RELATIVE:
         return clock == "no_time"
+    if day == day_kinds.PART_OF_TODAY or clock == "today_part_hour":
+        return day == day_kinds.PART_OF_TODAY and clock == "today_part_hour"
     if day == day_kinds.NO_DAY:
         return clock != "no_time"
     if day == "same_weekday":  # today or in a week: only a settled clock tells

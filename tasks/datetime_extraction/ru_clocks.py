@@ -32,6 +32,10 @@ def _minutes_said(n: int) -> str:
     return f"{w.MINUTE_NUMBER[n]} {plural(n, 'минута', 'минуты', 'минут')}"
 
 
+def _after_noon(c: Clock) -> bool:
+    return c.part == 1 and c.hour < 6
+
+
 def _next_hour(c: Clock) -> int:
     return c.hour % 12 + 1
 
@@ -115,7 +119,7 @@ CLOCKS: ClockForms = {
         lambda c: f"в {c.hour}.{c.minute:02} {_part(c)}",
         lambda c: f"в {c.hour}-{c.minute:02} {_part(c)}",
         lambda c: f"в {c.hour} {c.minute:02} {_part(c)}",
-        lambda c: f"в {c.hour}:{c.minute:02} после обеда" if c.part == 1 and c.hour < 6 else f"{_face(c)} {_part(c)}",
+        lambda c: f"в {c.hour}:{c.minute:02} после обеда" if _after_noon(c) else f"{_face(c)} {_part(c)}",
     ),
     "hours_minutes": (
         lambda c: f"в {_hours(c.hour)} {c.minute} {plural(c.minute, 'минуту', 'минуты', 'минут')}",
@@ -128,6 +132,7 @@ CLOCKS: ClockForms = {
         lambda c: f"на {c.hour}",
         lambda c: f"на {_word(c)}",
         lambda c: f"ровно в {c.hour}",
+        lambda c: f"в {_hours_words(c.hour)}" if c.hour > 1 else "примерно в час",
     ),
     "hour_24": (
         lambda c: f"в {c.hour}",
@@ -147,8 +152,10 @@ CLOCKS: ClockForms = {
         lambda c: f"{c.hour} {_part(c)}",
         lambda c: f"к {w.HOUR_DAT[c.hour - 1]} {_part(c)}",
         lambda c: f"часов в {c.hour} {_part(c)}",
-        lambda c: f"в {c.hour} после обеда" if c.part == 1 and c.hour < 6 else f"ровно в {c.hour} {_part(c)}",
+        lambda c: f"в {c.hour} после обеда" if _after_noon(c) else f"ровно в {c.hour} {_part(c)}",
         lambda c: f"{_word(c)} {_part(c)}",
+        lambda c: f"в {_hours(c.hour)} пополудни" if _after_noon(c) else f"примерно в {c.hour} {_part(c)}",
+        lambda c: f"в {_hours(c.hour)} после полудня" if _after_noon(c) else f"где-то в {c.hour} {_part(c)}",
         lambda c: f"в {_hours_words(c.hour)} {_part(c)}",
         lambda c: f"в {c.hour}{_part(c)}",
     ),
@@ -160,6 +167,12 @@ CLOCKS: ClockForms = {
         ),
         lambda c: f"{DAY_PARTS[c.part]} к {w.HOUR_DAT[c.hour - 1]}",
         lambda c: f"{DAY_PARTS[c.part]}, в {c.hour}",
+    ),
+    "today_part_hour": (
+        lambda c: f"сегодня {DAY_PARTS[c.part]} в {c.hour}",
+        lambda c: f"сегодня {DAY_PARTS[c.part]} в {_word(c)}",
+        lambda c: f"сегодня в {c.hour} {DAY_PARTS[c.part]}",
+        lambda c: f"{DAY_PARTS[c.part]} сегодня в {_word(c)}",
     ),
     "half_past": (
         *russian.CLOCKS["half_past"],
@@ -176,6 +189,11 @@ CLOCKS: ClockForms = {
         lambda c: f"в пол {HALF_OF[c.hour - 1]} {_part(c)}",
         lambda c: f"в {_word(c)} с половиной {_part(c)}" if c.hour > 1 else f"в {_joined_half(c)} {_part(c)}",
         lambda c: f"{DAY_PARTS[c.part]} в {_joined_half(c)}",
+        lambda c: (
+            f"в половине {HALF_OF[c.hour - 1]} после обеда"
+            if c.part == 1 and c.hour < 6
+            else f"около {_joined_half(c)} {_part(c)}"
+        ),
     ),
     "quarter_past": (
         lambda c: f"в {_past(c)}",
@@ -210,6 +228,7 @@ CLOCKS: ClockForms = {
         lambda c: f"{_to(c)} {_part(c)}",
         lambda c: f"без {60 - c.minute} {_next_hour(c)} {_part(c)}",
         lambda c: f"{DAY_PARTS[c.part]} {_to(c)}",
+        lambda c: f"без четверти {_next_hour(c)} {_part(c)}" if c.minute == 45 else f"где-то {_to(c)} {_part(c)}",
     ),
     "noon": (*russian.CLOCKS["noon"], lambda c: "к полудню", lambda c: "полдень", lambda c: "в 12 дня"),
     "midnight": (lambda c: "в полночь", lambda c: "ровно в полночь", lambda c: "к полуночи"),

@@ -74,8 +74,8 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{d.day} числа этого месяца",
         lambda d: f"{w.ORDINAL_GEN[d.day]} числа этого месяца",
         lambda d: f"{d.day}-го этого месяца",
-        lambda d: f"{d.day}го числа текущего месяца",
-        lambda d: f"{d.day} текущего месяца",
+        lambda d: f"{d.day}го текущего месяца",
+        lambda d: f"{d.day} числа текущего месяца",
     ),
     "day_next_month": (
         lambda d: f"{d.day} числа следующего месяца",
@@ -92,7 +92,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"на {d.day}-е {_month(d)}",
         lambda d: f"{d.day} числа {_month(d)}",
         lambda d: f"{d.day} {w.MONTHS_SHORT[d.month - 1]}",
-        lambda d: f"{d.day}-ого {_month(d)}",
+        lambda d: f"{d.day}-{'его' if d.day == 3 else 'ого'} {_month(d)}",
         lambda d: f"{d.day}-{_month(d)}",
         lambda d: f"{d.day}ое {_month(d)}",
     ),
@@ -138,6 +138,11 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{w.on_weekday_with(_nth(d), d.n)} следующего месяца",
         lambda d: f"{w.on_weekday_with(_nth(d), d.n)} в следующем месяце",
         lambda d: f"в следующем месяце {w.on_weekday_with(_nth(d), d.n)}",
+    ),
+    "nth_weekday_this_month": (
+        lambda d: f"{w.on_weekday_with(_nth(d), d.n)} месяца",
+        lambda d: f"{w.on_weekday_with(_nth(d), d.n)} этого месяца",
+        lambda d: f"в этом месяце {w.on_weekday_with(_nth(d), d.n)}",
     ),
     "weekday_after_date": (
         lambda d: f"{w.on_weekday_with(w.NTH[0], d.n)} после {d.day} числа",
@@ -187,9 +192,11 @@ NOMINAL_DATES: DayForms = {
     ),
     "full_date": (
         lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year} года",
+        lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year}",
         lambda d: f"{d.day}-е {_month(d)} {d.year}",
     ),
     "nth_weekday": (lambda d: f"{w.weekday_with(_nth(d), d.n)} {_month(d)}",),
+    "nth_weekday_this_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} месяца",),
     "nth_weekday_next_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} следующего месяца",),
     "weekday_after_date": (lambda d: f"{w.weekday_with(w.NTH[0], d.n)} после {d.day} числа",),
     "last_day_of_month": (lambda d: f"последний день {_end_of(d)}", lambda d: f"последнее число {_end_of(d)}"),

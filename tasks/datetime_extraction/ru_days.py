@@ -39,6 +39,7 @@ RELATIVE_DAYS: DayForms = {
     ),
     "in_months": (
         lambda d: f"через {w.months_words(d.n)}",
+        lambda d: f"{w.months_words(d.n)} спустя",
         lambda d: f"{w.months(d.n)} спустя",
         lambda d: f"спустя {w.months(d.n)}",
     ),
@@ -108,6 +109,7 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"через {w.NUMBER['m'][d.n]} {russian.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",
     ),
     "no_day": (lambda d: "",),
+    "part_of_today": (lambda d: "",),
 }
 
 NOMINAL_DAYS: DayForms = {

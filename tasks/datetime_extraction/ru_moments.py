@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.datetime_extraction import ru_words as w
 from tasks.datetime_extraction.forms import DayForms
+from tasks.datetime_extraction.russian import plural
 
 _HALVES = ("", "", "два", "три", "четыре", "пять")
 
@@ -11,6 +12,8 @@ MOMENTS: DayForms = {
     "in_minutes": (
         lambda d: f"через {w.minutes(d.n)}",
         lambda d: f"через {w.minutes_words(d.n)}",
+        lambda d: f"через {d.n} {plural(d.n, 'минутку', 'минутки', 'минуток')}",
+        lambda d: f"+{d.n} мин",
         lambda d: f"минут через {d.n}" if d.n > 4 else f"через {w.minutes(d.n)}",
         lambda d: f"{w.minutes(d.n)} спустя",
         lambda d: f"через {d.n} мин" if d.n > 1 else "через минутку",
@@ -18,6 +21,8 @@ MOMENTS: DayForms = {
     "in_hours": (
         lambda d: f"через {w.hours(d.n // 60)}",
         lambda d: f"через {w.hours_words(d.n // 60)}",
+        lambda d: f"через {d.n // 60} {plural(d.n // 60, 'часик', 'часика', 'часиков')}",
+        lambda d: f"через {d.n // 60} ч" if d.n > 60 else "через 1 час",
         lambda d: (
             f"часа через {w.NUMBER['m'][d.n // 60]}"
             if 120 <= d.n <= 240
@@ -27,6 +32,12 @@ MOMENTS: DayForms = {
         ),
         lambda d: "через часик" if d.n == 60 else f"спустя {w.hours(d.n // 60)}",
         lambda d: "через часок" if d.n == 60 else f"{w.hours(d.n // 60)} спустя",
+    ),
+    "couple_minutes": (
+        lambda d: "через пару минут",
+        lambda d: "через пару минуток",
+        lambda d: "пару минут спустя",
+        lambda d: "минуты через две",
     ),
     "half_hour": (
         lambda d: "через полчаса",

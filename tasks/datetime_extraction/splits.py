@@ -64,7 +64,7 @@ def _byte(text: str) -> int:
 
 def held_out(day: str, clock: str) -> bool:
     """Whether this pair of phenomena is kept out of training. A moment or a clock alone has nothing to pair with."""
-    alone = day in day_kinds.RELATIVE or day == day_kinds.NO_DAY or clock == "no_time"
+    alone = day in day_kinds.RELATIVE or clock in ("no_time", "today_part_hour") or day == day_kinds.NO_DAY
     return not alone and _byte(f"{day}+{clock}") < 256 // HELD_OUT_PAIRS
 
 
@@ -93,8 +93,8 @@ def menus(lang: Lang) -> dict[str, Menu]:
 def _dealt(
     lang: Lang, day: str, clock: str, said: tuple[Said, ...], clock_forms: tuple[ClockForm, ...]
 ) -> dict[str, list[Pair]]:
-    if day in day_kinds.RELATIVE:
-        return _dealt_in_turn(lang, day, clock, said, clock_forms[0])
+    if day in day_kinds.RELATIVE or day == day_kinds.PART_OF_TODAY:
+        return _dealt_in_turn(lang, day, clock, said, clock_forms)
     dealt: dict[str, list[Pair]] = {}
     kept_out = held_out(day, clock)
     for i, form in enumerate(said):
@@ -105,10 +105,14 @@ def _dealt(
 
 
 def _dealt_in_turn(
-    lang: Lang, day: str, clock: str, said: tuple[Said, ...], clock_form: ClockForm
+    lang: Lang, day: str, clock: str, said: tuple[Said, ...], clock_forms: tuple[ClockForm, ...]
 ) -> dict[str, list[Pair]]:
-    """A moment has few forms and no clock: one form to test, one to validation, the rest to training."""
-    pairs = [Pair(f"{lang}/{day}.{i}/{clock}.0", form, clock_form) for i, form in enumerate(said)]
+    """Few forms that go with one kind of clock only: one to test, one to validation, the rest to training."""
+    pairs = [
+        Pair(f"{lang}/{day}.{i}/{clock}.{j}", form, clock_form)
+        for i, form in enumerate(said)
+        for j, clock_form in enumerate(clock_forms)
+    ]
     pairs.sort(key=lambda pair: hashlib.sha256(pair.group.encode()).digest())
     return {"test": pairs[:1], "validation": pairs[1:2], "train": pairs[2:]}
 
