@@ -8,7 +8,7 @@ from datetime import date
 from random import Random
 
 from tasks.datetime_extraction import days
-from tasks.datetime_extraction.day_steps import LAST, nth_weekday
+from tasks.datetime_extraction.date_steps import LAST, nth_weekday
 from tasks.datetime_extraction.days import Day
 
 Sampler = Callable[[Random, date], Day | None]

@@ -10,35 +10,17 @@ from collections.abc import Callable
 from datetime import date
 
 from tasks.datetime_extraction import days
+from tasks.datetime_extraction.date_steps import day_name, nth_weekday, plain_date, shift
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day, Resolved, plus_days, plus_months, resolve_day
 from tasks.datetime_extraction.meaning import Setting
 
 Dates = tuple[Resolved, ...] | str
-LAST = 5  # Day.day of «последний понедельник», where 1-4 are the first to the fourth
 
 
 def resolve_dates(day: Day, setting: Setting) -> Dates:
     """The accepted dates of a day phrase, or why there is none. Raises KeyError on an unknown kind."""
     further = _RESOLVERS.get(day.kind)
     return further(day, setting) if further else (resolve_day(day, setting.today),)
-
-
-def shift(start: date, n: int) -> Resolved:
-    """start + n days for any sign of n: `3-5=-2, -2+31=29 Oct 2025`."""
-    if n >= 0:
-        return plus_days(start, n)
-    steps, day, month, year = f"{start.day}-{-n}={start.day + n}", start.day + n, start.month, start.year
-    while day < 1:
-        month, year = (month - 1, year) if month > 1 else (12, year - 1)
-        length = monthrange(year, month)[1]
-        steps += f", {day}+{length}={day + length}"
-        day += length
-    return Resolved(date(year, month, day), f"{steps} {MONTHS[month - 1]} {year}")
-
-
-def day_name(day: date) -> str:
-    """`1 Feb=Sat=6`: a date with its weekday, Monday 1."""
-    return f"{day.day} {MONTHS[day.month - 1]}={WEEKDAYS[day.weekday()]}={day.weekday() + 1}"
 
 
 def upcoming(today: date, month: int, day: int) -> date:
@@ -147,11 +129,7 @@ def _week_from_tomorrow(day: Day, s: Setting) -> Dates:
 
 
 def _day_this_month(day: Day, s: Setting) -> Dates:
-    return (_plain(date(s.today.year, s.today.month, day.day)),)
-
-
-def _plain(then: date) -> Resolved:
-    return Resolved(then, f"{then.day} {MONTHS[then.month - 1]} {then.year}")
+    return (plain_date(date(s.today.year, s.today.month, day.day)),)
 
 
 def _next_month(today: date) -> tuple[int, int]:
@@ -160,25 +138,7 @@ def _next_month(today: date) -> tuple[int, int]:
 
 def _day_next_month(day: Day, s: Setting) -> Dates:
     year, month = _next_month(s.today)
-    return (_plain(date(year, month, day.day)),)
-
-
-def nth_weekday(year: int, month: int, weekday: int, nth: int) -> Resolved:
-    """The nth (or the LAST) such weekday of a month, from the weekday of the month's first (or last) day."""
-    if nth == LAST:
-        end = date(year, month, monthrange(year, month)[1])
-        back = (end.weekday() - weekday) % 7
-        then = shift(end, -back)
-        wrap = "+7" if end.weekday() < weekday else ""
-        counted = f"{end.weekday() + 1}-{weekday + 1}{wrap}={back}"
-        return Resolved(then.date, f"{day_name(end)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
-    first = date(year, month, 1)
-    ahead = (weekday - first.weekday()) % 7
-    wrap = "+7" if weekday < first.weekday() else ""
-    then = plus_days(first, ahead + 7 * (nth - 1))
-    added = f", {ahead}+{7 * (nth - 1)}={ahead + 7 * (nth - 1)}" if nth > 1 else ""
-    counted = f"{weekday + 1}-{first.weekday() + 1}{wrap}={ahead}{added}"
-    return Resolved(then.date, f"{day_name(first)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
+    return (plain_date(date(year, month, day.day)),)
 
 
 def _nth_weekday(day: Day, s: Setting) -> Dates:
@@ -208,14 +168,14 @@ def _end_of_month(day: Day, s: Setting) -> date:
 
 
 def _last_day(day: Day, s: Setting) -> Dates:
-    return (_plain(_end_of_month(day, s)),)
+    return (plain_date(_end_of_month(day, s)),)
 
 
 def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
     if not back:
-        return (Resolved(end, f"{day_name(end)}; {_plain(end).steps}"),)
+        return (Resolved(end, f"{day_name(end)}; {plain_date(end).steps}"),)
     then = shift(end, -back)
     return (Resolved(then.date, f"{day_name(end)}, {end.weekday() + 1}-5={back}; {then.steps}"),)
 
@@ -224,7 +184,7 @@ def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
     def resolve(day: Day, s: Setting) -> Dates:
         base = upcoming(s.today, day.month, day.day)
         then = shift(base, sign * day.n)
-        return (Resolved(then.date, f"{_plain(base).steps}; {then.steps}"),)
+        return (Resolved(then.date, f"{plain_date(base).steps}; {then.steps}"),)
 
     return resolve
 
@@ -243,7 +203,7 @@ def _leap_day(day: Day, s: Setting) -> Dates:
     year = day.year or s.today.year + ((s.today.month, s.today.day) > (2, 29))
     if not isleap(year):
         return f"{year} has no 29 Feb"
-    return (_plain(date(year, 2, 29)),)
+    return (plain_date(date(year, 2, 29)),)
 
 
 def _invalid(day: Day, s: Setting) -> Dates:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from rewards.datetimes import NONE
 from tasks.datetime_extraction.clock_kinds import Reading, read
+from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
-from tasks.datetime_extraction.day_steps import resolve_dates, shift
+from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved
 from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_text
 from tasks.datetime_extraction.zones import ZONES

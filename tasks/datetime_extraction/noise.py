@@ -107,10 +107,6 @@ def _bare(text: str, rng: Random, lang: Lang) -> str:
     return _SPACES.sub(" ", _PUNCTUATION.sub(" ", text.lower())).strip()
 
 
-def _without_yo(text: str, rng: Random, lang: Lang) -> str:
-    return text.replace("ё", "е")
-
-
 def _bare_typos(text: str, rng: Random, lang: Lang) -> str:
     return _typos(_bare(text, rng, lang), rng, lang)
 
@@ -119,17 +115,19 @@ Noise = Callable[[str, Random, Lang], str]
 KINDS: dict[str, Noise] = {
     "lower_case": _lower,
     "no_punctuation": _bare,
-    "no_yo": _without_yo,
     "misspelled": _typos,
     "swapped_letters": _slips,
     "speech": _bare_typos,
 }
 _NAMES = tuple(KINDS)
+WITHOUT_YO = 0.6  # most people write е for ё
 NOISY = 0.4  # the share of answers that are not spelled as the forms are
 
 
 def spoil(text: str, rng: Random, lang: Lang) -> tuple[str, str]:
     """The text with one kind of noise or none, and the kind's name. A kind that changes nothing is named `clean`."""
+    if lang == "ru" and rng.random() < WITHOUT_YO:
+        text = text.replace("ё", "е")
     if rng.random() >= NOISY:
         return text, "clean"
     name = _NAMES[int(rng.random() * len(_NAMES))]
