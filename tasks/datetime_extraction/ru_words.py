@@ -99,13 +99,13 @@ def _ordinal(n: int, ending: str, third: str) -> str:
     if n > 20 and n % 10:
         return f"{_TENS[n // 10]} {_ordinal(n % 10, ending, third)}"
     stem = "тридцат" if n == 30 else _ORDINAL_STEMS[n]
-    return stem + (third if n == 3 else ending)
+    return "третий" if n == 3 and not third else stem + (third if n == 3 else ending)
 
 
 ORDINAL_GEN = ("", *(_ordinal(n, "ого", "его") for n in range(1, 32)))  # «двадцать пятого», «третьего»
-ORDINAL_MASC = (
+ORDINAL_MASC = (  # «двадцать пятый», «второй», «третий»
     "",
-    *(_ordinal(n, "ой" if n % 10 in (2, 6, 7, 8) and n // 10 != 1 else "ый", "ий") for n in range(1, 32)),
+    *(_ordinal(n, "ой" if n % 10 in (2, 6, 7, 8) and n // 10 != 1 else "ый", "") for n in range(1, 32)),
 )
 ORDINAL_NOM = ("", *(_ordinal(n, "ое", "е") for n in range(1, 32)))  # «двадцать пятое», «третье»
 
