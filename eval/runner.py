@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from eval.prompts import (
     messages_hash,
     prompt_hash,
     render_prompt,
+    short_hash,
     stop_token_ids,
     template_hash,
     tokenizer_dir,
@@ -68,19 +69,10 @@ def evaluate(
     _check_ids(examples)
     chosen = dict(options or {})
     prepared = prepare(examples, model, engine, sampling)
-    wanted = identity(
-        task,
-        examples,
-        split=split,
-        seed=seed,
-        model=model,
-        engine=engine,
-        options=chosen,
-        sampling=prepared.sampling,
-        template=prepared.template,
-        prompt_hashes=list(prepared.hashes.values()),
-    )
-    claim(out_dir, wanted, model)
+    source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
+    rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
+    run = identity(examples, model, engine, chosen, prepared.sampling)
+    claim(out_dir, {**source, **rendered, **run}, model)
     if engine == "vllm":
         chosen.setdefault("log_file", out_dir / "vllm.log")
     records = keep_complete(out_dir / RECORDS, sampling.n)
@@ -90,12 +82,13 @@ def evaluate(
     fresh: list[Record] = []
     seconds = 0.0
     if missing:
-        with closing(load_engine(engine, model, chosen)) as generator:
-            fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, progress)
+        total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
+        with live(total, first, progress) as show, closing(load_engine(engine, model, chosen)) as generator:
+            fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
     place = {example_id: index for index, example_id in enumerate(by_id)}
     records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
-    write_records(out_dir / RECORDS, records)
     summary = summarize(task.name, model.name, records, len(fresh), seconds)
+    write_records(out_dir / RECORDS, records)
     write_json(out_dir / SUMMARY, summary.to_json())
     return summary
 
@@ -131,13 +124,13 @@ def _answer(
     missing: Sequence[Request],
     generator: Generator,
     path: Path,
-    progress: bool,
+    show: Callable[[Record], None],
 ) -> tuple[list[Record], float]:
     """Generate and score what is missing, each record flushed at once. Gives the records and the seconds it took."""
     total = len(missing) * prepared.sampling.n
     records: list[Record] = []
     started = time.perf_counter()
-    with path.open("a", encoding="utf-8") as file, live(total, progress) as show:
+    with path.open("a", encoding="utf-8") as file:
         for completion in generator.generate(missing, prepared.sampling):
             example = by_id[completion.request_id]
             record = score(task, example, completion, prepared.hashes[example.id])

@@ -87,8 +87,8 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
         p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
         lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {comparison.overall.n}{p}")
     if comparison.examples_needed is not None:
-        needed, margin = comparison.examples_needed, f"±{100 * comparison.margin:g} pt"
-        lines.append(f"to tell within {margin}: about {needed} examples, or a wider margin")
+        margin = f"±{100 * comparison.margin:g} pt"
+        lines.append(f"to tell, with equal meaning within {margin}: about {comparison.examples_needed} examples")
     lines += [f"not comparable: {reason}" for reason in comparison.reasons]
     lines += [f"note: {note}" for note in comparison.notes]
     return tuple(lines)
@@ -139,9 +139,9 @@ def show(grid: Grid) -> None:
         sys.stdout.write(to_text(grid))
         return
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
-    if grid.rows:
-        console.print(to_table(grid))
+    console.print(to_table(grid) if grid.rows else escape(grid.title))
     for line in grid.lines:
         console.print(line, markup=False, highlight=False, overflow="ellipsis" if line.startswith("  ") else "fold")

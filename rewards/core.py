@@ -31,8 +31,8 @@ class Example:
 
     id: unique within (task, split, seed). messages: the prompt, without the answer. answers: every accepted gold, the
     canonical one first. reasoning: a rationale that leads to answers[0], or None. tags: slices for tables, for
-    instance {"phenomenon": "weekday", "lang": "ru"}. group: the template or family that a split, or a cluster bootstrap,
-    keeps together. context: what a non-neural peer or a scorer may need beside the text (JSON values only).
+    instance {"phenomenon": "weekday", "lang": "ru"}. group: the template or family that a split, or a cluster
+    bootstrap, keeps together. context: what a non-neural peer or a scorer may need beside the text (JSON values only).
     """
 
     id: str
@@ -74,13 +74,18 @@ class Example:
         for key in ("tags", "context"):
             if not isinstance(row.get(key, {}), dict):
                 raise ValueError(f"key {key!r} must be an object, got {row[key]!r}")
+        if not all(isinstance(value, str) for value in row.get("tags", {}).values()):
+            raise ValueError(f"key 'tags': each value must be text, got {row['tags']!r}")
+        group = row.get("group")
+        if group is not None and not isinstance(group, str):
+            raise ValueError(f"key 'group' must be text or null, got {group!r}")
         return cls(
             id=row["id"],
             messages=tuple(row["messages"]),
             answers=tuple(row["answers"]),
             reasoning=reasoning,
             tags=row.get("tags", {}),
-            group=str(row.get("group", "")),
+            group=group or "",  # null is no group, not the group "None"
             context=row.get("context", {}),
         )
 

@@ -20,11 +20,13 @@ _FORM = re.compile(
 )
 
 
-@lru_cache(maxsize=65536)
 def moment(text: str) -> datetime | None:
     """The aware datetime that `text` states as YYYY-MM-DDTHH:MM:SS with an offset or Z; None for anything else."""
-    if not _FORM.fullmatch(text):
-        return None
+    return _read(text) if _FORM.fullmatch(text) else None
+
+
+@lru_cache(maxsize=65536)  # behind the form: the cache must not keep the long texts that a rambling model answers with
+def _read(text: str) -> datetime | None:
     try:
         return dateutil_parser.isoparse(text)
     except ValueError:  # the form holds but the calendar has no such day, or no such offset

@@ -164,10 +164,20 @@ def test_another_model_is_another_evaluation(tmp_path: Path) -> None:
         run(write_script(tmp_path / "m.jsonl", ["no"] * 6), tmp_path / "out")
 
 
-def test_refuses_a_directory_with_other_results(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="is no evaluation"):
-        run(ModelSpec(tmp_path / "x", None, "no"), tmp_path)
+def test_refuses_records_without_a_manifest_and_a_file(tmp_path: Path) -> None:
+    model = ModelSpec(tmp_path / "x", None, "no")
+    (tmp_path / "records.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest.json: no such file"):
+        run(model, tmp_path)
+    with pytest.raises(UserError, match="is a file"):
+        run(model, tmp_path / "records.jsonl")
+
+
+def test_a_directory_whose_evaluation_never_answered_is_free(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text("broken\n", encoding="utf-8")
+    with pytest.raises(UserError, match="want"):
+        run(ModelSpec(tmp_path / "m.jsonl", None, "m"), tmp_path / "out")
+    assert run(write_script(tmp_path / "m.jsonl", RIGHT), tmp_path / "out").overall.exact.value == 1
 
 
 def test_a_broken_record_inside_the_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What training on a CPU needs beside the libraries' own code."""
+"""What training on a CPU without unsloth needs beside the libraries' own code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 class TorchLogProbs:
     """Log-probabilities of labels through the head, in plain torch: TRL 1.15's fused kernel without Triton.
 
-    TRL's kernel is written in Triton, which has no CPU target: it runs there in Triton's interpreter, one Python call a
-    row, and takes nine tenths of a training step. The signature is that of trl.kernels.ChunkedLogProbFunction.
+    TRL's kernel is written in Triton, which has no CPU target. unsloth brings a replacement of its own; without unsloth
+    this takes the kernel's place. The signature is that of trl.kernels.ChunkedLogProbFunction.
     """
 
     @staticmethod
@@ -48,11 +48,13 @@ class TorchLogProbs:
         return (at_target, *(rest.get(name) for name in ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")))
 
 
-def use_torch_log_probs() -> None:
-    """Put TorchLogProbs in the place of TRL's Triton kernel for this process. Call it before a trainer is built."""
+def use_torch_log_probs_on_cpu() -> None:
+    """Without a GPU, put TorchLogProbs in the place of TRL's Triton kernel. Call it before a trainer is built."""
+    if torch.cuda.is_available():
+        return
     from trl.trainer import utils
 
     trl_utils: Any = utils
     if not hasattr(trl_utils, "_ChunkedLogProbFunction"):
-        raise RuntimeError("trl.trainer.utils has no _ChunkedLogProbFunction: this TRL is not the one this was written for")
+        raise RuntimeError("trl.trainer.utils has no _ChunkedLogProbFunction: another TRL than this was written for")
     trl_utils._ChunkedLogProbFunction = TorchLogProbs

@@ -1,0 +1,242 @@
+"""Recipes: YAML checked against these models, `--set a.b=value` on top. Unknown keys name their nearest neighbour."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from rewards.core import UserError
+
+Engine = Literal["vllm", "server", "transformers", "scripted"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A part of a recipe. A key that isn't listed is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    """The base model and how training loads it."""
+
+    reference: str = Field(description="hub id, directory, .gguf file, or package:NAME")
+    backend: Literal["unsloth", "transformers"] = Field("unsloth", description="who loads and patches the model")
+    dtype: DType = Field("auto", description="of the weights in training; auto: bfloat16 on a GPU, float32 on a CPU")
+    max_length: PositiveInt = Field(512, description="tokens of prompt and completion together; longer is an error")
+
+
+class LoraConfig(Section):
+    """The low-rank adapter that training fits."""
+
+    rank: PositiveInt = 32
+    alpha: PositiveInt = Field(64, description="scale: the update is multiplied by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class DataConfig(Section):
+    """How many examples of each split are built, counted in examples."""
+
+    sft: PositiveInt = Field(description="training examples with their rationale")
+    grpo: PositiveInt = Field(description="training prompts for GRPO, none of them among those of sft")
+    validation: PositiveInt = Field(64, description="examples for the validation loss of sft")
+    test: PositiveInt = Field(description="held-out examples that the evaluations score")
+
+
+class SftConfig(Section):
+    """Supervised warm start: cross-entropy on the completion only."""
+
+    batch_size: PositiveInt = Field(8, description="sequences in one optimizer step")
+    learning_rate: PositiveFloat = 1e-3
+    epochs: PositiveFloat = 1.0
+    max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
+    direct: bool = Field(False, description="train on bare answers, the reasoning block empty")
+
+
+class GrpoConfig(Section):
+    """Reinforcement learning with group-relative advantages, from where sft stopped."""
+
+    steps: PositiveInt = Field(100, description="optimizer steps")
+    prompts: PositiveInt = Field(8, description="prompts in one step")
+    generations: int = Field(8, ge=2, description="completions of each prompt: the group that advantages compare")
+    batch_size: PositiveInt = Field(32, description="completions in one forward pass; a step has prompts x generations")
+    max_completion_length: PositiveInt = Field(128, description="new tokens; a longer completion is cut and scores 0")
+    learning_rate: PositiveFloat = 1e-5
+    warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    temperature: PositiveFloat = 1.0
+    beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
+    vllm: bool = Field(
+        False, description="generate with vLLM in the trainer's process; needs a GPU and model.backend transformers"
+    )
+    vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
+    save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
+
+    @property
+    def forward_batch(self) -> int:
+        """Completions in one forward pass: batch_size, or the whole step where that is less."""
+        return min(self.batch_size, self.prompts * self.generations)
+
+
+class EvalConfig(Section):
+    """How a run's evaluations are generated: greedily, one completion an example."""
+
+    engine: Engine = "vllm"
+    max_tokens: PositiveInt = Field(128, description="new tokens; a longer completion counts as truncated")
+    options: dict[str, Any] = Field(default_factory=dict, description="the engine's own options, such as dtype")
+
+
+class Recipe(Section):
+    """A whole run: what is learned, from which model, with which stages, into which directory."""
+
+    task: str = Field(description="a built-in task, a file, or an installed plugin")
+    output: Path = Field(description="the run directory")
+    seed: int = Field(0, ge=0, lt=2**32)  # numpy takes no larger one
+    rewards: dict[str, float] = Field(
+        default_factory=dict, description="weights by reward name; default: the task's own"
+    )
+    model: ModelConfig
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig
+    sft: SftConfig | None = Field(None, description="left out: no warm start")
+    grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
+    eval: EvalConfig = EvalConfig()
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    return check_recipe(raw, str(path))
+
+
+def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
+    """Validate a parsed recipe; `where` begins the error message."""
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{where}: {_explain(item)}" for item in error.errors())) from error
+    if misfits := list(_misfits(recipe)):
+        raise UserError("\n".join(f"{where}: {misfit}" for misfit in misfits))
+    return recipe
+
+
+def _misfits(recipe: Recipe) -> Iterator[str]:
+    """Values that don't go together. Said here, since the trainer would find out after minutes, or never."""
+    if recipe.sft is not None and recipe.sft.max_steps == 0:
+        yield "key 'sft.max_steps': 0 would train nothing; give a number of steps, or -1 to go by sft.epochs"
+    grpo = recipe.grpo
+    if grpo is None:
+        return
+    if grpo.vllm and recipe.model.backend == "unsloth":
+        yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
+    if recipe.data.grpo < grpo.prompts:
+        yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
+    rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch
+    if batch % grpo.generations or rollouts % batch:
+        yield (
+            f"grpo.batch_size {grpo.batch_size} must be a multiple of grpo.generations ({grpo.generations}) and "
+            f"divide grpo.prompts x grpo.generations ({rollouts})"
+        )
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, defaults included; load_recipe reads it back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such recipe; the ready ones are in configs/") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read as text: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{place}: broken YAML: {yaml_problem(error)}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(raw).__name__}")
+    return raw
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML's own reader takes the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """One mapping as it is written, before merges add keys to it."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """The reader's complaint, one line of it."""
+    return str(getattr(error, "problem", None) or error).splitlines()[0]
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError(f"--set {override!r}: write a.b=value, for instance --set grpo.learning_rate=1e-5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value isn't YAML: {yaml_problem(error)}") from error
+    if isinstance(value, str):
+        value = _number(value)
+    *parents, last = key.split(".")
+    here = raw
+    for parent in parents:
+        child = here.setdefault(parent, {})
+        if not isinstance(child, dict):
+            if child is not None:
+                raise UserError(f"--set {override!r}: {parent!r} is {child!r}, it has no keys below it")
+            child = here[parent] = {}
+        here = child
+    here[last] = value
+
+
+def _number(text: str) -> str | float:
+    # YAML 1.1 reads 1e-5 as text, since it has no dot; people write learning rates this way.
+    try:
+        return float(text) if "e" in text.lower() else text
+    except ValueError:
+        return text
+
+
+def _explain(item: Any) -> str:
+    location = [part for part in item["loc"] if part != "function-after"]
+    key = ".".join(map(str, location))
+    if item["type"] == "extra_forbidden":
+        allowed = _keys_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
+        return f"unknown key {key!r}; {hint}"
+    if item["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"key {key!r}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+
+
+def _keys_at(location: Sequence[Any]) -> list[str]:
+    """The keys that a recipe allows in the section at `location`."""
+    section: Any = Recipe
+    for part in location:
+        annotation = section.model_fields[part].annotation
+        section = next(each for each in (annotation, *get_args(annotation)) if hasattr(each, "model_fields"))
+    return list(section.model_fields)

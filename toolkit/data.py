@@ -1,0 +1,65 @@
+"""Dataset files: one Example a line of JSON (JSONL), written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rewards.core import Example, UserError
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> int:
+    """Write examples to `path` and return their number. A file that exists is replaced only by a complete one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not a tempfile: those are for their owner alone, and the data may be read by others.
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    n = 0
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+            for n, example in enumerate(examples, 1):  # noqa: B007 - n is the count that is returned
+                file.write(encode(example.to_json()) + "\n")
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return n
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read a dataset file. Raises UserError that names the file and the row of what is broken."""
+    examples = []
+    rows: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for row, line in enumerate(file, 1):
+                try:
+                    example = _example(line)
+                    if (first := rows.setdefault(example.id, row)) != row:
+                        raise ValueError(f"id {example.id!r} is that of row {first}")
+                except ValueError as error:
+                    raise UserError(f"{path}:{row}: not an example: {error}; build the file again") from error
+                examples.append(example)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such dataset file; `toolkit data build` writes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read as UTF-8 text: {error}") from error
+    if not examples:
+        raise UserError(f"{path}: has no rows; build the file again")
+    return examples
+
+
+def _example(line: str) -> Example:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be an object, got {type(row).__name__}")
+    return Example.from_json(row)
+
+
+def file_hash(path: Path) -> str:
+    """12 hex digits of the file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

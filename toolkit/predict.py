@@ -1,0 +1,80 @@
+"""One question to a model, through the prompt that its task trains with."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from eval.engines.base import ModelSpec, Request, Sampling
+from eval.engines.registry import load_engine
+from eval.files import read_json
+from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenizer_dir
+from rewards.core import UserError
+from rewards.response import parse
+from tasks.registry import load_task
+from toolkit.models import TRAINED_FOR, cache_dir, resolve_model
+from toolkit.quiet import output_to
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model said: its whole completion, and the two parts where the format holds."""
+
+    completion: str
+    reasoning: str | None
+    answer: str | None
+    problem: str | None
+
+
+def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: int) -> Prediction:
+    """Ask `model` for the answer to `text` at the moment `now` (ISO). Raises UserError for bad input."""
+    try:
+        moment = datetime.fromisoformat(now)
+    except ValueError as error:
+        raise UserError(f"--now {now!r}: not an ISO date or time; write 2025-01-17 or 2025-01-17T10:30") from error
+    if not text.strip():
+        raise UserError('the text is empty; give what the person said, for instance "Послезавтра в 12"')
+    resolved = resolve_model(model)
+    spec = ModelSpec(resolved.path, resolved.adapter, model)
+    chosen = load_task(task or _trained_for(resolved.adapter or resolved.path))
+    if chosen.ask is None:
+        raise UserError(f"task {chosen.name!r} can't ask a free question (it has no `ask`)")
+    messages = chosen.ask(text, moment)
+    with output_to(cache_dir() / "predict.log"):
+        tokenizer = load_tokenizer(tokenizer_dir(spec))
+        request = Request("0", tuple(render_prompt(tokenizer, messages)), messages)
+        sampling = Sampling(max_tokens=max_tokens, stop_token_ids=stop_token_ids(tokenizer, spec.path))
+        with closing(load_engine("transformers", spec, {})) as generator:
+            (completion,) = generator.generate([request], sampling)
+    if completion.finish_reason == "length":
+        return Prediction(completion.text, None, None, f"cut after {max_tokens} tokens (--max-tokens)")
+    response = parse(completion.text)
+    if response.problem:
+        return Prediction(completion.text, None, None, response.problem)
+    return Prediction(completion.text, response.reasoning, response.answer, None)
+
+
+def print_prediction(prediction: Prediction, as_json: bool) -> None:
+    """Print it. Raises UserError, exit code 1, when the completion isn't a well-formed response."""
+    if as_json:
+        parts = {"reasoning": prediction.reasoning, "answer": prediction.answer, "problem": prediction.problem}
+        print(json.dumps({**parts, "completion": prediction.completion}, ensure_ascii=False))
+    elif prediction.problem is None:
+        print(f"reasoning: {prediction.reasoning}\nanswer: {prediction.answer}")
+    else:
+        print(f"completion: {prediction.completion}")
+    if prediction.problem is not None:
+        raise UserError(f"the model gave no well-formed response: {prediction.problem}", 1)
+
+
+def _trained_for(directory: Path) -> str:
+    path = directory / TRAINED_FOR
+    if not path.is_file():
+        raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
+    task = read_json(path, "give --task").get("task")
+    if not isinstance(task, str):
+        raise UserError(f"{path}: key 'task' must be text, got {task!r}; give --task")
+    return task

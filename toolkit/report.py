@@ -1,0 +1,66 @@
+"""The outcome of a run as one table: base, SFT and tuned on the held-out examples, and the comparison's verdict."""
+
+from __future__ import annotations
+
+from eval.files import read_json
+from eval.summary import Slice, Summary, read_summary
+from eval.tables import Grid, show
+from toolkit.rundir import Run
+
+ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
+
+
+def print_outcome(run: Run) -> int:
+    """Print the table; give the comparison's exit code."""
+    show(outcome_grid(run))
+    return int(run.facts("compare")["exit_code"])
+
+
+def outcome_grid(run: Run) -> Grid:
+    """A row a model, a column for all examples and for each language where the task tags one."""
+    rows = []
+    langs: list[str] = []
+    n = 0
+    for name, title in ROWS:
+        folder = run.dir / "eval" / name
+        if folder.is_dir():
+            summary = read_summary(folder)
+            langs = langs or sorted(summary.by_tag.get("lang", {}), reverse=True)
+            n = summary.overall.n
+            rows.append(_row(_title(run, name, title), summary, langs))
+    header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
+    verdict = read_json(run.dir / "comparison.json", "run the recipe again")
+    p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
+    difference = verdict["overall"]
+    lines = (
+        f"tuned against base: {verdict['verdict']}"
+        + (
+            f", {100 * difference['difference']:+.1f} points "
+            f"({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f}){p}"
+            if difference
+            else f": {'; '.join(verdict['reasons'])}"
+        ),
+        f"the model: {run.dir / 'model'}",
+        f'try it: toolkit predict --model {run.dir / "model"} --now 2025-01-17 "Послезавтра в 12"',
+    )
+    return Grid(f"{run.recipe.task}: {n} held-out examples", header, tuple(rows), lines)
+
+
+def _title(run: Run, name: str, title: str) -> str:
+    if name == "tuned":
+        return "+".join(stage.upper() for stage in ("sft", "grpo") if getattr(run.recipe, stage) is not None)
+    return title
+
+
+def _row(title: str, summary: Summary, langs: list[str]) -> tuple[str, ...]:
+    overall: Slice = summary.overall
+    by_lang = [f"{summary.by_tag['lang'][lang].exact.value:.1%}" for lang in langs]
+    return (
+        title,
+        f"{overall.exact.value:.1%}",
+        f"{overall.exact.low:.1%}..{overall.exact.high:.1%}",
+        *by_lang,
+        f"{overall.format.value:.1%}",
+        f"{overall.truncated.value:.1%}",
+        f"{overall.tokens:.0f}",
+    )

