@@ -14,7 +14,7 @@ from rewards.core import Message
 from rewards.datetimes import exact_datetime
 from rewards.formats import tag_format
 from tasks.base import Task
-from tasks.datetime_extraction import deep, plain
+from tasks.datetime_extraction import deep, grammar
 from tasks.datetime_extraction.meaning import Lang, Setting
 from tasks.datetime_extraction.prompts import short_prompt
 from tasks.datetime_extraction.wording import seed_wording
@@ -49,7 +49,7 @@ TASK = Task(
 PLAIN = Task(
     name="datetime_extraction_plain",
     version="1",
-    examples=partial(plain.generate, short_prompt),
+    examples=partial(grammar.generate, short_prompt),
     rewards=_REWARDS,
     metric=exact_datetime,
     ask=_ask_plain,
