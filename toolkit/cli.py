@@ -139,7 +139,7 @@ def evaluate_model(
     split: SplitName = "test",
     n: Annotated[int, typer.Option(min=1, help="number of examples")] = 200,
     seed: Seed = 0,
-    engine: Annotated[str, typer.Option(help="vllm, server, transformers or scripted")] = "vllm",
+    engine: Annotated[str, typer.Option(help="vllm, server, transformers, scripted, or peer:NAME")] = "vllm",
     max_tokens: Annotated[int, typer.Option(min=1, help="new tokens; longer completions count as truncated")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy")] = 0.0,
     samples: Annotated[int, typer.Option(min=1, help="completions of each prompt; needs a temperature")] = 1,

@@ -14,12 +14,13 @@ from rewards.core import Message
 from rewards.datetimes import exact_datetime
 from rewards.formats import tag_format
 from tasks.base import Task
-from tasks.datetime_extraction import deep, grammar
+from tasks.datetime_extraction import deep, grammar, leaks, rationale
 from tasks.datetime_extraction.meaning import Lang, Setting
 from tasks.datetime_extraction.prompts import short_prompt
 from tasks.datetime_extraction.wording import seed_wording
 
 _MOSCOW = 180
+_CHECKS = (leaks.check, rationale.check)
 _REWARDS = {"tag_format": (tag_format, 0.1), "exact_datetime": (exact_datetime, 1.0)}
 
 
@@ -45,6 +46,7 @@ TASK = Task(
     rewards=_REWARDS,
     metric=exact_datetime,
     ask=ask,
+    checks=_CHECKS,
 )
 PLAIN = Task(
     name="datetime_extraction_plain",
@@ -53,4 +55,5 @@ PLAIN = Task(
     rewards=_REWARDS,
     metric=exact_datetime,
     ask=_ask_plain,
+    checks=_CHECKS,
 )

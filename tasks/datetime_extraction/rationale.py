@@ -7,6 +7,7 @@ from calendar import isleap
 from datetime import date
 
 from rewards.datetimes import NONE
+from tasks.base import SPLITS, Task
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS
 
 _SUM = re.compile(r"(?<![\d:.])(-?\d+)((?:[+*-]\d+)+)=(-?\d+)(?![\d:])")
@@ -16,6 +17,20 @@ _DATE = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})")
 _NAMED = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)})=({'|'.join(WEEKDAYS)})=(\d)")
 _CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?![\d:])")
 _YEARS_AHEAD = 4
+EXAMPLES = 4000
+
+
+def check(task: Task, n: int = EXAMPLES, seed: int = 0) -> list[str]:
+    """The first rationale of each split that doesn't hold, if any does not, with its example's id."""
+    found = []
+    for split in SPLITS:
+        for example in task.examples(split, n, seed):
+            today = date.fromisoformat(example.context["today"])
+            wrong = problems(example.reasoning or "", example.answers[0], today)
+            if wrong:
+                found.append(f"{example.id}: its rationale is wrong: {'; '.join(wrong)}")
+                break
+    return found
 
 
 def problems(reasoning: str, answer: str, today: date) -> list[str]:
