@@ -534,7 +534,7 @@ import sys
 from toolkit.cli import main
 for arguments in (
     ['task', 'list'],
-    ['task', 'check', 'datetime_extraction', '--n', '4'],
+    ['task', 'check', {str(tmp_path / "word.py")!r}, '--n', '4'],
     ['data', 'build', '--task', 'datetime_extraction', '--n', '4', '--out', {str(tmp_path / "x.jsonl")!r}],
     {evaluate}'--engine', 'scripted', '--out', {str(tmp_path / "out")!r}],
     ['compare', {str(tmp_path / "out")!r}, {str(tmp_path / "out")!r}],
