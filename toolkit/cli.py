@@ -107,7 +107,11 @@ def run(config: Recipe, overrides: Set = None) -> None:
     """Run every stage of a recipe that isn't done yet, and print the outcome."""
     from toolkit.report import print_outcome
 
-    raise typer.Exit(print_outcome(_stages(config, overrides)))
+    opened = _stages(config, overrides)
+    if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
+        print(f"the model: {opened.dir / 'model'}")
+        return
+    raise typer.Exit(print_outcome(opened))
 
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:

@@ -72,4 +72,7 @@ def _trained_for(directory: Path) -> str:
     path = directory / TRAINED_FOR
     if not path.is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
-    return str(read_json(path, "give --task")["task"])
+    task = read_json(path, "give --task")["task"]
+    if task is None:
+        raise UserError(f"{directory} was trained on conversations, not on a task; give --task")
+    return str(task)

