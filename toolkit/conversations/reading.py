@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewards.core import Message
@@ -26,14 +26,8 @@ def source_of(config: ConversationsConfig) -> Source:
     return open_source(config.path, config.encoding, config.separator, config.split)
 
 
-def read_conversations(source: Source, columns: Mapping[str, str]) -> Iterator[Conversation | Bad]:
-    """Every row of the source, as a conversation or as what is wrong with it."""
-    shapes: dict[tuple[str, ...], Shape] = {}
-    for row in source.rows():
-        yield row if isinstance(row, Bad) else _conversation(row, columns, shapes)
-
-
-def _conversation(row: Row, columns: Mapping[str, str], shapes: dict[tuple[str, ...], Shape]) -> Conversation | Bad:
+def to_conversation(row: Row, columns: Mapping[str, str], shapes: dict[tuple[str, ...], Shape]) -> Conversation | Bad:
+    """The row as a conversation, or what is wrong with it. shapes: how rows of given columns are read, a cache."""
     names = tuple(row.values)
     try:
         if names not in shapes:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.prompts import NO_TEMPLATE
-from rewards.core import UserError
+from rewards.core import Message, UserError
 from tasks.tables.rows import Bad
+from toolkit.conversations.linear import Linear, linear_template
 from toolkit.conversations.reading import Conversation
 from toolkit.training.rows import IGNORED, Row
 
@@ -28,7 +29,6 @@ class Text:
     source: Conversation
     text: str
     spans: tuple[tuple[int, int], ...]
-    turns: int  # messages of the source that are in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Renderer:
         self.backend.no_truncation()
         self.backend.no_padding()
         self.probed = 0
+        self.linear = self._linear()
 
     def rows(self, batch: Sequence[Conversation], offsets: bool = False) -> list[Rendered | Bad]:
         """Rows in the order of the batch: one a conversation, several where the template rewrites earlier turns."""
@@ -60,10 +61,21 @@ class Renderer:
         encodings = iter(self.backend.encode_batch([each.text for each in good], add_special_tokens=False))
         return [each if isinstance(each, Bad) else self._row(each, next(encodings), offsets) for each in texts]
 
+    def _linear(self) -> Linear | None:
+        from jinja2 import TemplateError
+
+        try:
+            return linear_template(self._apply)
+        except TemplateError:  # it refuses system messages, say
+            return None
+
     def texts(self, batch: Sequence[Conversation]) -> list[Text | Bad]:
         """The batch as text. One call renders all prompts and one all answers: a call is slow to start."""
         from jinja2 import TemplateError
 
+        if self.linear is not None:
+            wholes = [(each, self.linear.whole(each.messages)) for each in batch]
+            return [Text(each, text, tuple(spans)) for each, (text, spans) in wholes]
         try:
             return list(self._texts(batch))
         except TemplateError as error:
@@ -77,13 +89,13 @@ class Renderer:
         prompts = iter(self._apply([each.messages[:end] for each, all_ in pairs for end in all_], True))
         wholes = iter(self._apply([each.messages[: end + 1] for each, all_ in pairs for end in all_], False))
         for each, all_ in pairs:
-            parts = [(next(prompts), next(wholes), end + 1) for end in all_]
-            if all(whole.startswith(prompt) for prompt, whole, _ in parts):
+            parts = [(next(prompts), next(wholes)) for _ in all_]
+            if all(whole.startswith(prompt) for prompt, whole in parts):
                 yield from _join(each, parts)
             else:
                 yield _bad(each, "the chat template renders a finished turn unlike its prompt; take another template")
 
-    def _apply(self, chats: list[Any], add_generation_prompt: bool) -> list[str]:
+    def _apply(self, chats: Sequence[Sequence[Message]], add_generation_prompt: bool) -> list[str]:
         rendered: list[str] = self.tokenizer.apply_chat_template(
             [list(chat) for chat in chats], tokenize=False, add_generation_prompt=add_generation_prompt
         )
@@ -119,13 +131,13 @@ class Renderer:
                 )
 
 
-def _join(source: Conversation, parts: list[tuple[str, str, int]]) -> Iterator[Text]:
+def _join(source: Conversation, parts: list[tuple[str, str]]) -> Iterator[Text]:
     final = parts[-1][1]
-    if all(final.startswith(whole) for _, whole, _ in parts):
-        yield Text(source, final, tuple((len(prompt), len(whole)) for prompt, whole, _ in parts), parts[-1][2])
+    if all(final.startswith(whole) for _, whole in parts):
+        yield Text(source, final, tuple((len(prompt), len(whole)) for prompt, whole in parts))
     else:
-        for prompt, whole, turns in parts:
-            yield Text(source, whole, ((len(prompt), len(whole)),), turns)
+        for prompt, whole in parts:
+            yield Text(source, whole, ((len(prompt), len(whole)),))
 
 
 def _bad(source: Conversation, reason: str) -> Bad:

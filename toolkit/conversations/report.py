@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rewards.core import UserError
 from tasks.tables.rows import Bad
-from toolkit.conversations.reading import Conversation
-from toolkit.conversations.twins import TwinReport, Twins, fingerprint
+from toolkit.conversations.twins import TwinReport, Twins
 
 SHOWN = 10  # bad rows that a report and an error name
 PATIENCE = 1000  # rows: when all of the first ones are bad, the rest isn't read
@@ -47,27 +47,18 @@ class Tally:
         self.first: list[Bad] = []
         self.fatal = False
 
-    def good(self, each: Conversation) -> int:
-        """Count a conversation; give the fingerprint of its prompt."""
-        counts, messages = self.counts, each.messages
-        counts.rows += 1
-        counts.conversations += 1
-        counts.turns += len(messages)
-        counts.with_system += messages[0]["role"] == "system"
-        counts.several_turns += len(messages) > 3 or (len(messages) == 3 and messages[0]["role"] == "user")
-        prompt = fingerprint(messages[:-1])
-        self.twins.add(prompt, fingerprint(messages[-1:]), each.row)
-        return prompt
-
-    def bad(self, each: Bad) -> None:
-        """Count a bad row. Raises UserError when nothing but bad rows has come."""
-        self.counts.rows += 1
-        self.counts.bad += 1
-        self.counts.reasons[kind_of(each.reason)] += 1
-        self.fatal = self.fatal or each.fatal
-        if len(self.first) < SHOWN:
-            self.first.append(each)
-        if self.counts.bad == self.counts.rows == PATIENCE and self.max_bad_share < 1:
+    def add(self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int]]) -> None:
+        """Count a chunk. Raises UserError when nothing but bad rows has come."""
+        for each in fields(Counts):
+            value = getattr(self.counts, each.name)
+            value += getattr(chunk_counts, each.name)
+            setattr(self.counts, each.name, value)
+        self.counts.reasons.update(kind_of(each.reason) for each in bad)
+        self.fatal = self.fatal or any(each.fatal for each in bad)
+        self.first += bad[: SHOWN - len(self.first)]
+        for twin in twins:
+            self.twins.add(*twin)
+        if self.counts.bad == self.counts.rows >= PATIENCE and self.max_bad_share < 1:
             self.check()
 
     def check(self) -> None:
