@@ -2,9 +2,9 @@
 
     python benchmarks/conversations.py --rows 200000 --model MODEL_DIR
 
-Each side runs in a process of its own; the note's time leaves out its imports (unsloth's take 20 s). Memory is the peak of
-anonymous memory of the process and its children. Both write every token to disk; ours also validates, labels and looks
-for twins.
+Each side runs in a process of its own; the note's time leaves out its imports (unsloth's take 20 s). Memory is the peak
+of anonymous memory of the process and its children. Both write every token to disk; ours also validates,
+labels and looks for twins.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Linear:
 def linear_template(apply: Apply) -> Linear | None:
     """The template as a Linear, or None when it is more than that."""
     found = _read_off(apply)
-    return found if found is not None and all(_agrees(found, apply, chat) for chat in _awkward()) else None
+    return found if found is not None and all(_agrees(found, apply, chat) for chat in awkward()) else None
 
 
 def _read_off(apply: Apply) -> Linear | None:
@@ -75,7 +75,8 @@ def _agrees(linear: Linear, apply: Apply, chat: Sequence[Message]) -> bool:
     )
 
 
-def _awkward() -> list[Sequence[Message]]:
+def awkward() -> list[Sequence[Message]]:
+    """Conversations that a template or a tokenizer may treat in a way of its own."""
     texts = (
         "plain",
         "<think>\nthought\n</think>\n\nanswer",

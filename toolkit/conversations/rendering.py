@@ -17,6 +17,7 @@ from rewards.core import Message, UserError
 from tasks.tables.rows import Bad
 from toolkit.conversations.linear import Linear, linear_template
 from toolkit.conversations.reading import Conversation
+from toolkit.conversations.segments import Segments, segments_of
 from toolkit.training.rows import IGNORED, Row
 
 PROBES = 32  # prompts that are tokenized a second time, to see that a row begins with its prompt's ids
@@ -33,12 +34,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A training row and where it comes from."""
+    """A training row and where it comes from. text and offsets are filled where they were asked for."""
 
     source: Conversation
     row: Row
-    text: str
-    offsets: Sequence[tuple[int, int]] | None = None
+    text: str = ""
+    offsets: Sequence[tuple[int, int]] = ()
 
 
 class Renderer:
@@ -53,9 +54,17 @@ class Renderer:
         self.backend.no_padding()
         self.probed = 0
         self.linear = self._linear()
+        self.segments: Segments | None = (
+            None if self.linear is None else segments_of(self.linear, self.backend, self.stops)
+        )
 
     def rows(self, batch: Sequence[Conversation], offsets: bool = False) -> list[Rendered | Bad]:
         """Rows in the order of the batch: one a conversation, several where the template rewrites earlier turns."""
+        if self.segments is not None and not offsets:
+            rows = self.segments.rows([each.messages for each in batch])
+            if rows is not None:
+                return [Rendered(each, row) for each, row in zip(batch, rows, strict=True)]
+            self.segments = None
         texts = self.texts(batch)
         good = [each for each in texts if isinstance(each, Text)]
         encodings = iter(self.backend.encode_batch([each.text for each in good], add_special_tokens=False))
@@ -107,7 +116,7 @@ class Renderer:
         kept = 0
         for start, end in text.spans:
             first = encoding.char_to_token(start)
-            if first is None or encoding.offsets[first][0] != start:
+            if first is None or encoding.token_to_chars(first)[0] != start:
                 return _bad(text.source, "the answer's first letters join the prompt's last ones in one token")
             after = len(ids) if end >= len(text.text) else encoding.char_to_token(end) or len(ids)
             last = next((place for place in range(after - 1, first - 1, -1) if ids[place] in self.stops), None)
@@ -118,7 +127,7 @@ class Renderer:
             self._probe(text, start, ids[:first])
         # What the template writes after the last end token is never generated: it isn't trained on either.
         row: Row = {"input_ids": ids[:kept], "labels": labels[:kept]}
-        return Rendered(text.source, row, text.text, encoding.offsets[:kept] if offsets else None)
+        return Rendered(text.source, row, text.text, encoding.offsets[:kept] if offsets else ())
 
     def _probe(self, text: Text, start: int, ids: list[int]) -> None:
         """Offsets alone can't tell: some tokenizers leave white space out of them."""
