@@ -72,7 +72,7 @@ def test_listing_imports_no_task() -> None:
         ("datetime-extraction-plain", "did you mean 'datetime_extraction_plain'?"),
         (
             "zzz",
-            "unknown task 'zzz': Allowed: datetime_extraction, datetime_extraction_plain, order_extraction, russian_arithmetic, or the path",
+            f"unknown task 'zzz': Allowed: {', '.join(BUILTIN)}, or the path",
         ),
         ("", "unknown task ''"),
         ("tasks.datetime_extraction:TASK", "did you mean 'datetime_extraction'?"),

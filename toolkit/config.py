@@ -173,10 +173,14 @@ class Recipe(Section):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
-    raw = _read_yaml(path)
+    return check_recipe(apply_overrides(_read_yaml(path), overrides), str(path))
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Put each `a.b=value` into the parsed recipe, in place, and give it back."""
     for override in overrides:
         _apply(raw, override)
-    return check_recipe(raw, str(path))
+    return raw
 
 
 def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
