@@ -87,7 +87,7 @@ def test_a_split_column(tmp_path: Path) -> None:
         (
             "rewards.formats:tag_format",
             "rewards.formats:tag_frmat",
-            "reward 'rewards.formats:tag_frmat' can't be loaded",
+            "tag_frmat' can't be loaded",
         ),
         ("rewards.formats:tag_format", "tag_format", "'tag_format' must be module:function"),
         ("tolerance", "tolerence", "has no option 'tolerence'; it has: tolerance, relative, decimal"),
