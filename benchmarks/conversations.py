@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -46,8 +47,8 @@ def write_csv(path: Path, rows: int, literal: bool, filler: int = 0) -> None:
             writer.writerow([number, encode(turns)])
 
 
-def run_note(path: Path, model: Path, literal: bool) -> float:
-    """The note's cells, then the tokenization that its trainer does; seconds without the imports."""
+def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float]:
+    """The note's cells, then the tokenization that its trainer does; wall and CPU seconds without imports."""
     import ast
 
     import pandas as pd
@@ -62,28 +63,33 @@ def run_note(path: Path, model: Path, literal: bool) -> float:
         texts = [tokenizer.apply_chat_template(convo, tokenize=False, add_generation_prompt=False) for convo in convos]
         return {"text": texts}
 
-    started = time.perf_counter()
+    started = time.perf_counter(), _cpu()
     df = pd.read_csv(path)
     df["conversations"] = df["conversations"].apply(ast.literal_eval if literal else json.loads)
     dataset = Dataset.from_pandas(df)
     dataset = standardize_sharegpt(dataset)
     dataset = dataset.map(formatting_prompts_func, batched=True)
     dataset.map(lambda rows: tokenizer(rows["text"], add_special_tokens=False), batched=True)
-    return time.perf_counter() - started
+    return time.perf_counter() - started[0], _cpu() - started[1]
 
 
-def run_ours(path: Path, model: Path) -> float:
-    """What `toolkit sft` does in its data stage; seconds with the imports."""
-    started = time.perf_counter()
+def run_ours(path: Path, model: Path) -> tuple[float, float]:
+    """What `toolkit sft` does in its data stage; wall and CPU seconds with imports."""
+    started = time.perf_counter(), _cpu()
     from toolkit.config import ConversationsConfig
     from toolkit.conversations.preparing import prepare
 
     prepare(ConversationsConfig(path=str(path)), model, None, 1024)
-    return time.perf_counter() - started
+    return time.perf_counter() - started[0], _cpu() - started[1]
 
 
-def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float]:
-    """(seconds, peak MB) of one side in a fresh process with empty caches."""
+def _cpu() -> float:
+    """CPU seconds of this process and of its ended children."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float, float]:
+    """(wall seconds, CPU seconds, peak MB) of one side in a fresh process with empty caches."""
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         command = [sys.executable, __file__, "--side", side, "--csv", str(path), "--model", str(model)]
         environment = {**os.environ, "TOOLKIT_CACHE": cache, "HF_DATASETS_CACHE": f"{cache}/datasets"}
@@ -99,7 +105,8 @@ def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, f
         out, error = process.communicate()
     if process.returncode:
         raise SystemExit(error)
-    return float(out.splitlines()[-1]), peak
+    wall, cpu = map(float, out.splitlines()[-1].split())
+    return wall, cpu, peak
 
 
 def _watch(process: subprocess.Popen[str]) -> float:
@@ -135,18 +142,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.side and args.csv:
         run = run_ours(args.csv, args.model) if args.side == "ours" else run_note(args.csv, args.model, args.literal)
-        print(run)
+        print(*run)
         return
     model = resolve_model(args.model).path
-    print(f"{'cells':<8}{'side':<8}{'rows':>9}{'seconds':>9}{'rows/s':>9}{'peak MB':>9}")
+    print(f"{'cells':<8}{'side':<8}{'rows':>9}{'seconds':>9}{'rows/s':>9}{'CPU s':>9}{'peak MB':>9}")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "conversations.csv"
         write_csv(path, args.rows, args.literal)
         for name in ("note", "ours") * args.repeat:
-            seconds, peak = measure(name, path, model, args.literal)
+            seconds, cpu, peak = measure(name, path, model, args.literal)
             cells = "literal" if args.literal else "json"
             print(
-                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}{args.rows / seconds:>9,.0f}{peak:>9,.0f}",
+                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}{args.rows / seconds:>9,.0f}{cpu:>9.1f}{peak:>9,.0f}",
                 flush=True,
             )
 

@@ -32,7 +32,7 @@ class Linear:
         if messages[0]["role"] == "system":
             parts, rest = [self.before_system, messages[0]["content"], self.after_system], messages[1:]
         place = sum(map(len, parts))
-        spans = []
+        spans: list[tuple[int, int]] = []
         for asked, answered in zip(rest[::2], rest[1::2], strict=True):
             if spans:
                 parts.append(self.to_user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ class Worker:
                 held.add(id(each))
         if self.renderer is not None and good:
             self._tokenize(self.renderer, good, held, chunk)
-        refused = {bad.number for bad in chunk.bad}
-        _count(chunk, [each for each in good if each.row not in refused], len(rows))
+        refused = {(bad.file, bad.number) for bad in chunk.bad}
+        _count(chunk, [each for each in good if (each.file, each.row) not in refused], len(rows))
         return chunk
 
     def held_out(self, prompt: int) -> bool:
@@ -136,9 +137,8 @@ def chunks(rows: Iterable[Row | Bad], worker: Callable[[list[Row | Bad]], Chunk]
         return
     global _worker
     _worker = worker
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processes are the parallelism
     # fork: the tokenizer and its template come along; nothing here has started a thread that holds a lock
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with multiprocessing.get_context("fork").Pool(jobs, _begin) as pool:
         waiting: deque[Any] = deque()
         for part in chain(first, parts):
             waiting.append(pool.apply_async(_run, (part,)))
@@ -149,6 +149,11 @@ def chunks(rows: Iterable[Row | Bad], worker: Callable[[list[Row | Bad]], Chunk]
 
 
 _worker: Callable[[list[Row | Bad]], Chunk]
+
+
+def _begin() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def _run(rows: list[Row | Bad]) -> Chunk:
