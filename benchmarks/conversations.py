@@ -153,7 +153,8 @@ def main() -> None:
             seconds, cpu, peak = measure(name, path, model, args.literal)
             cells = "literal" if args.literal else "json"
             print(
-                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}{args.rows / seconds:>9,.0f}{cpu:>9.1f}{peak:>9,.0f}",
+                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}",
+                f"{args.rows / seconds:>8,.0f}{cpu:>9.1f}{peak:>9,.0f}",
                 flush=True,
             )
 

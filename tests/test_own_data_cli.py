@@ -12,7 +12,8 @@ import pytest
 from rewards.core import UserError
 from toolkit.cli import main
 from toolkit.config import ConversationsConfig, DataConfig, check_recipe, dump_recipe, load_recipe
-from toolkit.stages import stages_of
+from toolkit.rundir import open_run
+from toolkit.stages import ensure, stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "conversations.yaml"
@@ -87,6 +88,13 @@ def test_a_recipe_names_a_task_or_a_file(changes: dict[str, Any], says: str) -> 
     with pytest.raises(UserError) as caught:
         check_recipe(recipe(**changes), "w")
     assert says in str(caught.value)
+
+
+def test_a_task_with_fewer_rows_than_the_recipe_wants_is_told(tmp_path: Path) -> None:
+    changes = {"task": "order_extraction", "data": {"sft": 200, "grpo": 60, "test": 9}, "output": str(tmp_path / "run")}
+    opened = open_run(check_recipe(recipe(**changes), "w"))
+    with pytest.raises(UserError, match=r"'order_extraction' gave 40 examples for data\.grpo, the recipe asks for 60"):
+        ensure(opened, "data", lambda line: None)
 
 
 def test_inspect_refuses_a_recipe_of_a_task(capsys: pytest.CaptureFixture[str]) -> None:

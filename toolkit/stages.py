@@ -95,6 +95,9 @@ def _data(run: Run) -> dict[str, Any]:
     held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
     for split, n in held_out:
         counts[split] = write_examples(folder / f"{split}.jsonl", task.examples(split, n, recipe.seed))
+    for name, n in counts.items():
+        if n < (asked := getattr(recipe.data, name)):  # a task over a table has so many rows and no more
+            raise UserError(f"task {task.name!r} gave {n} examples for data.{name}, the recipe asks for {asked}")
     hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
     return {**counts, "task": task.name, "version": task.version, "hashes": hashes}
 
