@@ -182,6 +182,22 @@ def test_a_template_that_does_not_fit_is_a_reason(template: str, reason: str) ->
     assert str(bad[0]).startswith("a.csv, row 7: ")
 
 
+def test_a_token_across_the_border_of_an_answer_is_a_reason() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizer_of("chatml", *SPECIAL["chatml"])
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings["model"]["vocab"]["Ċa"] = 9000  # a new line and an a in one token
+    settings["model"]["merges"] = [["Ċ", "a"]]
+    settings["pre_tokenizer"]["use_regex"] = False
+    tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(settings))
+    renderer = Renderer(tokenizer, [tokenizer.eos_token_id])
+    assert renderer.segments is None
+    good, bad = renderer.rows([Conversation("a.csv", row, chat("q", answer)) for row, answer in ((2, "b"), (3, "ab"))])
+    assert isinstance(good, Rendered)
+    assert marked(tokenizer, good.row).endswith("[[b<|im_end|>]]")
+    assert str(bad) == "a.csv, row 3: the answer's first letters join the prompt's last ones in one token"
+
+
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model directory as far as data are concerned: a tokenizer and a config."""
