@@ -103,7 +103,7 @@ def test_inspect_refuses_a_recipe_of_a_task(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
-def test_from_a_file_to_an_adapter(tmp_path: Path, smollm2_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_a_file_to_an_adapter(tmp_path: Path, smollm2_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
     chats = [[{"role": "user", "content": f"{TURNS[0]['content']} {i}"}, TURNS[1]] for i in range(24)]
     cells = [*(json.dumps(chat, ensure_ascii=False) for chat in chats), "[broken"]
     path = write_csv(tmp_path / "my.csv", cells)
@@ -121,7 +121,7 @@ def test_from_a_file_to_an_adapter(tmp_path: Path, smollm2_dir: Path, capsys: py
     assert run("sft", str(CONFIG), *arguments) == 0
     folder = tmp_path / "run"
     assert json.loads((folder / "data" / "quarantine.jsonl").read_text(encoding="utf-8"))["row"] == 26
-    assert "25 rows, 24 conversations, 1 bad" in capsys.readouterr().err
+    assert "25 rows, 24 conversations, 1 bad" in capfd.readouterr().err
     assert (folder / "sft" / "adapter" / "adapter_config.json").is_file()
     facts = json.loads((folder / "stages" / "sft.json").read_text(encoding="utf-8"))
     assert facts["steps"] == 2
@@ -131,4 +131,4 @@ def test_from_a_file_to_an_adapter(tmp_path: Path, smollm2_dir: Path, capsys: py
     write_csv(Path(path), cells[:-2])
     (folder / "stages" / "sft.json").unlink()
     assert run("sft", str(CONFIG), *arguments) == 2
-    assert "changed since the run's data stage" in capsys.readouterr().err
+    assert "changed since the run's data stage" in capfd.readouterr().err
