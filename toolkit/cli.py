@@ -15,6 +15,8 @@ import typer
 
 from rewards.core import UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Train a small model to reason about one task, and prove that it is better than its base.",
     no_args_is_help=True,
@@ -146,13 +148,11 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
     if until is not None and until not in stages:
         raise UserError(f"{config}: has no section {until!r}; add one, or use another verb")
     opened = open_run(recipe)
-    wanted = (
-        stages if until is None else [name for name in stages[: stages.index(until)] if not name.startswith("eval")]
-    )
+    before = [] if until is None else [name for name in stages[: stages.index(until)] if name in ("data", "sft")]
     with locked(opened):
-        if until == "grpo" and "sft" in wanted and not opened.is_done("sft"):
+        if until == "grpo" and "sft" in before and not opened.is_done("sft"):
             raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: toolkit sft {config}")
-        for stage in wanted if until is None else [*wanted, until]:
+        for stage in stages if until is None else [*before, until]:
             ensure(opened, stage, say)
     return opened
 
@@ -165,7 +165,7 @@ def evaluate_model(
     split: SplitName = "test",
     n: Annotated[int, typer.Option(min=1, help="number of examples")] = 200,
     seed: Seed = 0,
-    engine: Annotated[str, typer.Option(help="vllm, server, transformers or scripted")] = "vllm",
+    engine: Annotated[str, typer.Option(help="vllm, server, transformers, scripted, or peer:NAME")] = "vllm",
     max_tokens: Annotated[int, typer.Option(min=1, help="new tokens; longer completions count as truncated")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy")] = 0.0,
     samples: Annotated[int, typer.Option(min=1, help="completions of each prompt; needs a temperature")] = 1,
@@ -246,20 +246,23 @@ def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:
     from toolkit.models import resolve_model
 
     resolved = resolve_model(reference)
-    for repair in resolved.repairs:
-        say(f"{reference}: repaired in its conversion: {repair}")
     return ModelSpec(resolved.path, resolved.adapter, served_name or reference)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
+    from toolkit.config import yaml_problem
+
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"--option {pair!r}: write KEY=VALUE, for instance --option dtype=float32")
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {pair!r}: the value isn't YAML: {yaml_problem(error)}") from error
     return options
 
 
@@ -275,9 +278,10 @@ def _exit_code(call: Callable[[], Any]) -> int:
         for line in str(error).splitlines():
             say(f"error: {line}")
         return error.exit_code
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
-        return 130
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
+            say("interrupted; the same command goes on where it stopped")
+        raise
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -29,7 +29,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 class Section(BaseModel):
     """A part of a recipe. A key that isn't listed is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -100,7 +100,7 @@ class SftConfig(Section):
     batch_size: PositiveInt = Field(8, description="sequences in one optimizer step")
     learning_rate: PositiveFloat = 1e-3
     epochs: PositiveFloat = 1.0
-    max_steps: int = Field(-1, description="stop after so many optimizer steps; -1: after `epochs`")
+    max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
     direct: bool = Field(False, description="train on bare answers, the reasoning block empty")
@@ -119,9 +119,16 @@ class GrpoConfig(Section):
     temperature: PositiveFloat = 1.0
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    vllm: bool = Field(False, description="generate with a vLLM engine in the trainer's process; needs a GPU")
+    vllm: bool = Field(
+        False, description="generate with vLLM in the trainer's process; needs a GPU and model.backend transformers"
+    )
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
+
+    @property
+    def forward_batch(self) -> int:
+        """Completions in one forward pass: batch_size, or the whole step where that is less."""
+        return min(self.batch_size, self.prompts * self.generations)
 
 
 class EvalConfig(Section):
@@ -146,7 +153,7 @@ class Recipe(Section):
 
     task: str | None = Field(None, description="a built-in task, a file, or an installed plugin; none with data.path")
     output: Path = Field(description="the run directory")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)  # numpy takes no larger one
     rewards: dict[str, float] = Field(
         default_factory=dict, description="weights by reward name; default: the task's own"
     )
@@ -186,9 +193,31 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
     """Validate a parsed recipe; `where` begins the error message."""
     try:
-        return Recipe.model_validate(raw)
+        recipe = Recipe.model_validate(raw)
     except ValidationError as error:
         raise UserError("\n".join(f"{where}: {_explain(item)}" for item in error.errors())) from error
+    if misfits := list(_misfits(recipe)):
+        raise UserError("\n".join(f"{where}: {misfit}" for misfit in misfits))
+    return recipe
+
+
+def _misfits(recipe: Recipe) -> Iterator[str]:
+    """Values that don't go together. Said here, since the trainer would find out after minutes, or never."""
+    if recipe.sft is not None and recipe.sft.max_steps == 0:
+        yield "key 'sft.max_steps': 0 would train nothing; give a number of steps, or -1 to go by sft.epochs"
+    grpo = recipe.grpo
+    if grpo is None:
+        return
+    if grpo.vllm and recipe.model.backend == "unsloth":
+        yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
+    if recipe.data.grpo < grpo.prompts:
+        yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
+    rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch
+    if batch % grpo.generations or rollouts % batch:
+        yield (
+            f"grpo.batch_size {grpo.batch_size} must be a multiple of grpo.generations ({grpo.generations}) and "
+            f"divide grpo.prompts x grpo.generations ({rollouts})"
+        )
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -198,7 +227,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such recipe; the ready ones are in configs/") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -206,10 +235,30 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: broken YAML: {getattr(error, 'problem', None) or error}") from error
+        raise UserError(f"{path}{place}: broken YAML: {yaml_problem(error)}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(raw).__name__}")
     return raw
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML's own reader takes the last one in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """One mapping as it is written, before merges add keys to it."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """The reader's complaint, one line of it."""
+    return str(getattr(error, "problem", None) or error).splitlines()[0]
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -219,7 +268,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: the value isn't YAML: {error}") from error
+        raise UserError(f"--set {override!r}: the value isn't YAML: {yaml_problem(error)}") from error
     if isinstance(value, str):
         value = _number(value)
     *parents, last = key.split(".")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,16 +14,17 @@ from rewards.core import Example, UserError
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write examples to `path` and return their number. A file that exists is replaced only by a complete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    # Not a tempfile: those are for their owner alone, and the data may be read by others.
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     n = 0
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with scratch.open("w", encoding="utf-8") as file:
             encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
             for n, example in enumerate(examples, 1):  # noqa: B007 - n is the count that is returned
                 file.write(encode(example.to_json()) + "\n")
-        Path(scratch).replace(path)
+        scratch.replace(path)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
     return n
 
@@ -32,13 +32,17 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
 def read_examples(path: Path) -> list[Example]:
     """Read a dataset file. Raises UserError that names the file and the row of what is broken."""
     examples = []
+    rows: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8") as file:
             for row, line in enumerate(file, 1):
                 try:
-                    examples.append(Example.from_json(json.loads(line)))
-                except (ValueError, AttributeError) as error:
+                    example = _example(line)
+                    if (first := rows.setdefault(example.id, row)) != row:
+                        raise ValueError(f"id {example.id!r} is that of row {first}")
+                except ValueError as error:
                     raise UserError(f"{path}:{row}: not an example: {error}; build the file again") from error
+                examples.append(example)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such dataset file; `toolkit data build` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -46,6 +50,13 @@ def read_examples(path: Path) -> list[Example]:
     if not examples:
         raise UserError(f"{path}: has no rows; build the file again")
     return examples
+
+
+def _example(line: str) -> Example:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be an object, got {type(row).__name__}")
+    return Example.from_json(row)
 
 
 def file_hash(path: Path) -> str:

@@ -12,11 +12,15 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.files import read_json
 from rewards.core import UserError
+from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TRAINED_FOR = "trained_for.json"  # beside the weights: the task that a model or an adapter was trained on
@@ -45,25 +49,34 @@ def resolve_model(reference: str) -> ResolvedModel:
     if path.is_dir():
         return _from_directory(path)
     if HUB_ID.fullmatch(reference) and not path.exists():
-        return ResolvedModel(_download(reference))
+        return _from_directory(_download(reference))
     raise UserError(f"model {reference!r} not found; a model is {ALLOWED}")
 
 
 def _from_directory(path: Path) -> ResolvedModel:
     adapter_config = path / "adapter_config.json"
     if adapter_config.is_file():
-        base = json.loads(adapter_config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        if not base:
-            raise UserError(
-                f"{adapter_config}: key 'base_model_name_or_path' is empty; name the adapter's base model there"
-            )
-        resolved = resolve_model(base)
-        return ResolvedModel(resolved.path, adapter=path, repairs=resolved.repairs)
+        return _from_adapter(path, adapter_config)
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: neither config.json nor adapter_config.json in it; a model is {ALLOWED}")
     if not any(path.glob("*.safetensors")):
         raise UserError(f"{path}: has config.json but no *.safetensors weights; save the model in that format")
     return ResolvedModel(path)
+
+
+def _from_adapter(path: Path, config: Path) -> ResolvedModel:
+    base = read_json(config, "is it a PEFT adapter?").get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{config}: key 'base_model_name_or_path' is empty; name the adapter's base model there")
+    if (Path(base) / config.name).is_file():
+        raise UserError(f"{config}: its base {base!r} is an adapter itself; merge that one first")
+    if not (path / "adapter_model.safetensors").is_file():
+        raise UserError(f"{path}: has {config.name} but no adapter_model.safetensors; save it again")
+    try:
+        resolved = resolve_model(base)
+    except UserError as error:
+        raise UserError(f"{config}: its base: {error}", error.exit_code) from error
+    return ResolvedModel(resolved.path, adapter=path, repairs=resolved.repairs)
 
 
 def _download(repo: str) -> Path:
@@ -105,12 +118,16 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
     target = cache_dir() / "models" / f"{gguf.stem}-{digest[:12]}-{CONVERTER_VERSION}"
     report = target / "conversion.json"
     if not report.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+        _check_packages(gguf)
+        scratch = _scratch(target.parent)
         try:
-            repairs = convert_gguf(gguf, scratch)
+            print(f"converting {gguf.name} (once, about half a minute)", file=sys.stderr, flush=True)
+            repairs = _convert(gguf, scratch, cache_dir() / "conversion.log")
+            for repair in repairs:
+                print(f"  repaired: {repair}", file=sys.stderr, flush=True)
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
+            scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out
             try:
                 scratch.replace(target)
             except OSError:  # another process finished the same conversion first; its result is as good
@@ -119,6 +136,32 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return ResolvedModel(target, repairs=tuple(json.loads(report.read_text(encoding="utf-8"))["repairs"]))
+
+
+def _check_packages(gguf: Path) -> None:
+    missing = [name for name in ("torch", "transformers", "gguf") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"model {str(gguf)!r}: converting it needs {', '.join(missing)}: pip install 'reasoning-toolkit[train]'"
+        )
+
+
+def _scratch(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder, prefix=".converting-"))
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written: {error.strerror}; set TOOLKIT_CACHE to another place") from error
+
+
+def _convert(gguf: Path, target: Path, log: Path) -> list[str]:
+    with output_to(log):
+        try:
+            return convert_gguf(gguf, target)
+        except Exception as error:  # a file from anywhere may fail in any way
+            traceback.print_exc()
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise UserError(f"{gguf}: can't be converted: {type(error).__name__}: {reason} (log: {log})") from error
 
 
 def convert_gguf(gguf: Path, target: Path) -> list[str]:

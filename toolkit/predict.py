@@ -15,7 +15,8 @@ from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenize
 from rewards.core import UserError
 from rewards.response import parse
 from tasks.registry import load_task
-from toolkit.models import TRAINED_FOR, resolve_model
+from toolkit.models import TRAINED_FOR, cache_dir, resolve_model
+from toolkit.quiet import output_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: i
     chosen = load_task(task or _trained_for(resolved.adapter or resolved.path))
     if chosen.ask is None:
         raise UserError(f"task {chosen.name!r} can't ask a free question (it has no `ask`)")
-    tokenizer = load_tokenizer(tokenizer_dir(spec))
     messages = chosen.ask(text, moment)
-    request = Request("0", tuple(render_prompt(tokenizer, messages)), messages)
-    sampling = Sampling(max_tokens=max_tokens, stop_token_ids=stop_token_ids(tokenizer, spec.path))
-    with closing(load_engine("transformers", spec, {})) as generator:
-        (completion,) = generator.generate([request], sampling)
+    with output_to(cache_dir() / "predict.log"):
+        tokenizer = load_tokenizer(tokenizer_dir(spec))
+        request = Request("0", tuple(render_prompt(tokenizer, messages)), messages)
+        sampling = Sampling(max_tokens=max_tokens, stop_token_ids=stop_token_ids(tokenizer, spec.path))
+        with closing(load_engine("transformers", spec, {})) as generator:
+            (completion,) = generator.generate([request], sampling)
     if completion.finish_reason == "length":
         return Prediction(completion.text, None, None, f"cut after {max_tokens} tokens (--max-tokens)")
     response = parse(completion.text)
@@ -72,7 +74,9 @@ def _trained_for(directory: Path) -> str:
     path = directory / TRAINED_FOR
     if not path.is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
-    task = read_json(path, "give --task")["task"]
+    task = read_json(path, "give --task").get("task")
     if task is None:
         raise UserError(f"{directory} was trained on conversations, not on a task; give --task")
-    return str(task)
+    if not isinstance(task, str):
+        raise UserError(f"{path}: key 'task' must be text, got {task!r}; give --task")
+    return task

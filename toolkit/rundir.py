@@ -2,12 +2,12 @@
 
 run/
   recipe.yaml      the resolved recipe, defaults included
-  manifest.json    versions, platform, git commit, hashes of data and template
-  stages/NAME.json that stage NAME is done, when, and how long it took
+  manifest.json    versions, platform, git commit
+  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      adapter/, checkpoints/, log.jsonl, tensorboard/; grpo also rollouts.jsonl
   model/           the merged model
-  eval/NAME/       evaluations of base, sft, tuned
+  eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
   comparison.json  tuned against base
 """
 
@@ -57,7 +57,7 @@ class Run:
 
 def open_run(recipe: Recipe) -> Run:
     """Make the recipe's run directory, or open it if it is this recipe's. Raises UserError if it is another's."""
-    directory = recipe.output
+    directory = recipe.output.expanduser()
     stored = directory / "recipe.yaml"
     if stored.is_file():
         differing = _differences(load_recipe(stored).model_dump(mode="json"), recipe.model_dump(mode="json"))
@@ -66,13 +66,14 @@ def open_run(recipe: Recipe) -> Run:
                 f"{directory} holds a run of another recipe; it differs in {'; '.join(differing)}. "
                 f"Choose another directory (--set output=…) or remove {directory}"
             )
-        return Run(directory, recipe)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory} exists and is no run directory. Choose another one (--set output=…)")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / "manifest.json", _manifest(recipe))
-        write_atomically(stored, dump_recipe(recipe))
+        if not stored.is_file():
+            write_atomically(stored, dump_recipe(recipe))
+        if not (directory / "manifest.json").is_file():  # the first process may have been killed between the two
+            write_json(directory / "manifest.json", _manifest(recipe))
     except OSError as error:
         raise UserError(
             f"{directory}: can't be written: {error.strerror}. Choose another one (--set output=…)"
@@ -83,7 +84,12 @@ def open_run(recipe: Recipe) -> Run:
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Hold the run directory for this process. Raises UserError when another process holds it."""
-    with (run.dir / ".lock").open("w") as file:
+    path = run.dir / ".lock"
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

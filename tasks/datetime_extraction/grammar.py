@@ -1,4 +1,4 @@
-"""From meanings to examples: a day phrase times a clock phrase times a frame, each combination a group.
+"""The plain task, from meanings to examples: a day phrase times a clock phrase times a frame, each combination a group.
 
 A group is one pair of surface forms, for instance («через N дней», «в H часов»). Groups, not examples, are dealt out to
 the splits: every single form occurs in training, but no tested pair does.
@@ -18,6 +18,7 @@ from rewards.datetimes import NONE
 from tasks.base import SPLITS, Split
 from tasks.datetime_extraction import clocks, days, english, russian
 from tasks.datetime_extraction.prompts import OFFSET, Prompt
+from tasks.datetime_extraction.public import is_public
 
 LANGUAGES: dict[str, ModuleType] = {"ru": russian, "en": english}
 NO_DATE = "no_date"  # the phenomenon of an answer that names no moment
@@ -36,6 +37,10 @@ class Group(NamedTuple):
     clock_text: Callable[[clocks.Clock], str]
 
 
+def _always(phrase: str) -> Callable[[days.Day], str]:
+    return lambda _: phrase
+
+
 def all_groups() -> list[Group]:
     """Every combination in both languages, in a fixed order."""
     groups = []
@@ -48,7 +53,7 @@ def all_groups() -> list[Group]:
                         groups.append(Group(name, lang, phenomenon, clock, day_text, clock_text))
         for i, phrase in enumerate(language.NO_DATE):
             name = f"{lang}/{NO_DATE}.{i}"
-            groups.append(Group(name, lang, NO_DATE, "no_time", lambda _, phrase=phrase: phrase, lambda _: ""))
+            groups.append(Group(name, lang, NO_DATE, "no_time", _always(phrase), lambda _: ""))
     return groups
 
 
@@ -73,7 +78,7 @@ _DEALT = deal(all_groups())
 
 
 def generate(prompt: Prompt, split: Split, n: int, seed: int) -> Iterator[Example]:
-    """n examples, phenomena and languages in equal shares. Example i depends on (split, seed, i) only."""
+    """n examples of a split, phenomena and languages in equal shares. Example i depends on (split, seed, i) only."""
     pools = list(_DEALT[split].values())
     offset = (seed * len(SPLITS) + SPLITS.index(split)) << 40  # room for 2**40 examples before two streams meet
     rng = Random()
@@ -85,6 +90,22 @@ def generate(prompt: Prompt, split: Split, n: int, seed: int) -> Iterator[Exampl
 
 def _example(rng: Random, group: Group, prompt: Prompt, example_id: str) -> Example:
     today = date.fromordinal(rng.randrange(*TODAYS))
+    text, answer, reasoning = _said(rng, group, today)
+    while is_public(text):
+        text, answer, reasoning = _said(rng, group, today)
+    return Example(
+        id=example_id,
+        messages=prompt(group.lang, text, today),
+        answers=(answer,),
+        reasoning=reasoning,
+        tags={"lang": group.lang, "phenomenon": group.phenomenon, "clock": group.clock},
+        group=group.id,
+        context={"text": text, "today": today.isoformat()},
+    )
+
+
+def _said(rng: Random, group: Group, today: date) -> tuple[str, str, str]:
+    """The words, the gold and the rationale of one answer."""
     if group.phenomenon == NO_DATE:
         text, answer, reasoning = group.day_text(days.Day(NO_DATE)), NONE, "no date given"
     else:
@@ -96,15 +117,7 @@ def _example(rng: Random, group: Group, prompt: Prompt, example_id: str) -> Exam
         answer, reasoning = solve(meaning, clock, today)
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
-    return Example(
-        id=example_id,
-        messages=prompt(group.lang, text, today),
-        answers=(answer,),
-        reasoning=reasoning,
-        tags={"lang": group.lang, "phenomenon": group.phenomenon, "clock": group.clock},
-        group=group.id,
-        context={"text": text, "today": today.isoformat()},
-    )
+    return text, answer, reasoning
 
 
 def solve(day: days.Day, clock: clocks.Clock, today: date) -> tuple[str, str]:

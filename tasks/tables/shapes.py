@@ -16,6 +16,7 @@ ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
 }
+_PLAIN = ("user", "assistant", "system")
 LISTS = ("conversations", "messages", "conversation")
 PAIRS = (("prompt", "completion"), ("question", "answer"), ("user", "assistant"))
 KNOWN = "conversations | messages, prompt + completion, instruction (+ input) + output, question + answer"
@@ -71,6 +72,8 @@ def _literal(text: str) -> Any:
 
 
 def _turn(turn: Any, number: int) -> Message:
+    if type(turn) is dict and len(turn) == 2 and turn.get("role") in _PLAIN and type(turn.get("content")) is str:
+        return {"role": turn["role"], "content": turn["content"]}  # what most turns are: no need to look closer
     if not isinstance(turn, Mapping):
         raise BadValue(f"turn {number} isn't an object but {shown(turn)}")
     keys = ("role", "content") if "role" in turn else ("from", "value")

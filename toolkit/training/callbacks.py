@@ -32,7 +32,7 @@ class JsonlLog(TrainerCallback):
 
 
 class LiveProgress(TrainerCallback):
-    """One line on the terminal: steps, newest figures, time left. Where it is no terminal, a plain line now and then."""
+    """One line on the terminal: steps, newest figures, time left. Not a terminal: a plain line now and then."""
 
     def __init__(self, title: str, terminal: TextIO, plain_every: float = 30.0) -> None:
         self.title, self.terminal, self.plain_every = title, terminal, plain_every

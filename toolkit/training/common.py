@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TextIO
 
 import torch
 
-from eval.files import write_json
+from eval.files import write_atomically, write_json
 from rewards.core import UserError
 from toolkit.models import TRAINED_FOR
 from toolkit.training.callbacks import JsonlLog, LiveProgress
@@ -30,10 +31,13 @@ def shared_arguments(
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "optim": "adamw_torch",
+        # Runs here have 100 steps, not 100,000: with the usual 0.999 the second moment hardly leaves its first batches.
+        "adam_beta2": 0.95,
         "bf16": on_gpu,
         "use_cpu": not on_gpu,
         "gradient_checkpointing": False,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would log the mean of the losses before in the place of a NaN
         "disable_tqdm": True,
         "report_to": ["tensorboard"],
         "save_strategy": "steps",
@@ -54,23 +58,49 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
     checkpoint = last_whole_checkpoint(stage_dir / "checkpoints")
     if checkpoint is not None:
         print(f"{title}: going on from {checkpoint}", file=terminal, flush=True)
+    done = 0 if checkpoint is None else _step(checkpoint)
+    drop_undone(stage_dir / "log.jsonl", done)
+    drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    loss = trainer.state.log_history[-1].get("train_loss") if trainer.state.log_history else None
-    if loss is not None and loss != loss:
+    broken = [
+        name
+        for name, weights in trainer.model.named_parameters()
+        if weights.requires_grad and not torch.isfinite(weights).all()
+    ]
+    if broken:
         raise UserError(
-            f"{title}: the loss became NaN; lower the learning rate ({stage_dir / 'log.jsonl'} has the steps)"
+            f"the training diverged: {broken[0]} isn't finite; lower {title}.learning_rate "
+            f"({stage_dir / 'log.jsonl'} has the steps)"
         )
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that has all its files; the trainer writes trainer_state.json and the RNG state last."""
+    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
-        if all(
-            (path / name).is_file() for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-        ):
+    for path in sorted(found, key=_step, reverse=True):
+        whole = all((path / name).is_file() for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt"))
+        if whole and any(path.glob("rng_state*.pth")):  # one for each process, numbered where there are several
             return path
     return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def drop_undone(log: Path, last_step: int) -> None:
+    """Keep the rows up to last_step: a killed run had got further than the checkpoint that training goes on from."""
+    if not log.is_file():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+        except ValueError:  # the kill tore it
+            continue
+        if row["step"] <= last_step:
+            kept.append(line)
+    write_atomically(log, "".join(kept))
 
 
 def save_adapter(model: Any, tokenizer: Any, target: Path, task: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What training on a CPU needs beside the libraries' own code."""
+"""What training on a CPU without unsloth needs beside the libraries' own code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 class TorchLogProbs:
     """Log-probabilities of labels through the head, in plain torch: TRL 1.15's fused kernel without Triton.
 
-    TRL's kernel is written in Triton, which has no CPU target: it runs there in Triton's interpreter, one Python call a
-    row, and takes nine tenths of a training step. The signature is that of trl.kernels.ChunkedLogProbFunction.
+    TRL's kernel is written in Triton, which has no CPU target. unsloth brings a replacement of its own; without unsloth
+    this takes the kernel's place. The signature is that of trl.kernels.ChunkedLogProbFunction.
     """
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TextIO
 
-from rewards.core import UserError
+from eval.prompts import template_hash
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
@@ -22,6 +22,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     config = recipe.grpo
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
     stage_dir = run.dir / "grpo"
+    stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
     if recipe.sft is not None:
         resolved = replace(resolved, adapter=run.dir / "sft" / "adapter")
@@ -29,9 +30,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
-    from toolkit.training.cpu import use_torch_log_probs_on_cpu
 
-    use_torch_log_probs_on_cpu()
     use_template(tokenizer, recipe.model.chat_template)
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
     rewards = weighted_rewards(task_of(recipe), recipe.rewards)
@@ -40,7 +39,11 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     train(trainer, "grpo", stage_dir, terminal)
     save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
-    return {"steps": trainer.state.global_step, "rollouts": ledger.rollouts}
+    return {
+        "steps": trainer.state.global_step,
+        "rollouts": ledger.rollouts,
+        "template": template_hash(tokenizer),
+    }
 
 
 def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
@@ -50,17 +53,10 @@ def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any
 
     from toolkit.training.common import shared_arguments
 
-    rollouts = config.prompts * config.generations
-    batch = min(config.batch_size, rollouts)
-    if batch % config.generations or rollouts % batch:
-        raise UserError(
-            f"grpo.batch_size {config.batch_size} must be a multiple of grpo.generations ({config.generations}) and "
-            f"divide grpo.prompts x grpo.generations ({rollouts})"
-        )
     arguments = TrlGrpoConfig(
         **shared_arguments(run.dir / "grpo", config.save_steps, config.learning_rate, config.warmup, run.recipe.seed),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=rollouts // batch,
+        per_device_train_batch_size=config.forward_batch,
+        gradient_accumulation_steps=config.prompts * config.generations // config.forward_batch,
         max_steps=config.steps,
         num_generations=config.generations,
         max_completion_length=config.max_completion_length,

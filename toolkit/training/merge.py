@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any, TextIO
 
 import torch
@@ -12,21 +13,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eval.files import write_json
 from toolkit.models import TRAINED_FOR, resolve_model
 from toolkit.rundir import Run
+from toolkit.stages import last_adapter
 
 
 def run_merge(run: Run, terminal: TextIO) -> dict[str, Any]:
-    """Merge the last stage's adapter into the base; leave model/ in the run directory.
+    """Merge the last stage's adapter into the base; leave model/ in the run directory."""
+    return _merge(run, last_adapter(run), run.dir / "model", terminal)
 
-    The sum is taken in float32 and stored so: rounding it to 16 bits would be a different model from the one that was
-    trained and measured.
-    """
-    from toolkit.stages import last_adapter
 
-    adapter = last_adapter(run)
+def run_merge_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
+    """The same for the warm start, in sft/model, so that it is evaluated the way the tuned model is."""
+    return _merge(run, run.dir / "sft" / "adapter", run.dir / "sft" / "model", terminal)
+
+
+def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str, Any]:
+    """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained."""
     base = resolve_model(run.recipe.model.reference)
     model = AutoModelForCausalLM.from_pretrained(str(base.path), dtype=torch.float32)
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    target = run.dir / "model"
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -34,5 +38,5 @@ def run_merge(run: Run, terminal: TextIO) -> dict[str, Any]:
     AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(scratch)
     write_json(scratch / TRAINED_FOR, {"task": run.recipe.task})
     scratch.replace(target)
-    print(f"merge: {adapter} and its base -> {target}", file=terminal, flush=True)
-    return {"adapter": adapter.parent.name, "dtype": "float32"}
+    print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
+    return {"dtype": "float32"}

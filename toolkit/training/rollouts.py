@@ -31,7 +31,14 @@ class RewardLedger:
     def __init__(self, examples: Mapping[str, Example], rewards: WeightedRewards, path: Path) -> None:
         self.examples, self.rewards, self.path = examples, rewards, path
         self.weights = tuple(weight for _, weight in rewards.values())
-        self.rollouts = 0
+
+    @property
+    def rollouts(self) -> int:
+        """How many the file holds, those before a resumed run included."""
+        if not self.path.is_file():
+            return 0
+        with self.path.open(encoding="utf-8") as file:
+            return sum(1 for _ in file)
 
     def functions(self) -> list[TrlReward]:
         """One function a reward, in the order of `weights`; TRL logs each under its __name__."""
@@ -70,7 +77,6 @@ class RewardLedger:
                     "reward": sum(weight * scores[name] for name, (_, weight) in self.rewards.items()),
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self.rollouts += len(texts)
 
 
 def completion_text(completion: Any) -> str:

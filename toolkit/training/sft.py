@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
+from eval.prompts import template_hash
 from toolkit.config import SftConfig
 from toolkit.conversations.stage import datasets_of
 from toolkit.data import read_examples
@@ -20,14 +21,13 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     config = recipe.sft
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
     stage_dir = run.dir / "sft"
+    stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
     model, tokenizer = training_backend(recipe.model.backend).load(recipe.model, resolved, recipe.lora, recipe.seed)
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
-    from toolkit.training.cpu import use_torch_log_probs_on_cpu
 
-    use_torch_log_probs_on_cpu()
     use_template(tokenizer, recipe.model.chat_template)
     train_rows, validation_rows, tokens = _rows(run, config, tokenizer, resolved)
     trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows)
@@ -38,7 +38,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     if validation_rows is not None:
         facts["validation_loss"] = trainer.evaluate().get("eval_loss")
     save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
-    return {"steps": trainer.state.global_step, "tokens": tokens, **facts}
+    return {"steps": trainer.state.global_step, "tokens": tokens, **facts, "template": template_hash(tokenizer)}
 
 
 def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) -> tuple[Any, Any, int]:
@@ -75,8 +75,6 @@ def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: Any,
         num_train_epochs=config.epochs,
         max_steps=config.max_steps,
         max_length=run.recipe.model.max_length,
-        # Sequences of like length share a batch: less padding, and no mask that spans several of them.
-        train_sampling_strategy="group_by_length",
         packing=False,
         padding_free=False,
     )

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from toolkit.config import LoraConfig, ModelConfig
 from toolkit.models import ResolvedModel
+from toolkit.training.cpu import use_torch_log_probs_on_cpu
 
 
 class TransformersBackend:
@@ -18,6 +19,7 @@ class TransformersBackend:
 
     def load(self, model: ModelConfig, resolved: ResolvedModel, lora: LoraConfig, seed: int) -> tuple[Any, Any]:
         """See TrainBackend."""
+        use_torch_log_probs_on_cpu()
         set_seed(seed)  # the adapter's first matrices are random
         auto = torch.bfloat16 if torch.cuda.is_available() else torch.float32
         dtype = auto if model.dtype == "auto" else getattr(torch, model.dtype)

@@ -1,6 +1,7 @@
 """The process of one training stage: `python -m toolkit.training.worker RUN_DIR STAGE`.
 
-The libraries' chatter goes to STAGE/stage.log; the terminal gets the progress line and, when something fails, one line.
+The libraries' chatter goes to logs/STAGE.log; the terminal gets the progress line. logs/STAGE.json holds how it
+ended: the stage's figures, or {"failed": why}.
 """
 
 from __future__ import annotations
@@ -8,49 +9,69 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from eval.files import write_json
 from rewards.core import UserError
 from toolkit.config import load_recipe
+from toolkit.quiet import output_to
 from toolkit.rundir import Run
 
 STAGES = {
     "sft": "toolkit.training.sft:run_sft",
     "grpo": "toolkit.training.grpo:run_grpo",
+    "merge-sft": "toolkit.training.merge:run_merge_sft",
     "merge": "toolkit.training.merge:run_merge",
 }
 NEEDED = {"unsloth": ("unsloth", "trl", "peft", "datasets"), "transformers": ("trl", "peft", "datasets")}
 
 
 def main(directory: str, stage: str) -> int:
-    """Run the stage; its figures go to STAGE/result.json. Gives the exit status."""
+    """Run the stage; see the module. Gives the exit status."""
+    _end_with_parent()
     run_dir = Path(directory)
     run = Run(run_dir, load_recipe(run_dir / "recipe.yaml"))
-    stage_dir = run_dir / stage
-    stage_dir.mkdir(exist_ok=True)
-    terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
-    log = (stage_dir / "stage.log").open("a", encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(log.fileno(), stream.fileno())
+    with output_to(run_dir / "logs" / f"{stage}.log") as terminal:
+        return _run(run, stage, terminal)
+
+
+def _run(run: Run, stage: str, terminal: TextIO) -> int:
     module, _, function = STAGES[stage].partition(":")
     try:
         _check_packages(run.recipe.model.backend)
         facts = getattr(importlib.import_module(module), function)(run, terminal)
     except UserError as error:
-        print(f"error: {error}", file=terminal, flush=True)
-        return error.exit_code
+        return _failed(run, stage, str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         traceback.print_exc()
         reason = (str(error).strip().splitlines() or ["no message"])[0]
-        print(f"error: {stage} failed: {type(error).__name__}: {reason}", file=terminal, flush=True)
-        return 14
-    write_json(stage_dir / "result.json", facts)
+        return _failed(run, stage, f"{type(error).__name__}: {reason}", 14)
+    write_json(run.dir / "logs" / f"{stage}.json", facts)
     return 0
+
+
+def _failed(run: Run, stage: str, reason: str, status: int) -> int:
+    print(f"error: {reason}", file=sys.stderr, flush=True)  # for the log
+    write_json(run.dir / "logs" / f"{stage}.json", {"failed": reason})
+    return status
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent has ended, whatever ended it: a rerun must not meet a trainer that still writes."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(130)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _check_packages(backend: str) -> None:

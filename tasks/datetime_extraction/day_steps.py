@@ -1,0 +1,260 @@
+"""What the further day phrases mean: each kind resolved to its accepted dates, the canonical one first, with the steps.
+
+A resolver gives a text instead where the calendar has no such day: the reason that ends the rationale.
+"""
+
+from __future__ import annotations
+
+from calendar import isleap, monthrange
+from collections.abc import Callable
+from datetime import date
+
+from tasks.datetime_extraction import days
+from tasks.datetime_extraction.date_steps import day_name, nth_weekday, plain_date, shift
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day, Resolved, plus_days, plus_months, resolve_day
+from tasks.datetime_extraction.meaning import Setting
+
+Dates = tuple[Resolved, ...] | str
+
+
+def resolve_dates(day: Day, setting: Setting) -> Dates:
+    """The accepted dates of a day phrase, or why there is none. Raises KeyError on an unknown kind."""
+    further = _RESOLVERS.get(day.kind)
+    return further(day, setting) if further else (resolve_day(day, setting.today),)
+
+
+def upcoming(today: date, month: int, day: int) -> date:
+    """The next such day of the calendar that is not before today."""
+    return date(today.year + ((month, day) < (today.month, today.day)), month, day)
+
+
+def _days(day: Day, s: Setting) -> Dates:
+    return (plus_days(s.today, day.n),)
+
+
+def _to_weekday(start: date, weekday: int, weeks: int) -> Resolved:
+    """The weekday of the ISO week that is `weeks` after that of start."""
+    now, then = start.weekday() + 1, weekday + 1
+    ahead = then - now + 7 * weeks
+    later = shift(start, ahead)
+    added = f"+{7 * weeks}" if weeks else ""
+    return Resolved(later.date, f"{WEEKDAYS[weekday]}={then}, {then}-{now}{added}={ahead}; {later.steps}")
+
+
+def _weeks_to_next(start: date, weekday: int) -> int:
+    return 0 if weekday > start.weekday() else 1
+
+
+def _after(start: date, weekday: int, more_weeks: int = 0) -> Resolved:
+    """The weekday next after start, and `more_weeks` later."""
+    return _to_weekday(start, weekday, _weeks_to_next(start, weekday) + more_weeks)
+
+
+def _distinct(*dates: Resolved) -> Dates:
+    return dates[:1] + tuple(other for other in dates[1:] if other.date != dates[0].date)
+
+
+def _couple(day: Day, s: Setting) -> Dates:
+    if day.day == 2:
+        return (plus_months(s.today, 2),)
+    if day.day == 1:
+        then = plus_days(s.today, 14)
+        return (Resolved(then.date, f"2*7=14; {then.steps}"),)
+    return (plus_days(s.today, 2),)
+
+
+def _every_other_day(day: Day, s: Setting) -> Dates:
+    return plus_days(s.today, 2), plus_days(s.today, 1)
+
+
+def _week_and_days(day: Day, s: Setting) -> Dates:
+    total = 7 * day.day + day.n
+    then = plus_days(s.today, total)
+    return (Resolved(then.date, f"{day.day}*7={7 * day.day}, {7 * day.day}+{day.n}={total}; {then.steps}"),)
+
+
+def _years(day: Day, s: Setting) -> Dates:
+    then = plus_months(s.today, 12 * day.n).date
+    clamped = "" if then.day == s.today.day else "29 Feb -> 28; "
+    steps = f"{s.today.year}+{day.n}={then.year}; {clamped}{then.day} {MONTHS[then.month - 1]} {then.year}"
+    return (Resolved(then, steps),)
+
+
+def _following(day: Day, s: Setting) -> Dates:
+    week, near = _to_weekday(s.today, day.n, 1), _after(s.today, day.n)
+    if s.policy.following == "nearest":
+        return (near,)
+    return (week,) if s.policy.following == "week" else _distinct(week, near)
+
+
+def _weekday_in_weeks(day: Day, s: Setting) -> Dates:
+    weeks = day.day
+    return _distinct(
+        _to_weekday(s.today, day.n, weeks), _to_weekday(s.today, day.n, weeks + _weeks_from(day.n, s.today))
+    )
+
+
+def _weeks_from(weekday: int, start: date) -> int:
+    """Weeks to add for the first such weekday on or after start."""
+    return 0 if weekday >= start.weekday() else 1
+
+
+def _weekday_in_months(day: Day, s: Setting) -> Dates:
+    base = plus_months(s.today, day.month)
+
+    def steps(then: Resolved) -> Resolved:
+        return Resolved(then.date, f"{base.steps}; {day_name(base.date)}; {then.steps}")
+
+    same_week = _to_weekday(base.date, day.n, 0)
+    on_or_after = _to_weekday(base.date, day.n, _weeks_from(day.n, base.date))
+    return _distinct(steps(same_week), steps(on_or_after))
+
+
+def _skip_weekday(day: Day, s: Setting) -> Dates:
+    return (_after(s.today, day.n, 1),)
+
+
+def _weeks_from_weekday(day: Day, s: Setting) -> Dates:
+    return (_after(s.today, day.n, day.day),)
+
+
+def _weekdays_from_now(day: Day, s: Setting) -> Dates:
+    return (_after(s.today, day.n, day.day - 1),)
+
+
+def _week_from_tomorrow(day: Day, s: Setting) -> Dates:
+    total = 7 * day.n + 1
+    then = plus_days(s.today, total)
+    return (Resolved(then.date, f"{day.n}*7={7 * day.n}, {7 * day.n}+1={total}; {then.steps}"),)
+
+
+def _day_this_month(day: Day, s: Setting) -> Dates:
+    return (plain_date(date(s.today.year, s.today.month, day.day)),)
+
+
+def _next_month(today: date) -> tuple[int, int]:
+    return (today.year, today.month + 1) if today.month < 12 else (today.year + 1, 1)
+
+
+def _day_next_month(day: Day, s: Setting) -> Dates:
+    year, month = _next_month(s.today)
+    return (plain_date(date(year, month, day.day)),)
+
+
+def _nth_weekday(day: Day, s: Setting) -> Dates:
+    this = nth_weekday(s.today.year, day.month, day.n, day.day)
+    return (this,) if this.date > s.today else (nth_weekday(s.today.year + 1, day.month, day.n, day.day),)
+
+
+def _nth_weekday_next_month(day: Day, s: Setting) -> Dates:
+    year, month = _next_month(s.today)
+    return (nth_weekday(year, month, day.n, day.day),)
+
+
+def _nth_weekday_this_month(day: Day, s: Setting) -> Dates:
+    return (nth_weekday(s.today.year, s.today.month, day.n, day.day),)
+
+
+def _weekday_after(day: Day, s: Setting) -> Dates:
+    base = resolve_day(Day("day_of_month", 0, day.day), s.today).date
+    then = _after(base, day.n)
+    return (Resolved(then.date, f"{day_name(base)}; {then.steps}"),)
+
+
+def _end_of_month(day: Day, s: Setting) -> date:
+    month = day.month or s.today.month
+    year = s.today.year + (month < s.today.month)
+    return date(year, month, monthrange(year, month)[1])
+
+
+def _last_day(day: Day, s: Setting) -> Dates:
+    return (plain_date(_end_of_month(day, s)),)
+
+
+def _last_business_day(day: Day, s: Setting) -> Dates:
+    end = _end_of_month(day, s)
+    back = max(0, end.weekday() - 4)
+    if not back:
+        return (Resolved(end, f"{day_name(end)}; {plain_date(end).steps}"),)
+    then = shift(end, -back)
+    return (Resolved(then.date, f"{day_name(end)}, {end.weekday() + 1}-5={back}; {then.steps}"),)
+
+
+def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
+    def resolve(day: Day, s: Setting) -> Dates:
+        base = upcoming(s.today, day.month, day.day)
+        then = shift(base, sign * day.n)
+        return (Resolved(then.date, f"{plain_date(base).steps}; {then.steps}"),)
+
+    return resolve
+
+
+def _business_days(day: Day, s: Setting) -> Dates:
+    then, left, steps = s.today, day.n, []
+    while left:
+        then = date.fromordinal(then.toordinal() + 1)
+        if then.weekday() < 5:
+            left -= 1
+            steps.append(f"{WEEKDAYS[then.weekday()]} {then.day}")
+    return (Resolved(then, f"{', '.join(steps)} {MONTHS[then.month - 1]} {then.year}"),)
+
+
+def _leap_day(day: Day, s: Setting) -> Dates:
+    year = day.year or s.today.year + ((s.today.month, s.today.day) > (2, 29))
+    if not isleap(year):
+        return f"{year} has no 29 Feb"
+    return (plain_date(date(year, 2, 29)),)
+
+
+def _invalid(day: Day, s: Setting) -> Dates:
+    longest = 29 if day.month == 2 else monthrange(2024, day.month)[1]
+    return f"{MONTHS[day.month - 1]} has {longest} days, not {day.day}"
+
+
+def _core(kind: str) -> Callable[[Day, Setting], Dates]:
+    return lambda day, s: (resolve_day(day._replace(kind=kind), s.today),)
+
+
+def _same_weekday(day: Day, s: Setting) -> Dates:
+    # Which of the two it is depends on the clock: gold.py decides.
+    return days.resolve_day(Day("today"), s.today), _to_weekday(s.today, day.n, 1)
+
+
+_RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
+    "two_days_after_tomorrow": _days,
+    "couple": _couple,
+    "every_other_day": _every_other_day,
+    "week_and_days": _week_and_days,
+    "in_years": _years,
+    "same_weekday": _same_weekday,
+    "this_weekday": lambda day, s: (_to_weekday(s.today, day.n, 0),),
+    "following_weekday": _following,
+    "weekend_day": _core("weekday"),
+    "weekday_in_weeks": _weekday_in_weeks,
+    "weekday_in_months": _weekday_in_months,
+    "skip_weekday": _skip_weekday,
+    "weeks_from_weekday": _weeks_from_weekday,
+    "weekdays_from_now": _weekdays_from_now,
+    "weeks_from_tomorrow": _week_from_tomorrow,
+    "day_this_month": _day_this_month,
+    "day_next_month": _day_next_month,
+    "day_month_words": _core("day_month"),
+    "nth_day_of_month": _core("day_month"),
+    "numeric_year": _core("full_date"),
+    "iso_date": _core("full_date"),
+    "weekday_date": _core("day_month"),
+    "weekday_date_conflict": _core("day_month"),
+    "nth_weekday": _nth_weekday,
+    "nth_weekday_this_month": _nth_weekday_this_month,
+    "part_of_today": _core("today"),
+    "nth_weekday_next_month": _nth_weekday_next_month,
+    "weekday_after_date": _weekday_after,
+    "last_day_of_month": _last_day,
+    "last_business_day": _last_business_day,
+    "days_before_date": _beside_date(-1),
+    "days_after_date": _beside_date(1),
+    "holiday": _core("day_month"),
+    "business_days": _business_days,
+    "leap_day": _leap_day,
+    "invalid_date": _invalid,
+}

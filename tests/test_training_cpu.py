@@ -1,0 +1,599 @@
+"""The trainers on a tiny random model: seconds a run, real TRL, in this process. Real weights are in test_road.py."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eval.prompts import load_tokenizer, render_prompt
+from rewards.core import UserError
+from rewards.response import render
+from tasks.registry import load_task
+from toolkit.config import Recipe, check_recipe
+from toolkit.data import read_examples
+from toolkit.models import resolve_model
+from toolkit.rundir import Run, open_run
+from toolkit.stages import ensure
+
+pytestmark = pytest.mark.slow
+
+for name in ("torch", "transformers", "peft", "datasets", "trl"):
+    pytest.importorskip(name)
+
+ROOT = Path(__file__).resolve().parents[1]
+# A random model scores 0 with every reward of the task, and a group without variance teaches nothing: this one tells
+# any two texts apart.
+TASK_FILE = """\
+from dataclasses import replace
+from zlib import crc32
+
+from tasks.datetime_extraction import PLAIN
+
+
+def spread(completion, example):
+    return crc32(completion.encode()) % 101 / 100
+
+
+TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undisturbed() -> Iterator[None]:
+    """What training leaves in the process: the place of TensorBoard's files, and our kernel in TRL's module."""
+    from trl.trainer import utils
+
+    kernel = utils._ChunkedLogProbFunction
+    yield
+    utils._ChunkedLogProbFunction = kernel
+    os.environ.pop("TENSORBOARD_LOGGING_DIR", None)
+
+
+@pytest.fixture(scope="module")
+def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two narrow layers under SmolLM2's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    directory = tmp_path_factory.mktemp("tiny")
+    tokenizer: Any = load_tokenizer(smollm2_dir)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    (directory / "task.py").write_text(TASK_FILE, encoding="utf-8")
+    return directory
+
+
+def recipe(output: Path, tiny: Path, /, **changes: Any) -> Recipe:
+    raw: dict[str, Any] = {
+        "task": str(tiny / "task.py"),
+        "output": str(output),
+        "model": {"reference": str(tiny), "backend": "transformers"},
+        "lora": {"rank": 4, "alpha": 8},
+        "data": {"sft": 16, "grpo": 8, "validation": 2, "test": 2},
+        "sft": {"batch_size": 4, "learning_rate": 1e-2, "save_steps": 1},
+        "grpo": {
+            "steps": 3,
+            "prompts": 2,
+            "generations": 2,
+            "batch_size": 4,
+            "max_completion_length": 8,
+            "learning_rate": 1e-2,
+            "save_steps": 1,
+        },
+    }
+    return check_recipe({**raw, **changes}, "here")
+
+
+def begun(output: Path, tiny: Path, /, **changes: Any) -> Run:
+    run = open_run(recipe(output, tiny, **changes))
+    ensure(run, "data", lambda line: None)
+    return run
+
+
+def sft(run: Run) -> tuple[dict[str, Any], str]:
+    """The figures of the stage, and what the terminal got."""
+    from toolkit.training.sft import run_sft
+
+    terminal = io.StringIO()
+    return run_sft(run, terminal), terminal.getvalue()
+
+
+def grpo(run: Run) -> tuple[dict[str, Any], str]:
+    from toolkit.training.grpo import run_grpo
+
+    terminal = io.StringIO()
+    return run_grpo(run, terminal), terminal.getvalue()
+
+
+def adapter_weights(directory: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    weights: dict[str, Any] = load_file(directory / "adapter_model.safetensors")
+    assert any("lora_B" in name for name in weights)
+    return weights
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training end, as by a kill, when it begins step `step` (from 1) the first time."""
+    from toolkit.training import callbacks
+
+    def on_step_begin(self: Any, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == step - 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.LiveProgress, "on_step_begin", on_step_begin)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose SFT and GRPO are done: 4 steps and 3."""
+    run = begun(tmp_path_factory.mktemp("run") / "run", tiny)
+    figures, _ = sft(run)
+    run.finish("sft", 1.0, **figures)
+    figures, _ = grpo(run)
+    run.finish("grpo", 1.0, **figures)
+    return run
+
+
+# SFT
+
+
+def test_sft_leaves_a_trained_adapter_and_its_logs(trained: Run) -> None:
+    stage = trained.dir / "sft"
+    weights = adapter_weights(stage / "adapter")
+    assert all(bool((tensor != 0).any()) for name, tensor in weights.items() if "lora_B" in name)
+    assert json.loads((stage / "adapter" / "trained_for.json").read_text()) == {"task": trained.recipe.task}
+    steps = [row for row in rows(stage / "log.jsonl") if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4]
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert list((stage / "tensorboard").glob("events.out.tfevents.*"))
+    facts = trained.facts("sft")
+    assert facts["steps"] == 4
+    examples = read_examples(trained.dir / "data" / "sft.jsonl")
+    tokenizer = load_tokenizer(stage / "adapter")
+    longer = sum(len(render_prompt(tokenizer, example.messages)) for example in examples)
+    assert facts["tokens"] > longer
+    assert 0 < facts["validation_loss"] < 20
+
+
+def test_the_batches_of_sft_hold_the_responses_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+    """What reaches the model, after TRL's preparation and collation."""
+    from toolkit.training import sft as stage
+    from toolkit.training.backends import training_backend
+    from toolkit.training.rows import IGNORED, sft_rows
+
+    run = begun(tmp_path / "run", tiny)
+    model, tokenizer = training_backend("transformers").load(
+        run.recipe.model, resolve_model(str(tiny)), run.recipe.lora, 0
+    )
+    examples = read_examples(run.dir / "data" / "sft.jsonl")
+    built = sft_rows(examples, tokenizer, tiny, 512, False)
+    assert run.recipe.sft is not None
+    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, {"sft": built, "validation": built[:2]})
+    seen = []
+    for batch in trainer.get_train_dataloader():
+        assert batch["input_ids"].shape[0] == 4
+        for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+            kept = labels != IGNORED
+            assert bool((ids[kept] == labels[kept]).all())
+            assert bool((labels[mask == 0] == IGNORED).all())
+            target = labels[kept].tolist()
+            assert target[-1] == tokenizer.eos_token_id
+            seen.append(tokenizer.decode(target[:-1]))
+    assert sorted(seen) == sorted(render(example.reasoning, example.answers[0]) for example in examples)
+
+
+def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
+    trained: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    run = begun(tmp_path / "run", tiny)
+    with monkeypatch.context() as patch:
+        killed_at(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            sft(run)
+    assert not (run.dir / "sft" / "adapter").exists()
+    newest = run.dir / "sft" / "checkpoints" / "checkpoint-3"
+    (newest / "trainer_state.json").unlink()  # the kill came while this one was written
+    with (run.dir / "sft" / "log.jsonl").open("a") as log:
+        log.write('{"step": 4, "lo')
+    figures, said = sft(run)
+    assert f"sft: going on from {run.dir}/sft/checkpoints/checkpoint-2" in said
+    assert figures["steps"] == 4
+    assert [row["step"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
+    whole, broken = adapter_weights(trained.dir / "sft" / "adapter"), adapter_weights(run.dir / "sft" / "adapter")
+    assert whole.keys() == broken.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(broken[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_recipe_trains_the_same_adapter(trained: Run, tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    run = begun(tmp_path / "run", tiny)
+    sft(run)
+    again = adapter_weights(run.dir / "sft" / "adapter")
+    for name, tensor in adapter_weights(trained.dir / "sft" / "adapter").items():
+        torch.testing.assert_close(again[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_that_diverges_is_no_success(tiny: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", tiny, sft={"batch_size": 4, "learning_rate": 1e30, "save_steps": 1})
+    for _ in range(2):  # going on from its last checkpoint makes it no better
+        with pytest.raises(UserError, match=r"the training diverged: .* isn't finite; lower sft.learning_rate"):
+            sft(run)
+        assert not (run.dir / "sft" / "adapter").exists()
+    losses = [row["loss"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row]
+    assert "nan" in losses, "a NaN is logged as what it is"
+
+
+def test_steps_can_be_limited(tiny: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", tiny, sft={"batch_size": 4, "max_steps": 1})
+    assert sft(run)[0]["steps"] == 1
+
+
+# GRPO
+
+
+def test_grpo_goes_on_from_the_sft_adapter(trained: Run) -> None:
+    before, after = (adapter_weights(trained.dir / stage / "adapter") for stage in ("sft", "grpo"))
+    assert before.keys() == after.keys()
+    moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    assert all(moved.values())
+    size = {name: float(tensor.abs().max()) for name, tensor in before.items() if "lora_A" in name}
+    assert all(moved[name] < size[name] for name in size), "it moved, it didn't begin anew"
+    assert trained.facts("grpo")["steps"] == 3
+
+
+def test_grpo_writes_every_rollout_and_logs_rewards_by_name(trained: Run) -> None:
+    ledger = rows(trained.dir / "grpo" / "rollouts.jsonl")
+    assert [row["step"] for row in ledger] == [0] * 4 + [1] * 4 + [2] * 4
+    assert trained.facts("grpo")["rollouts"] == 12
+    known = {example.id for example in read_examples(trained.dir / "data" / "grpo.jsonl")}
+    for step in range(3):
+        ids = [row["example"] for row in ledger if row["step"] == step]
+        assert set(ids) <= known
+        assert sorted(ids.count(each) for each in set(ids)) == [2, 2], "two groups of two"
+    assert all(list(row["rewards"]) == ["tag_format", "exact_datetime", "spread"] for row in ledger)
+    assert all(row["reward"] == pytest.approx(row["rewards"]["spread"]) for row in ledger)
+    assert all(1 <= row["tokens"] <= 8 for row in ledger)
+    logged = [row for row in rows(trained.dir / "grpo" / "log.jsonl") if "reward" in row]
+    assert [row["step"] for row in logged] == [1, 2, 3]
+    for row in logged:
+        spread = [each["rewards"]["spread"] for each in ledger if each["step"] == row["step"] - 1]
+        assert row["rewards/spread/mean"] == pytest.approx(sum(spread) / 4, abs=1e-5)
+        assert row["rewards/exact_datetime/mean"] == 0
+
+
+def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
+    """The stage's trainer, not yet run, and its ledger."""
+    from toolkit.training import grpo as stage
+    from toolkit.training.backends import training_backend
+    from toolkit.training.rollouts import RewardLedger, weighted_rewards
+
+    config = run.recipe.grpo
+    assert config is not None
+    model, tokenizer = training_backend("transformers").load(
+        run.recipe.model, resolve_model(str(tiny)), run.recipe.lora, 0
+    )
+    examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
+    rewards = weighted_rewards(load_task(run.recipe.task), run.recipe.rewards)
+    ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
+    made = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
+    return stage._trainer(run, config, model, tokenizer, made, ledger), ledger
+
+
+@pytest.mark.parametrize("task", ["datetime_extraction", "datetime_extraction_plain"])
+def test_grpo_samples_from_the_prompt_that_we_evaluate_with(tiny: Path, tmp_path: Path, task: str) -> None:
+    run = begun(tmp_path / "run", tiny, task=task)
+    trainer, _ = grpo_trainer(run, tiny)
+    tokenizer = load_tokenizer(tiny)
+    examples = read_examples(run.dir / "data" / "grpo.jsonl")
+    prompts = [row["prompt"] for row in trainer.train_dataset]
+    ids, _, _ = trainer._tokenize_prompts(prompts)
+    assert ids == [render_prompt(tokenizer, example.messages) for example in examples]
+
+
+def test_a_recipe_reaches_trls_arguments(tiny: Path, tmp_path: Path) -> None:
+    changes = {
+        "grpo": {
+            "steps": 5,
+            "prompts": 4,
+            "generations": 2,
+            "batch_size": 2,
+            "max_completion_length": 9,
+            "learning_rate": 3e-4,
+            "temperature": 0.7,
+            "beta": 0.1,
+            "loss_type": "grpo",
+        },
+        "rewards": {"tag_format": 0.25},
+        "seed": 5,
+    }
+    trainer, ledger = grpo_trainer(begun(tmp_path / "run", tiny, **changes), tiny)
+    args = trainer.args
+    assert (args.max_steps, args.num_generations, args.max_completion_length) == (5, 2, 9)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (2, 4)
+    assert args.generation_batch_size == 8, "a step's rollouts are sampled at once"
+    assert (args.learning_rate, args.temperature, args.beta, args.loss_type) == (3e-4, 0.7, 0.1, "grpo")
+    assert (args.top_p, args.epsilon, args.epsilon_high, args.seed) == (1.0, 0.2, 0.28, 5)
+    assert args.mask_truncated_completions is False
+    assert args.use_vllm is False
+    assert args.logging_nan_inf_filter is False
+    assert [function.__name__ for function in trainer.reward_funcs] == ["tag_format", "exact_datetime", "spread"]
+    assert trainer.reward_weights.tolist() == [0.25, 1.0, 1.0]
+    assert ledger.weights == (0.25, 1.0, 1.0)
+
+
+def test_a_killed_grpo_goes_on_with_a_ledger_of_each_step_once(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(tmp_path / "run", tiny, sft=None)
+    with monkeypatch.context() as patch:
+        killed_at(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            grpo(run)
+    (run.dir / "grpo" / "checkpoints" / "checkpoint-2" / "rng_state.pth").unlink()
+    assert [row["step"] for row in rows(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4
+    figures, said = grpo(run)
+    assert "going on from" in said
+    assert "checkpoint-1" in said
+    assert figures["steps"] == 3
+    assert figures["rollouts"] == 12
+    assert [row["step"] for row in rows(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [row["step"] for row in rows(run.dir / "grpo" / "log.jsonl") if "reward" in row] == [1, 2, 3]
+
+
+# checkpoints, logs
+
+
+def checkpoint(folder: Path, step: int, lacking: str = "") -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    names = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+    for name in names:
+        if name != lacking:
+            (path / name).touch()
+    return path
+
+
+@pytest.mark.parametrize("lacking", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+def test_a_checkpoint_without_all_its_files_doesnt_count(tmp_path: Path, lacking: str) -> None:
+    from toolkit.training.common import last_whole_checkpoint
+
+    checkpoint(tmp_path, 10, lacking)
+    assert last_whole_checkpoint(tmp_path) is None
+    whole = checkpoint(tmp_path, 9)
+    assert last_whole_checkpoint(tmp_path) == whole
+
+
+def test_the_newest_checkpoint_is_the_one_of_the_most_steps(tmp_path: Path) -> None:
+    from toolkit.training.common import last_whole_checkpoint
+
+    for step in (9, 100, 20):
+        checkpoint(tmp_path, step)
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    assert last_whole_checkpoint(tmp_path / "none") is None
+
+
+def test_a_checkpoint_of_several_processes_counts(tmp_path: Path) -> None:
+    """With more than one GPU each process writes a random state of its own."""
+    from toolkit.training.common import last_whole_checkpoint
+
+    path = checkpoint(tmp_path, 1, lacking="rng_state.pth")
+    for rank in range(2):
+        (path / f"rng_state_{rank}.pth").touch()
+    assert last_whole_checkpoint(tmp_path) == path
+
+
+def test_log_entries_are_json_whatever_they_hold(tmp_path: Path) -> None:
+    from toolkit.training.callbacks import JsonlLog
+
+    log = JsonlLog(tmp_path / "log.jsonl")
+    log.on_log(None, SimpleNamespace(global_step=3), None, {"loss": float("nan"), "reward": 0.5, "lr": float("inf")})
+    log.on_log(None, SimpleNamespace(global_step=4), None, None)
+    first, second = rows(tmp_path / "log.jsonl")
+    assert (first["step"], first["loss"], first["reward"], first["lr"]) == (3, "nan", 0.5, "inf")
+    assert second["step"] == 4
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
+    from toolkit.training.callbacks import LiveProgress
+
+    terminal = io.StringIO()
+    live = LiveProgress("sft", terminal, plain_every=3600.0)
+    state = SimpleNamespace(global_step=0, max_steps=4)
+    live.on_train_begin(None, state, None)
+    for step in range(1, 5):
+        state.global_step = step
+        live.on_log(None, state, None, {"loss": 1.0 / step, "epoch": 0.1})
+        live.on_step_end(None, state, None)
+    live.on_train_end(None, state, None)
+    assert terminal.getvalue() == "sft: step 1/4  loss 1\nsft: step 4/4  loss 0.25\n"
+
+
+# the log-probabilities
+
+OUTPUTS = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "temperature": {"temperature": 0.7},
+    "softcap": {"final_logit_softcapping": 1.5},
+    "scale": {"logit_scale": 0.25},
+    "all": {"temperature": 1.3, "final_logit_softcapping": 2.0, "logit_scale": 3.0},
+}
+
+
+def inputs(dtype: Any) -> tuple[Any, Any, Any, Any]:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        for shape in ((5, 8), (23, 8), (23,))
+    )
+    return hidden, weight, bias, torch.tensor([0, 22, 7, 7, 13])
+
+
+def reference(
+    hidden: Any,
+    weight: Any,
+    bias: Any,
+    targets: Any,
+    temperature: float = 1.0,
+    final_logit_softcapping: float | None = None,
+    logit_scale: float = 1.0,
+) -> tuple[Any, ...]:
+    """The five values, each written out from its definition."""
+    import torch
+
+    logits = (hidden @ weight.T + (0 if bias is None else bias)) * logit_scale
+    if final_logit_softcapping is not None:
+        logits = final_logit_softcapping * torch.tanh(logits / final_logit_softcapping)
+    logits = logits / temperature
+    probs = torch.exp(logits) / torch.exp(logits).sum(-1, keepdim=True)
+    return (
+        torch.log(probs[torch.arange(len(targets)), targets]),
+        -(probs * torch.log(probs)).sum(-1),
+        torch.log((probs**2).sum(-1)),
+        logits.mean(-1),
+        logits.max(-1).indices == targets,
+    )
+
+
+@pytest.mark.parametrize("with_bias", [False, True], ids=["", "bias"])
+@pytest.mark.parametrize("case", CASES)
+def test_log_probs_agree_with_their_definition(case: str, with_bias: bool) -> None:
+    import torch
+
+    from toolkit.training.cpu import TorchLogProbs
+
+    exact, ours = inputs(torch.float64), inputs(torch.float32)
+    options = {"temperature": 1.0, **CASES[case]}
+    wanted = reference(*exact[:2], exact[2] if with_bias else None, exact[3], **options)
+    arguments = (*ours[:2], ours[2] if with_bias else None, ours[3], options.pop("temperature"), 16)
+    found = TorchLogProbs.apply(*arguments, **options, outputs=OUTPUTS)
+    for one, other in zip(found, wanted, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other.to(one.dtype), rtol=1e-5, atol=1e-5)
+    # Only log-probabilities and entropy carry gradients, in TRL's kernel as in ours.
+    assert [bool(value is not None and value.requires_grad) for value in found] == [True, True, False, False, False]
+    assert found[0] is not None
+    assert found[1] is not None
+    (found[0].sum() + 0.5 * found[1].square().sum()).backward()
+    (wanted[0].sum() + 0.5 * wanted[1].square().sum()).backward()
+    for mine, theirs in list(zip(ours, exact, strict=True))[: 3 if with_bias else 2]:
+        torch.testing.assert_close(mine.grad, theirs.grad.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_wanted_outputs_are_computed() -> None:
+    import torch
+
+    from toolkit.training.cpu import TorchLogProbs
+
+    hidden, weight, bias, targets = inputs(torch.float32)
+    for wanted in OUTPUTS:
+        found = TorchLogProbs.apply(hidden, weight, bias, targets, 1.0, 16, outputs=(wanted,))
+        assert found[0] is not None
+        assert [name for name, value in zip(OUTPUTS, found[1:], strict=True) if value is not None] == [wanted]
+
+
+def test_no_token_at_all_is_no_error() -> None:
+    """A batch whose completions are all masked."""
+    import torch
+
+    from toolkit.training.cpu import TorchLogProbs
+
+    hidden, weight, bias, targets = inputs(torch.float32)
+    found = TorchLogProbs.apply(hidden[:0], weight, bias, targets[:0], 1.0, 16, outputs=OUTPUTS)
+    assert [tuple(value.shape) for value in found if value is not None] == [(0,)] * 5
+
+
+def test_the_signature_is_that_of_trls_kernel() -> None:
+    import inspect
+
+    from trl.kernels import ChunkedLogProbFunction
+
+    from toolkit.training.cpu import TorchLogProbs
+
+    ours = list(inspect.signature(TorchLogProbs.apply).parameters)
+    theirs = list(inspect.signature(ChunkedLogProbFunction.forward).parameters)
+    assert ours == theirs[1:], "theirs begins with ctx"
+
+
+def test_it_takes_the_kernels_place_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from trl.trainer import utils
+
+    from toolkit.training.cpu import TorchLogProbs, use_torch_log_probs_on_cpu
+
+    marker = object()
+    monkeypatch.setattr(utils, "_ChunkedLogProbFunction", marker)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    use_torch_log_probs_on_cpu()
+    assert utils._ChunkedLogProbFunction is marker, "a GPU keeps TRL's own"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    use_torch_log_probs_on_cpu()
+    assert utils._ChunkedLogProbFunction is TorchLogProbs
+    monkeypatch.delattr(utils, "_ChunkedLogProbFunction")
+    with pytest.raises(RuntimeError, match="another TRL than this was written for"):
+        use_torch_log_probs_on_cpu()
+
+
+AGAINST_TRL = """
+import torch
+from trl.kernels import ChunkedLogProbFunction
+from toolkit.training.cpu import TorchLogProbs
+outputs = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+for bias in (False, True):
+    for temperature, softcap, scale in ((1.0, None, 1.0), (0.7, 1.5, 1.0), (1.3, None, 0.5)):
+        results = []
+        for function in (ChunkedLogProbFunction, TorchLogProbs):
+            torch.manual_seed(0)
+            hidden, weight, b = (torch.randn(*s, requires_grad=True) for s in ((5, 8), (23, 8), (23,)))
+            targets = torch.tensor([0, 22, 7, 7, 13])
+            made = function.apply(
+                hidden, weight, b if bias else None, targets, temperature, 16, softcap, scale, outputs
+            )
+            (made[0].sum() + 0.5 * made[1].square().sum()).backward()
+            results.append([*made, hidden.grad, weight.grad, *([b.grad] if bias else [])])
+        for theirs, ours in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+print("agree")
+"""
+
+
+def test_log_probs_agree_with_trls_own_kernel() -> None:
+    """Triton's interpreter runs it without a GPU; it must be chosen before triton is imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", AGAINST_TRL]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("agree\n"), done.stderr[-2000:]
