@@ -210,7 +210,7 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
         return
     if grpo.vllm and recipe.model.backend == "unsloth":
         yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
-    if recipe.data.grpo < grpo.prompts:
+    if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch
     if batch % grpo.generations or rollouts % batch:
