@@ -119,7 +119,7 @@ def _watch(process: subprocess.Popen[str]) -> float:
         except OSError:
             break
         peak = max(peak, sum(map(_proportional, pids)))
-        time.sleep(0.2)
+        time.sleep(0.5)  # the look itself takes time from the process
     return peak
 
 
