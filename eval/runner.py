@@ -100,6 +100,8 @@ def prepare(examples: Sequence[Example], model: ModelSpec, engine: str, sampling
         hashes = {example.id: messages_hash(example.messages) for example in examples}
         return Prepared(requests, hashes, None, sampling)
     tokenizer = load_tokenizer(tokenizer_dir(model))
+    if model.chat_template is not None:
+        tokenizer.chat_template = model.chat_template
     requests = tuple(
         Request(example.id, tuple(render_prompt(tokenizer, example.messages)), example.messages) for example in examples
     )

@@ -1,4 +1,4 @@
-"""From the one text that `--task` takes to a Task: a built-in name, a Python file, or an installed plugin."""
+"""From the one text that `--task` takes to a Task: a built-in name, a YAML or Python file, or an installed plugin."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from types import ModuleType
 
 from rewards.core import UserError
 from tasks.base import Task
+from tasks.declared import declared_task
 
 PLUGIN_GROUP = "reasoning_toolkit.tasks"
 
 BUILTIN: dict[str, str] = {
     "datetime_extraction": "tasks.datetime_extraction:TASK",
     "datetime_extraction_plain": "tasks.datetime_extraction:PLAIN",
+    "order_extraction": "tasks.order_extraction:TASK",
+    "russian_arithmetic": "tasks.russian_arithmetic:TASK",
 }
 # Here and not in the tasks, so that listing the names imports none of them.
 _DESCRIPTIONS: dict[str, str] = {
     "datetime_extraction": "a free answer about time («Послезавтра в 12») to one moment, or none",
     "datetime_extraction_plain": "the same under a short prompt: learnable on a processor in minutes",
+    "order_extraction": "a customer's message in Russian to an order in JSON; a YAML file over a CSV, to copy",
+    "russian_arithmetic": "a story in Russian to one number, with the steps; procedural and on one page, to copy",
 }
 
 
@@ -35,15 +40,12 @@ def task_names() -> list[tuple[str, str]]:
 
 
 def load_task(ref: str) -> Task:
-    """The task that `ref` names: a built-in name, the path of a .py file that exposes TASK, or a plugin's name.
+    """The task that `ref` names: a built-in name, a .yaml file, a .py file that exposes TASK, or a plugin.
 
     Raises UserError for anything else, and for a file or plugin that doesn't yield a Task.
     """
     if ref.endswith((".yaml", ".yml")):
-        raise UserError(
-            f"{ref}: YAML tasks aren't supported yet (a later release adds them); "
-            "write a Python file that exposes TASK, a tasks.base.Task"
-        )
+        return declared_task(Path(ref))
     if ref.endswith(".py"):
         return _from_file(Path(ref))
     plugins = _plugins()
@@ -58,7 +60,10 @@ def load_task(ref: str) -> Task:
 def _unknown(ref: str, allowed: list[str]) -> str:
     near = get_close_matches(ref, allowed, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown task {ref!r}: {hint}Allowed: {', '.join(allowed)}, or the path of a .py file that exposes TASK"
+    names = ", ".join(allowed)
+    return (
+        f"unknown task {ref!r}: {hint}Allowed: {names}, or the path of a .py file that exposes TASK or of a .yaml file"
+    )
 
 
 def _as_task(found: object, where: str) -> Task:

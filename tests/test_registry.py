@@ -70,11 +70,14 @@ def test_listing_imports_no_task() -> None:
     [
         ("datetime_extration", "did you mean 'datetime_extraction'?"),
         ("datetime-extraction-plain", "did you mean 'datetime_extraction_plain'?"),
-        ("zzz", "unknown task 'zzz': Allowed: datetime_extraction, datetime_extraction_plain, or the path"),
+        (
+            "zzz",
+            f"unknown task 'zzz': Allowed: {', '.join(BUILTIN)}, or the path",
+        ),
         ("", "unknown task ''"),
         ("tasks.datetime_extraction:TASK", "did you mean 'datetime_extraction'?"),
-        ("mine.yaml", "mine.yaml: YAML tasks aren't supported yet"),
-        ("tasks/mine.yml", "YAML tasks aren't supported yet"),
+        ("mine.yaml", "mine.yaml: no such file"),
+        ("tasks/mine.yml", "tasks/mine.yml: no such file"),
         ("nowhere/mine.py", "nowhere/mine.py: no such file"),
     ],
 )

@@ -17,12 +17,11 @@ import pytest
 from eval.prompts import load_tokenizer, render_prompt
 from rewards.core import UserError
 from rewards.response import render
-from tasks.registry import load_task
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
 from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure
+from toolkit.stages import ensure, task_of
 
 pytestmark = pytest.mark.slow
 
@@ -184,6 +183,8 @@ def test_sft_leaves_a_trained_adapter_and_its_logs(trained: Run) -> None:
 
 def test_the_batches_of_sft_hold_the_responses_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
     """What reaches the model, after TRL's preparation and collation."""
+    from datasets import Dataset
+
     from toolkit.training import sft as stage
     from toolkit.training.backends import training_backend
     from toolkit.training.rows import IGNORED, sft_rows
@@ -195,7 +196,7 @@ def test_the_batches_of_sft_hold_the_responses_and_nothing_else(tiny: Path, tmp_
     examples = read_examples(run.dir / "data" / "sft.jsonl")
     built = sft_rows(examples, tokenizer, tiny, 512, False)
     assert run.recipe.sft is not None
-    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, {"sft": built, "validation": built[:2]})
+    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, *map(Dataset.from_list, (built, built[:2])))
     seen = []
     for batch in trainer.get_train_dataloader():
         assert batch["input_ids"].shape[0] == 4
@@ -304,7 +305,7 @@ def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
         run.recipe.model, resolve_model(str(tiny)), run.recipe.lora, 0
     )
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
-    rewards = weighted_rewards(load_task(run.recipe.task), run.recipe.rewards)
+    rewards = weighted_rewards(task_of(run.recipe), run.recipe.rewards)
     ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
     made = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     return stage._trainer(run, config, model, tokenizer, made, ledger), ledger

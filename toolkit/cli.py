@@ -92,6 +92,28 @@ def data_build(
     say(f"{out}: {written} examples of {chosen.name}, {split}, seed {seed}")
 
 
+@data_app.command("inspect")
+def data_inspect(
+    target: Annotated[str, typer.Argument(metavar="FILE|CONFIG", help="a file of conversations, or a recipe")],
+    model: Annotated[str | None, typer.Option(help="render and tokenize for it; default: the recipe's")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page as well")] = None,
+    quarantine: Annotated[Path | None, typer.Option(help="with a model: where to write the bad rows, JSONL")] = None,
+    overrides: Set = None,
+) -> None:
+    """Show what the model will really see: counts, bad rows, twins; with a model, tokens, labels and lengths."""
+    from eval.files import write_atomically
+    from toolkit.conversations.inspecting import config_of, inspect
+    from toolkit.conversations.showing import html_page, show_inspection
+
+    found = inspect(*config_of(target, overrides or [], model), quarantine)
+    show_inspection(found)
+    if html is not None:
+        write_atomically(html, html_page(found))
+        say(f"the page: {html}")
+    if found.problems:
+        raise UserError("\n".join(found.problems), 1)
+
+
 @app.command()
 def sft(config: Recipe, overrides: Set = None) -> None:
     """Build the data and train the SFT adapter of a recipe."""
@@ -109,7 +131,11 @@ def run(config: Recipe, overrides: Set = None) -> None:
     """Run every stage of a recipe that isn't done yet, and print the outcome."""
     from toolkit.report import print_outcome
 
-    raise typer.Exit(print_outcome(_stages(config, overrides)))
+    opened = _stages(config, overrides)
+    if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
+        print(f"the model: {opened.dir / 'model'}")
+        return
+    raise typer.Exit(print_outcome(opened))
 
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:

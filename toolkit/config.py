@@ -5,10 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from rewards.core import UserError
 
@@ -29,6 +39,7 @@ class ModelConfig(Section):
     backend: Literal["unsloth", "transformers"] = Field("unsloth", description="who loads and patches the model")
     dtype: DType = Field("auto", description="of the weights in training; auto: bfloat16 on a GPU, float32 on a CPU")
     max_length: PositiveInt = Field(512, description="tokens of prompt and completion together; longer is an error")
+    chat_template: str | None = Field(None, description="chatml, llama-3.1, gemma, qwen-3 or a file; default: its own")
 
 
 class LoraConfig(Section):
@@ -47,6 +58,40 @@ class DataConfig(Section):
     grpo: PositiveInt = Field(description="training prompts for GRPO, none of them among those of sft")
     validation: PositiveInt = Field(64, description="examples for the validation loss of sft")
     test: PositiveInt = Field(description="held-out examples that the evaluations score")
+
+
+class ColumnsConfig(Section):
+    """Which column is which, where their names don't say so: conversations alone, or user and assistant."""
+
+    conversations: str | None = None
+    system: str | None = None
+    user: str | None = None
+    assistant: str | None = None
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        pair = self.user is not None and self.assistant is not None
+        some = self.user is not None or self.assistant is not None or self.system is not None
+        if (some and not pair) or (self.conversations is not None and some):
+            raise ValueError("name conversations alone, or user and assistant (and perhaps system)")
+        return self
+
+    def names(self) -> dict[str, str]:
+        """The columns that are mapped."""
+        return self.model_dump(exclude_none=True)
+
+
+class ConversationsConfig(Section):
+    """Conversations of one's own: a file instead of a task. Training takes every good row."""
+
+    path: str = Field(description="a CSV, TSV, JSON, JSONL or Parquet file, a folder, a saved dataset, or a hub id")
+    columns: ColumnsConfig = ColumnsConfig()
+    encoding: str | None = Field(None, description="of a text file; default: by its byte-order mark, UTF-8, or cp1251")
+    separator: str | None = Field(None, min_length=1, max_length=1, description="of a CSV; default: by its header")
+    split: str = Field("train", description="of a dataset that has several")
+    validation: float = Field(0.05, ge=0, lt=1, description="share of the prompts held out for the validation loss")
+    max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more of the rows than this can't be used")
+    too_long: Literal["error", "drop"] = Field("error", description="a conversation longer than model.max_length")
 
 
 class SftConfig(Section):
@@ -94,10 +139,19 @@ class EvalConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="the engine's own options, such as dtype")
 
 
+_TASK, _FILE = "task-data", "file-data"  # tags that pydantic puts into an error's location
+
+
+def _kind_of_data(data: Any) -> str:
+    if isinstance(data, dict):
+        return _FILE if "path" in data or not data else _TASK
+    return _FILE if isinstance(data, ConversationsConfig) else _TASK
+
+
 class Recipe(Section):
     """A whole run: what is learned, from which model, with which stages, into which directory."""
 
-    task: str = Field(description="a built-in task, a file, or an installed plugin")
+    task: str | None = Field(None, description="a built-in task, a file, or an installed plugin; none with data.path")
     output: Path = Field(description="the run directory")
     seed: int = Field(0, ge=0, lt=2**32)  # numpy takes no larger one
     rewards: dict[str, float] = Field(
@@ -105,18 +159,35 @@ class Recipe(Section):
     )
     model: ModelConfig
     lora: LoraConfig = LoraConfig()
-    data: DataConfig
+    data: Annotated[
+        Annotated[DataConfig, Tag(_TASK)] | Annotated[ConversationsConfig, Tag(_FILE)], Discriminator(_kind_of_data)
+    ]
     sft: SftConfig | None = Field(None, description="left out: no warm start")
     grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
     eval: EvalConfig = EvalConfig()
 
+    @model_validator(mode="after")
+    def _task_or_file(self) -> Self:
+        if isinstance(self.data, ConversationsConfig):
+            if self.task is not None:
+                raise ValueError("name a task or data.path, not both")
+            if self.grpo is not None or self.rewards:
+                raise ValueError("grpo and rewards need a task; conversations alone (data.path) train with sft only")
+        elif self.task is None:
+            raise ValueError("name a task, or a file of conversations with data.path")
+        return self
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
-    raw = _read_yaml(path)
+    return check_recipe(apply_overrides(_read_yaml(path), overrides), str(path))
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Put each `a.b=value` into the parsed recipe, in place, and give it back."""
     for override in overrides:
         _apply(raw, override)
-    return check_recipe(raw, str(path))
+    return raw
 
 
 def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
@@ -139,7 +210,7 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
         return
     if grpo.vllm and recipe.model.backend == "unsloth":
         yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
-    if recipe.data.grpo < grpo.prompts:
+    if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch
     if batch % grpo.generations or rollouts % batch:
@@ -221,10 +292,12 @@ def _number(text: str) -> str | float:
 
 
 def _explain(item: Any) -> str:
-    location = [part for part in item["loc"] if part != "function-after"]
+    location = [part for part in item["loc"] if part not in ("function-after", _TASK, _FILE)]
     key = ".".join(map(str, location))
+    if item["type"] == "value_error" and isinstance(item["input"], dict):
+        return f"{key}: " * bool(key) + str(item["ctx"]["error"])
     if item["type"] == "extra_forbidden":
-        allowed = _keys_at(location[:-1])
+        allowed = _keys_at(location[:-1], ConversationsConfig if _FILE in item["loc"] else DataConfig)
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
         return f"unknown key {key!r}; {hint}"
@@ -233,10 +306,11 @@ def _explain(item: Any) -> str:
     return f"key {key!r}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
 
 
-def _keys_at(location: Sequence[Any]) -> list[str]:
+def _keys_at(location: Sequence[Any], data: type[Section]) -> list[str]:
     """The keys that a recipe allows in the section at `location`."""
     section: Any = Recipe
     for part in location:
         annotation = section.model_fields[part].annotation
-        section = next(each for each in (annotation, *get_args(annotation)) if hasattr(each, "model_fields"))
+        choices = (data,) if part == "data" else (annotation, *get_args(annotation))
+        section = next(each for each in choices if hasattr(each, "model_fields"))
     return list(section.model_fields)

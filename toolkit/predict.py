@@ -75,6 +75,8 @@ def _trained_for(directory: Path) -> str:
     if not path.is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
     task = read_json(path, "give --task").get("task")
+    if task is None:
+        raise UserError(f"{directory} was trained on conversations, not on a task; give --task")
     if not isinstance(task, str):
         raise UserError(f"{path}: key 'task' must be text, got {task!r}; give --task")
     return task

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from rewards.core import UserError
-from tasks.base import Split
+from tasks.base import Split, Task
 from tasks.registry import load_task
-from toolkit.config import Recipe
+from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.data import file_hash, read_examples, write_examples
 from toolkit.models import cache_dir, resolve_model
 from toolkit.rundir import Run, timed
+from toolkit.templates import template_text
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 
@@ -43,9 +44,17 @@ def stages_of(recipe: Recipe) -> list[str]:
     trained = [name for name in ("sft", "grpo") if getattr(recipe, name) is not None]
     if not trained:
         raise UserError("the recipe trains nothing: give it a section sft or grpo")
+    if isinstance(recipe.data, ConversationsConfig):  # no reward, so nothing to evaluate and compare
+        return ["data", *trained, "merge"]
     if trained == ["sft", "grpo"]:  # what GRPO adds shows only beside the warm start
         trained = ["sft", "merge-sft", "eval-sft", "grpo"]
     return ["data", "eval-base", *trained, "merge", "eval-tuned", "compare"]
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task of a recipe that has one."""
+    assert recipe.task is not None  # Recipe refuses data of a task without it
+    return load_task(recipe.task)
 
 
 def last_adapter(run: Run) -> Path:
@@ -73,7 +82,12 @@ def _short(value: Any) -> str:
 def _data(run: Run) -> dict[str, Any]:
     from toolkit.training.rollouts import weighted_rewards
 
-    task, recipe = load_task(run.recipe.task), run.recipe
+    recipe = run.recipe
+    if not isinstance(recipe.data, DataConfig):
+        from toolkit.conversations.stage import data_stage
+
+        return data_stage(run)
+    task = task_of(recipe)
     weighted_rewards(task, recipe.rewards)  # a wrong name should end the run here, not after the SFT
     folder = run.dir / "data"
     # GRPO's prompts follow those of SFT in the same stream: none is seen twice.
@@ -99,13 +113,14 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
 
         recipe = run.recipe
         base = resolve_model(recipe.model.reference)
+        template = recipe.model.chat_template and template_text(recipe.model.chat_template)
         model = {
-            "base": ModelSpec(base.path, None, "base"),
+            "base": ModelSpec(base.path, None, "base", template),
             "sft": ModelSpec(run.dir / "sft" / "model", None, "sft"),
             "tuned": ModelSpec(run.dir / "model", None, "tuned"),
         }[name]
         summary = evaluate(
-            load_task(recipe.task),
+            task_of(recipe),
             read_examples(run.dir / "data" / "test.jsonl"),
             split="test",
             seed=recipe.seed,

@@ -18,12 +18,14 @@ class ModelSpec:
     """What to evaluate. path: directory of a full model (weights, config, tokenizer). adapter: a PEFT LoRA directory.
 
     name: what reports call it; the `server` engine sends it as the model's name. For the `scripted` engine, path is a
-    JSONL file of completions or, where no such file exists, name is the constant completion.
+    JSONL file of completions or, where no such file exists, name is the constant completion. chat_template: takes the
+    place of the tokenizer's own.
     """
 
     path: Path
     adapter: Path | None
     name: str
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

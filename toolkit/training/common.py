@@ -103,8 +103,8 @@ def drop_undone(log: Path, last_step: int) -> None:
     write_atomically(log, "".join(kept))
 
 
-def save_adapter(model: Any, tokenizer: Any, target: Path, task: str) -> None:
-    """Write the adapter, its tokenizer and the task it is for to `target`, whole or not at all."""
+def save_adapter(model: Any, tokenizer: Any, target: Path, task: str | None) -> None:
+    """Write the adapter, its tokenizer and the task it is for (or None) to `target`, whole or not at all."""
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):  # of a run that was killed between two of these lines
         shutil.rmtree(leftover, ignore_errors=True)

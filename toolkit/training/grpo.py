@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 from eval.prompts import template_hash
-from tasks.registry import load_task
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
+from toolkit.stages import task_of
+from toolkit.templates import use_template
 from toolkit.training.backends import training_backend
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 
@@ -30,8 +31,9 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
 
+    use_template(tokenizer, recipe.model.chat_template)
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
-    rewards = weighted_rewards(load_task(recipe.task), recipe.rewards)
+    rewards = weighted_rewards(task_of(recipe), recipe.rewards)
     ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl")
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)

@@ -6,11 +6,13 @@ from typing import Any, TextIO
 
 from eval.prompts import template_hash
 from toolkit.config import SftConfig
+from toolkit.conversations.stage import datasets_of
 from toolkit.data import read_examples
-from toolkit.models import resolve_model
+from toolkit.models import ResolvedModel, resolve_model
 from toolkit.rundir import Run
+from toolkit.templates import use_template
 from toolkit.training.backends import training_backend
-from toolkit.training.rows import Row, sft_rows
+from toolkit.training.rows import sft_rows
 
 
 def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -26,31 +28,40 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_adapter, train
 
-    rows = {
-        split: sft_rows(
+    use_template(tokenizer, recipe.model.chat_template)
+    train_rows, validation_rows, tokens = _rows(run, config, tokenizer, resolved)
+    trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows)
+    facts: dict[str, Any] = {}
+    if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
+        facts["validation_loss_before"] = trainer.evaluate().get("eval_loss")
+    train(trainer, "sft", stage_dir, terminal)
+    if validation_rows is not None:
+        facts["validation_loss"] = trainer.evaluate().get("eval_loss")
+    save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
+    return {"steps": trainer.state.global_step, "tokens": tokens, **facts, "template": template_hash(tokenizer)}
+
+
+def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) -> tuple[Any, Any, int]:
+    """(training rows, validation rows or None, tokens of the training rows)."""
+    from datasets import Dataset
+
+    if run.recipe.task is None:
+        return datasets_of(run)
+    train_rows, validation_rows = (
+        sft_rows(
             read_examples(run.dir / "data" / f"{split}.jsonl"),
             tokenizer,
             resolved.path,
-            recipe.model.max_length,
+            run.recipe.model.max_length,
             config.direct,
         )
         for split in ("sft", "validation")
-    }
-    trainer = _trainer(run, config, model, tokenizer, rows)
-    train(trainer, "sft", stage_dir, terminal)
-    validation = trainer.evaluate()
-    save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
-    tokens = sum(len(row["input_ids"]) for row in rows["sft"])
-    return {
-        "steps": trainer.state.global_step,
-        "tokens": tokens,
-        "validation_loss": validation.get("eval_loss"),
-        "template": template_hash(tokenizer),
-    }
+    )
+    tokens = sum(len(row["input_ids"]) for row in train_rows)
+    return Dataset.from_list(train_rows), Dataset.from_list(validation_rows), tokens
 
 
-def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: dict[str, list[Row]]) -> Any:
-    from datasets import Dataset
+def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: Any, validation_rows: Any) -> Any:
     from trl import SFTConfig as TrlSftConfig
     from trl import SFTTrainer
 
@@ -70,7 +81,7 @@ def _trainer(run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: dict
     return SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list(rows["sft"]),
-        eval_dataset=Dataset.from_list(rows["validation"]),
+        train_dataset=rows,
+        eval_dataset=validation_rows,
         processing_class=tokenizer,
     )

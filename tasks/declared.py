@@ -1,0 +1,192 @@
+"""A task in YAML over a table: a prompt with {columns} in it, an answer column, rewards by reference.
+
+name: orders
+data: orders.csv                  # beside the YAML file; any format of tasks.tables
+system: "Reply with JSON."        # optional
+user: "{text}"
+answer: gold                      # a column, or a list of columns that are all accepted
+reasoning: steps                  # optional column
+group: template                   # optional column: its rows stay in one split
+tags: [lang]                      # optional columns
+split: part                       # optional column of train | validation | test; else by shares:
+shares: {validation: 0.1, test: 0.2}
+rewards:
+  rewards.formats:tag_format: 0.1
+  rewards.numbers:number: {weight: 1, tolerance: 0.01}
+metric: rewards.numbers:number    # one of the rewards, or another reference
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import random
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewards.core import Example, Message, Reward, UserError
+from tasks.base import SPLITS, Split, Task
+from tasks.tables.rows import Bad, Row
+from tasks.tables.source import Source, open_source
+
+SHARES = {"validation": 0.1, "test": 0.2}
+_NEEDED = ("name", "data", "user", "answer", "rewards", "metric")
+_KEYS = (*_NEEDED, "version", "system", "reasoning", "group", "tags", "split", "shares", "encoding", "separator")
+
+
+def declared_task(path: Path, shown: Path | None = None) -> Task:
+    """The task that a YAML file declares. The table is read when examples are first asked for.
+
+    Raises UserError that names the file and the key at fault.
+    """
+    raw = _read(path, shown or path)
+    where = str(shown or path)
+    rewards, metric = _rewards(raw, where)
+    table = _Table(path.parent, raw, where)
+    return Task(str(raw["name"]), str(raw.get("version", "1")), table.examples, rewards, metric)
+
+
+def _read(path: Path, shown: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{shown}: no such file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{shown}: can't be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{shown}: a task is a mapping of keys to values, this is {type(raw).__name__}")
+    for key in raw:
+        if key not in _KEYS:
+            raise UserError(f"{shown}: unknown key {key!r}; allowed: {', '.join(_KEYS)}")
+    for key in _NEEDED:
+        if not raw.get(key):
+            raise UserError(f"{shown}: key {key!r} is missing; needed: {', '.join(_NEEDED)}")
+    return raw
+
+
+def _rewards(raw: Mapping[str, Any], where: str) -> tuple[dict[str, tuple[Reward, float]], Reward]:
+    if not isinstance(raw["rewards"], dict):
+        raise UserError(f"{where}: key 'rewards' must map references to weights, got {raw['rewards']!r}")
+    rewards = {}
+    by_reference = {}
+    for reference, value in raw["rewards"].items():
+        options = dict(value) if isinstance(value, dict) else {"weight": value}
+        weight = options.pop("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise UserError(f"{where}: rewards.{reference}: the weight must be a number, got {weight!r}")
+        by_reference[reference] = resolve_reward(reference, options, where)
+        rewards[str(reference).partition(":")[2]] = (by_reference[reference], float(weight))
+    metric = raw["metric"]
+    return rewards, by_reference[metric] if metric in by_reference else resolve_reward(metric, {}, where)
+
+
+def resolve_reward(reference: Any, options: Mapping[str, Any], where: str) -> Reward:
+    """The function `module:name`, with its options filled in. Raises UserError when there is none, or it lacks them."""
+    import inspect
+
+    module, colon, name = str(reference).partition(":")
+    if not colon:
+        raise UserError(f"{where}: {reference!r} must be module:function, for instance rewards.text:exact_text")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{where}: reward {reference!r} can't be loaded: {error}") from error
+    allowed = list(inspect.signature(function).parameters)[2:]
+    unknown = [option for option in options if option not in allowed]
+    if unknown:
+        raise UserError(f"{where}: reward {reference!r} has no option {unknown[0]!r}; it has: {', '.join(allowed)}")
+    reward: Reward = partial(function, **options) if options else function
+    return reward
+
+
+@dataclass
+class _Table:
+    """The examples of a declared task, by split."""
+
+    folder: Path
+    raw: Mapping[str, Any]
+    where: str
+    columns: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        answer, tags = self.raw["answer"], self.raw.get("tags", [])
+        if not isinstance(tags, list):
+            raise UserError(f"{self.where}: key 'tags' must be a list of columns, got {tags!r}")
+        self.answers = answer if isinstance(answer, list) else [answer]
+        single = [self.raw[key] for key in ("reasoning", "group", "split") if key in self.raw]
+        self.columns = [*self.answers, *tags, *single, *self._fields("system"), *self._fields("user")]
+
+    def _fields(self, key: str) -> list[str]:
+        try:
+            parts = list(string.Formatter().parse(self.raw.get(key, "")))
+        except ValueError as error:
+            raise UserError(f"{self.where}: key {key!r}: {error}; write {{{{ and }}}} for plain braces") from error
+        names = [name for _, name, _, _ in parts if name is not None]
+        if odd := [name for name in names if not name or set(name) & set(".[]")]:
+            raise UserError(f"{self.where}: key {key!r}: {{{odd[0]}}} isn't the name of a column")
+        return names
+
+    def examples(self, split: Split, n: int, seed: int) -> Iterator[Example]:
+        """n examples of the split in an order that the seed gives; all of them where there are fewer."""
+        found = self._by_split[split]
+        yield from random.Random(f"{split}/{seed}").sample(found, len(found))[:n]
+
+    @cached_property
+    def _by_split(self) -> dict[Split, list[Example]]:
+        found: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+        for row in self._source().rows():
+            if isinstance(row, Bad):
+                raise UserError(f"{row}; mend the row or take it out")
+            example = self._example(row)
+            found[self._split(row, example)].append(example)
+        return found
+
+    def _source(self) -> Source:
+        path = str(self.raw["data"])
+        beside = self.folder / path
+        return open_source(
+            str(beside) if beside.exists() else path, self.raw.get("encoding"), self.raw.get("separator")
+        )
+
+    def _example(self, row: Row) -> Example:
+        missing = [name for name in self.columns if name not in row.values]
+        if missing:
+            raise UserError(f"{row.file}, row {row.number}: no column {missing[0]!r}; it has: {', '.join(row.values)}")
+        texts = {name: "" if value is None else str(value) for name, value in row.values.items()}
+        answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
+        if not answers:
+            raise UserError(f"{row.file}, row {row.number}: the answer (column {self.answers[0]!r}) is empty")
+        reasoning = texts[self.raw["reasoning"]] if "reasoning" in self.raw else ""
+        return Example(
+            id=f"{self.raw['name']}-{row.number}",
+            messages=tuple(
+                Message(role=role, content=self.raw[role].format_map(texts))
+                for role in ("system", "user")
+                if role in self.raw
+            ),
+            answers=answers,
+            reasoning=reasoning or None,
+            tags={name: texts[name] for name in self.raw.get("tags", [])},
+            group=texts[self.raw["group"]] if "group" in self.raw else "",
+        )
+
+    def _split(self, row: Row, example: Example) -> Split:
+        if "split" in self.raw:
+            named = str(row.values[self.raw["split"]]).strip()
+            for split in SPLITS:
+                if split == named:
+                    return split
+            raise UserError(f"{row.file}, row {row.number}: split {named!r}; allowed: {', '.join(SPLITS)}")
+        # Of the group, or else of the prompt: rows that ask the same are never on both sides.
+        key = example.group or "\n".join(turn["content"] for turn in example.messages)
+        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+        shares = self.raw.get("shares", SHARES)
+        if place < shares.get("test", 0):
+            return "test"
+        return "validation" if place < shares.get("test", 0) + shares.get("validation", 0) else "train"

@@ -1,0 +1,101 @@
+"""CSV and its kin: any of four separators, quoted cells with new lines, and a broken quote costs one row only."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from rewards.core import UserError
+from tasks.tables.encodings import errors_for, unreadable
+from tasks.tables.rows import RAW_SHOWN, Bad, Row
+
+SEPARATORS = ",;\t|"
+MAX_CELL = 16 << 20  # characters; a longer one is an open quote
+MAX_LINES = 20_000  # of one row
+
+
+class _Lines:
+    """Lines of a file, with those of the row at hand remembered, so that they can be read again."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self.file = file
+        self.again: deque[str] = deque()
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if len(self.taken) >= MAX_LINES:
+            raise csv.Error(f"the row goes on for {MAX_LINES} lines")
+        line = self.again.popleft() if self.again else next(self.file)
+        self.taken.append(line)
+        return line
+
+    def first_of_broken(self) -> str:
+        """Give up on the first line of the row at hand; the rest of it is read again."""
+        first, *rest = self.taken
+        self.again.extendleft(reversed(rest))
+        return first
+
+
+def separator_of(header: str) -> str:
+    """The separator that cuts a header into most cells; a comma when none does."""
+    return max(SEPARATORS, key=lambda each: len(next(csv.reader([header], delimiter=each), [])))
+
+
+def read_delimited(path: Path, encoding: str, separator: str | None = None) -> Iterator[Row | Bad]:
+    """Rows by the header's names. Row numbers are a spreadsheet's: the header is row 1.
+
+    Raises UserError for a file without a header, or with two columns of one name.
+    """
+    csv.field_size_limit(MAX_CELL)
+    with path.open(encoding=encoding, errors=errors_for(encoding), newline="") as file:
+        lines = _Lines(file)
+        if separator is None:
+            first = next(file, "")
+            separator = separator_of(first)
+            lines.again.append(first)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        header = _header(path, next(_records(lines, reader), []))
+        # Few rows come back broken, so the loop stays a plain one: it is what every row pays for.
+        for number, cells in enumerate(_records(lines, reader), 2):
+            if isinstance(cells, str):
+                yield Bad(str(path), number, cells, lines.taken[0].rstrip("\r\n")[:RAW_SHOWN])
+            elif len(cells) == len(header):
+                yield Row(str(path), number, dict(zip(header, cells, strict=True)))
+            else:
+                reason = f"has {len(cells)} cells, the header has {len(header)}"
+                yield Bad(str(path), number, reason, "".join(lines.taken).rstrip("\r\n")[:RAW_SHOWN])
+
+
+def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
+    """The cells of each row, or what is wrong with it. Blank lines are no rows."""
+    while True:
+        lines.taken.clear()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.taken[:] = [lines.first_of_broken()]
+            yield f"broken quotes: {error}"
+            continue
+        if cells:
+            yield cells
+
+
+def _header(path: Path, header: list[str] | str) -> list[str]:
+    if isinstance(header, str):
+        raise UserError(f"{path}, row 1: the header can't be read: {header}")
+    names = [name.strip() for name in header]
+    if not any(names):
+        raise UserError(f"{path}: is empty; the first row must name the columns")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}, row 1: two columns are called {twice!r}; rename one")
+    if problem := next(filter(None, map(unreadable, names)), None):
+        raise UserError(f"{path}, row 1: the header {problem} Give data.encoding")
+    return names

@@ -1,0 +1,47 @@
+"""The two things that come out of a file: a row, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. number: as the person's own program counts (a spreadsheet's row, a line of JSONL, an item from 1)."""
+
+    file: str
+    number: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A row that can't be used, and why. raw: its beginning as it stands. fatal: what follows it can't be read."""
+
+    file: str
+    number: int
+    reason: str
+    raw: str = ""
+    fatal: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of a quarantine file."""
+        return {"file": self.file, "row": self.number, "reason": self.reason, "raw": self.raw}
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.number}: {self.reason}"
+
+
+class BadValue(ValueError):
+    """What is wrong with the row at hand; the caller knows its file and number."""
+
+
+RAW_SHOWN = 500  # characters of a bad row that the quarantine file keeps
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value for a message, on one line and short."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,155 @@
+"""From a row to a conversation: every common shape of columns and turns becomes a list of Messages."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.core import Message
+from tasks.tables.encodings import unreadable
+from tasks.tables.rows import BadValue, shown
+
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
+}
+_PLAIN = ("user", "assistant", "system")
+LISTS = ("conversations", "messages", "conversation")
+PAIRS = (("prompt", "completion"), ("question", "answer"), ("user", "assistant"))
+KNOWN = "conversations | messages, prompt + completion, instruction (+ input) + output, question + answer"
+
+Shape = Callable[[Mapping[str, Any]], list[Message]]
+
+
+def shape_of(names: tuple[str, ...], columns: Mapping[str, str]) -> Shape:
+    """How rows with these columns are read. `columns` maps system, user, assistant or conversations to their names.
+
+    Raises BadValue when a mapped column isn't there, or when no known shape fits.
+    """
+    missing = [name for name in columns.values() if name not in names]
+    if missing:
+        raise BadValue(f"no column {missing[0]!r}; the columns are: {', '.join(names)}")
+    if "conversations" in columns:
+        return lambda row: turns_of(row[columns["conversations"]])
+    if columns:
+        return lambda row: _pair(row, columns["user"], columns["assistant"], columns.get("system"))
+    for name in LISTS:
+        if name in names:
+            return lambda row: turns_of(row[name])
+    if "instruction" in names and "output" in names:
+        return _alpaca
+    for user, assistant in PAIRS:
+        if user in names and assistant in names:
+            return lambda row: _pair(row, user, assistant, "system" if "system" in names else None)
+    raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. Map others with data.columns")
+
+
+def turns_of(cell: Any) -> list[Message]:
+    """The turns that a cell holds, as a list or as text: JSON, or a Python literal."""
+    value = _literal(cell) if isinstance(cell, str) else cell
+    if not isinstance(value, list | tuple):
+        raise BadValue(f"want a list of turns, got {shown(value)}")
+    return [_turn(turn, number) for number, turn in enumerate(value, 1)]
+
+
+def _literal(text: str) -> Any:
+    if not text.strip():
+        raise BadValue("the conversation is empty")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        as_json = error
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        reason = getattr(error, "msg", None) or str(error) or type(error).__name__
+    if "}\n {" in text:
+        raise BadValue("a printed array, no commas between its turns; save it as JSON, for instance with json.dumps")
+    raise BadValue(f"neither JSON ({as_json}) nor a Python literal ({reason})")
+
+
+def _turn(turn: Any, number: int) -> Message:
+    if type(turn) is dict and len(turn) == 2 and turn.get("role") in _PLAIN and type(turn.get("content")) is str:
+        return {"role": turn["role"], "content": turn["content"]}  # what most turns are: no need to look closer
+    if not isinstance(turn, Mapping):
+        raise BadValue(f"turn {number} isn't an object but {shown(turn)}")
+    keys = ("role", "content") if "role" in turn else ("from", "value")
+    if keys[0] not in turn:
+        raise BadValue(f"turn {number} has neither 'role' nor 'from'; it has {', '.join(map(str, turn)) or 'nothing'}")
+    name = turn[keys[0]]
+    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise BadValue(f"turn {number}: unknown role {shown(name)}; known: {', '.join(ROLES)}")
+    if turn.get("tool_calls"):
+        raise BadValue(f"turn {number} calls tools, which isn't supported")
+    return {"role": role, "content": _text(turn.get(keys[1]), f"turn {number}")}
+
+
+def _text(content: Any, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if content is None:
+        return ""
+    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
+        return "".join(str(part.get("text", "")) for part in content)  # OpenAI's content parts
+    raise BadValue(f"{where}: the content must be text, got {shown(content)}")
+
+
+def _alpaca(row: Mapping[str, Any]) -> list[Message]:
+    asked, given = _cell(row["instruction"], "instruction"), _cell(row.get("input"), "input")
+    return [
+        *_system(row, "system"),
+        {"role": "user", "content": f"{asked}\n\n{given}" if given.strip() else asked},
+        {"role": "assistant", "content": _cell(row["output"], "output")},
+    ]
+
+
+def _pair(row: Mapping[str, Any], user: str, assistant: str, system: str | None) -> list[Message]:
+    asked, answered = row[user], row[assistant]
+    if isinstance(asked, list | tuple):  # prompt and completion as lists of turns
+        return [*turns_of(asked), *turns_of(answered)]
+    return [
+        *(_system(row, system) if system else []),
+        {"role": "user", "content": _cell(asked, user)},
+        {"role": "assistant", "content": _cell(answered, assistant)},
+    ]
+
+
+def _system(row: Mapping[str, Any], name: str) -> list[Message]:
+    text = _cell(row.get(name), name)
+    return [{"role": "system", "content": text}] if text.strip() else []
+
+
+def _cell(value: Any, name: str) -> str:
+    # A spreadsheet's numbers are text in a CSV but numbers in Parquet.
+    return str(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
+
+
+def checked(messages: list[Message]) -> tuple[Message, ...]:
+    """The conversation, white space around each turn taken off. Raises BadValue when it can't be trained on."""
+    turns = tuple(Message(role=turn["role"], content=turn["content"].strip()) for turn in messages)
+    start = 1 if turns and turns[0]["role"] == "system" else 0
+    if len(turns) == start:
+        raise BadValue("the conversation has no turns" if not turns else "the conversation has a system message only")
+    for number, turn in enumerate(turns, 1):
+        wanted = "system" if number <= start else ("user", "assistant")[(number - start - 1) % 2]
+        if not turn["content"]:
+            raise BadValue(f"turn {number} ({turn['role']}) is empty")
+        if turn["role"] != wanted:
+            raise BadValue(_misplaced(number, turn["role"], wanted))
+        if problem := unreadable(turn["content"]):
+            raise BadValue(f"turn {number} ({turn['role']}) {problem}")
+    if turns[-1]["role"] != "assistant":
+        raise BadValue("the last turn must be the assistant's, it is the user's")
+    return turns
+
+
+def _misplaced(number: int, role: str, wanted: str) -> str:
+    if role == "system":
+        return f"turn {number} is a system message; only the first may be one"
+    if number == 1 or (number == 2 and wanted == "user"):
+        return f"turn {number} is the {role}'s; a conversation begins with the user"
+    return f"turns {number - 1} and {number} are both the {role}'s; user and assistant must alternate"

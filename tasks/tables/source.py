@@ -1,0 +1,81 @@
+"""From what a person writes for a file to its rows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rewards.core import UserError
+from tasks.tables.columnar import hub_dataset, read_dataset, read_parquet, saved_dataset
+from tasks.tables.delimited import read_delimited
+from tasks.tables.encodings import scan
+from tasks.tables.jsons import read_json, read_jsonl
+from tasks.tables.rows import Bad, Row
+
+TEXT = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+SUFFIXES = (*TEXT, ".parquet")
+ALLOWED = f"a {', '.join(SUFFIXES)} file, a folder of them, a folder written by save_to_disk, or a hub id (org/name)"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows that can be read as often as one likes. sha256: of the content. kind: for a person, `csv, cp1251`."""
+
+    name: str
+    kind: str
+    sha256: str
+    rows: Callable[[], Iterator[Row | Bad]]
+
+
+def open_source(path: str, encoding: str | None = None, separator: str | None = None, split: str = "train") -> Source:
+    """The source that `path` names. Reads a text file once, for its hash and encoding.
+
+    Raises UserError for what is none of ALLOWED.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return _directory(place, encoding, separator, split)
+    if place.is_file():
+        return _file(place, encoding, separator)
+    if _HUB_ID.fullmatch(path) and place.suffix not in SUFFIXES and not place.parent.is_dir():
+        dataset = hub_dataset(path, split)
+        return Source(path, "hub dataset", _fingerprint(dataset), partial(read_dataset, dataset, path))
+    raise UserError(f"{path}: no such file; data is {ALLOWED}")
+
+
+def _file(path: Path, encoding: str | None, separator: str | None) -> Source:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; data is {ALLOWED}")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty")
+    scanned = scan(path, encoding if suffix in TEXT else "utf-8")
+    if suffix == ".parquet":
+        return Source(str(path), "parquet", scanned.sha256, partial(read_parquet, path))
+    if suffix in (".csv", ".tsv"):
+        rows = partial(read_delimited, path, scanned.encoding, separator)
+    else:
+        rows = partial(read_json if suffix == ".json" else read_jsonl, path, scanned.encoding)
+    return Source(str(path), f"{suffix[1:]}, {scanned.encoding}", scanned.sha256, rows)
+
+
+def _directory(path: Path, encoding: str | None, separator: str | None, split: str) -> Source:
+    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+        dataset = saved_dataset(path, split)
+        return Source(str(path), "saved dataset", _fingerprint(dataset), partial(read_dataset, dataset, str(path)))
+    files = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{path}: no data in this folder; data is {ALLOWED}")
+    parts = [_file(each, encoding, separator) for each in files]
+    digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    kind = f"{len(parts)} files ({', '.join(sorted({part.kind for part in parts}))})"
+    return Source(str(path), kind, digest, lambda: (row for part in parts for row in part.rows()))
+
+
+def _fingerprint(dataset: object) -> str:
+    return str(getattr(dataset, "_fingerprint", dataset))

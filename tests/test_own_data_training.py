@@ -1,0 +1,324 @@
+"""Conversations as training rows: which tokens are labelled, under four templates, and what is prepared and cached."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewards.core import Example, Message, UserError
+from toolkit.config import ConversationsConfig
+from toolkit.conversations import work
+from toolkit.conversations.inspecting import config_of, inspect
+from toolkit.conversations.preparing import QUARANTINE, prepare
+from toolkit.conversations.reading import Conversation
+from toolkit.conversations.rendering import Rendered, Renderer
+from toolkit.conversations.showing import histogram, html_page
+from toolkit.templates import template_names, template_text, use_template
+from toolkit.training.rows import IGNORED, sft_row
+
+SPECIAL = {
+    "chatml": ("<|im_end|>", ["<|im_start|>"]),
+    "llama-3.1": ("<|eot_id|>", ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]),
+    "gemma": ("<end_of_turn>", ["<bos>", "<start_of_turn>"]),
+    "qwen-3": ("<|im_end|>", ["<|im_start|>"]),
+}
+
+
+def tokenizer_of(template: str | None, end: str = "<|im_end|>", others: list[str] | None = None) -> Any:
+    """Bytes as tokens, and the special tokens of a template: enough to see what is labelled."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers")
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE({each: i for i, each in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, pad_token="<pad>")
+    tokenizer.add_special_tokens({"additional_special_tokens": others or []})
+    if others and others[0] in ("<|begin_of_text|>", "<bos>"):
+        tokenizer.bos_token = others[0]
+    tokenizer.chat_template = None if template is None else template_text(template)
+    return tokenizer
+
+
+def chat(*contents: str, system: str | None = None) -> tuple[Message, ...]:
+    head: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+    turns = [Message(role=("user", "assistant")[i % 2], content=each) for i, each in enumerate(contents)]
+    return (*head, *turns)
+
+
+def rendered(tokenizer: Any, messages: tuple[Message, ...]) -> list[Rendered]:
+    renderer = Renderer(tokenizer, [tokenizer.eos_token_id])
+    found = [each for each in renderer.rows([Conversation("a.csv", 2, messages)]) if isinstance(each, Rendered)]
+    renderer.segments = renderer.linear = None  # the slow ways, which need no luck with the template
+    assert [each.row for each in renderer.rows([Conversation("a.csv", 2, messages)]) if isinstance(each, Rendered)] == [
+        each.row for each in found
+    ]
+    return found
+
+
+def marked(tokenizer: Any, row: Any) -> str:
+    """The row's text, the labelled stretches in [[ ]]."""
+    text, inside = "", False
+    pieces: list[list[int]] = []
+    for token, label in zip(row["input_ids"], row["labels"], strict=True):
+        assert label in (IGNORED, token)
+        if (label != IGNORED) is not inside or not pieces:
+            inside = label != IGNORED
+            pieces.append([])
+        pieces[-1].append(token)
+    for number, piece in enumerate(pieces):
+        decoded = tokenizer.decode(piece, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text += f"[[{decoded}]]" if number % 2 else decoded
+    return text
+
+
+DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+EXPECTED = {
+    "chatml": [
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nвопрос<|im_end|>\n<|im_start|>assistant\n[[ответ<|im_end|>]]\n"
+        "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n[[a\n\nb<|im_end|>]]"
+    ],
+    "llama-3.1": [
+        f"<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{DATES}S<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nвопрос<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n[[ответ<|eot_id|>]]"
+        "<|start_header_id|>user<|end_header_id|>\n\nq<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n[[a\n\nb<|eot_id|>]]"
+    ],
+    "gemma": [
+        "<bos><start_of_turn>user\nS\n\nвопрос<end_of_turn>\n<start_of_turn>model\n[[ответ<end_of_turn>]]\n"
+        "<start_of_turn>user\nq<end_of_turn>\n<start_of_turn>model\n[[a\n\nb<end_of_turn>]]"
+    ],
+    # Qwen 3 writes an empty block of thoughts into the last answer only: two sequences.
+    "qwen-3": [
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nвопрос<|im_end|>\n<|im_start|>assistant\n"
+        "[[<think>\n\n</think>\n\nответ<|im_end|>]]",
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nвопрос<|im_end|>\n<|im_start|>assistant\nответ<|im_end|>\n"
+        "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n[[<think>\n\n</think>\n\na\n\nb<|im_end|>]]",
+    ],
+}
+
+
+def test_every_shipped_template_is_tested() -> None:
+    assert sorted(EXPECTED) == sorted(SPECIAL) == template_names()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_answer_is_labelled_up_to_its_end_token(name: str) -> None:
+    tokenizer = tokenizer_of(name, *SPECIAL[name])
+    rows = rendered(tokenizer, chat("вопрос", "ответ", "q", "a\n\nb", system="S"))
+    assert [marked(tokenizer, each.row) for each in rows] == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_row_of_one_answer_is_the_row_of_a_task(name: str) -> None:
+    tokenizer = tokenizer_of(name, *SPECIAL[name])
+    messages = chat("q", system="S")
+    answer: Message = {"role": "assistant", "content": "<reasoning>r</reasoning><answer>1</answer>"}
+    (row,) = rendered(tokenizer, (*messages, answer))
+    assert row.row == sft_row(Example("1", messages, ("1",), "r"), tokenizer, [tokenizer.eos_token_id])
+
+
+def test_thoughts_stay_in_the_last_answer_and_leave_the_earlier_ones() -> None:
+    tokenizer = tokenizer_of("qwen-3", *SPECIAL["qwen-3"])
+    thought = "<think>\nt{}\n</think>\n\n"
+    rows = rendered(tokenizer, chat("q", thought.format(1) + "a", "r", thought.format(2) + "b"))
+    first, second = (marked(tokenizer, each.row) for each in rows)
+    assert first.endswith("[[<think>\nt1\n</think>\n\na<|im_end|>]]")
+    assert "t1" not in second
+    assert second.endswith("[[<think>\nt2\n</think>\n\nb<|im_end|>]]")
+
+
+def test_generation_markers_agree_with_the_labels() -> None:
+    tokenizer = tokenizer_of("chatml", *SPECIAL["chatml"])
+    messages = chat("q", "a", "r", "b")
+    plain = rendered(tokenizer, messages)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}"
+        "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    (row,) = rendered(tokenizer, messages)
+    assert row.row == plain[0].row
+    theirs = tokenizer.apply_chat_template(list(messages), return_assistant_tokens_mask=True, return_dict=True)
+    ours = [int(label != IGNORED) for label in row.row["labels"]]
+    assert theirs["assistant_masks"][: len(ours)] == ours
+    assert set(theirs["assistant_masks"][len(ours) :]) <= {0}
+
+
+def test_templates_by_name_and_by_file(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(None, *SPECIAL["chatml"])
+    with pytest.raises(UserError, match="no chat template"):
+        Renderer(tokenizer, [0])
+    use_template(tokenizer, None)
+    assert tokenizer.chat_template is None
+    (tmp_path / "mine.jinja").write_text("{{ messages }}", encoding="utf-8")
+    use_template(tokenizer, str(tmp_path / "mine.jinja"))
+    assert tokenizer.chat_template == "{{ messages }}"
+    with pytest.raises(UserError, match=r"'nope': neither a name \(chatml, gemma, llama-3\.1, qwen-3\) nor a file"):
+        use_template(tokenizer, "nope")
+    with pytest.raises(UserError, match="writes <start_of_turn>, <end_of_turn>, which the model's tokenizer"):
+        use_template(tokenizer, "gemma")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "no end token"),
+        ("{{ messages | length }}{% if add_generation_prompt %}!{% endif %}", "unlike its prompt"),
+        ("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}", "the chat template refuses it: no"),
+    ],
+)
+def test_a_template_that_does_not_fit_is_a_reason(template: str, reason: str) -> None:
+    tokenizer = tokenizer_of(None, *SPECIAL["chatml"])
+    tokenizer.chat_template = template
+    bad = Renderer(tokenizer, [tokenizer.eos_token_id]).rows([Conversation("a.csv", 7, chat("q", "a"))])
+    assert reason in str(bad[0])
+    assert str(bad[0]).startswith("a.csv, row 7: ")
+
+
+def test_a_token_across_the_border_of_an_answer_is_a_reason() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizer_of("chatml", *SPECIAL["chatml"])
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings["model"]["vocab"]["Ċa"] = 9000  # a new line and an a in one token
+    settings["model"]["merges"] = [["Ċ", "a"]]
+    settings["pre_tokenizer"]["use_regex"] = False
+    tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(settings))
+    renderer = Renderer(tokenizer, [tokenizer.eos_token_id])
+    assert renderer.segments is None
+    good, bad = renderer.rows([Conversation("a.csv", row, chat("q", answer)) for row, answer in ((2, "b"), (3, "ab"))])
+    assert isinstance(good, Rendered)
+    assert marked(tokenizer, good.row).endswith("[[b<|im_end|>]]")
+    assert str(bad) == "a.csv, row 3: the answer's first letters join the prompt's last ones in one token"
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model directory as far as data are concerned: a tokenizer and a config."""
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    tokenizer_of("chatml", *SPECIAL["chatml"]).save_pretrained(folder)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+def table(path: Path, rows: list[tuple[str, str]]) -> str:
+    path.write_text(
+        "\n".join(json.dumps({"prompt": asked, "completion": told}) for asked, told in rows), encoding="utf-8"
+    )
+    return str(path)
+
+
+def rows_of(folder: Path, name: str) -> list[dict[str, list[int]]]:
+    datasets = pytest.importorskip("datasets")
+    return list(datasets.Dataset.from_file(str(folder / f"{name}.arrow")))
+
+
+def test_prepared_rows_are_counted_and_cached(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(200)])
+    config = ConversationsConfig(path=path, validation=0.2)
+    first = prepare(config, model, None, 100)
+    train, validation = rows_of(first.dir, "train"), rows_of(first.dir, "validation")
+    assert len(train) + len(validation) == 200 == first.report["sequences"]
+    assert len(validation) == first.report["validation"]
+    assert 20 < len(validation) < 60
+    assert sum(len(row["input_ids"]) for row in train + validation) == first.report["tokens"]
+    assert sum(first.report["lengths"].values()) == 200
+
+    monkeypatch.setattr(work, "chunks", None)
+    assert prepare(config, model, None, 100) == first  # from the cache
+    table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(100)])
+    monkeypatch.undo()
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    assert prepare(config, model, None, 100).report["rows"] == 100
+    assert prepare(config, model, None, 101).dir != prepare(config, model, None, 100).dir
+
+
+def test_many_rows_go_through_processes_in_their_order(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(work.ALONE + 700)])
+    config = ConversationsConfig(path=path, validation=0)
+    tokenizer = tokenizer_of("chatml", *SPECIAL["chatml"])
+    rows = rows_of(prepare(config, model, None, 100).dir, "train")
+    assert [
+        int(re.findall(r"a(\d+)<", tokenizer.decode(row["input_ids"], skip_special_tokens=False))[0]) for row in rows
+    ] == list(range(work.ALONE + 700))
+
+
+def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [("q", "a"), ("", "b"), ("r", " "), ("s", "c")])
+    quarantine = tmp_path / QUARANTINE
+    with pytest.raises(
+        UserError, match=r"2 of 4 rows \(50\.0%\) can't be used, data\.max_bad_share is 1\.0%"
+    ) as caught:
+        prepare(ConversationsConfig(path=path), model, None, 100, quarantine)
+    assert f"{path}, row 2: turn 1 (user) is empty" in str(caught.value)
+    written = [json.loads(line) for line in quarantine.read_text(encoding="utf-8").splitlines()]
+    assert [(each["row"], each["reason"]) for each in written] == [
+        (2, "turn 1 (user) is empty"),
+        (3, "turn 2 (assistant) is empty"),
+    ]
+    going_on = ConversationsConfig(path=path, max_bad_share=0.5, validation=0)
+    report = prepare(going_on, model, None, 100, quarantine).report
+    assert (report["rows"], report["bad"], report["sequences"]) == (4, 2, 2)
+    assert len(quarantine.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_long_conversation_is_an_error_unless_it_may_be_dropped(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [("q", "a"), ("q" * 300, "b")])
+    with pytest.raises(UserError, match=r"a\.jsonl, row 2: takes 3\d\d tokens, model\.max_length is 100"):
+        prepare(ConversationsConfig(path=path), model, None, 100)
+    report = prepare(ConversationsConfig(path=path, too_long="drop", validation=0), model, None, 100).report
+    assert (report["too_long"], report["sequences"], report["rows"]) == (1, 1, 2)
+
+
+def test_twins_are_reported(tmp_path: Path, model: Path) -> None:
+    rows = [("Привет!", "a"), ("b", "c"), ("привет", "A."), ("B?", "d"), ("x", "y")]
+    report = prepare(ConversationsConfig(path=table(tmp_path / "a.jsonl", rows), validation=0), model, None, 99).report
+    assert report["twins"] == {
+        "repeated": 1,
+        "conflicting": 2,
+        "repeated_examples": ["rows 1, 3"],
+        "conflicting_examples": ["rows 2, 4"],
+    }
+
+
+def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [("q <b>", "<think>\nt\n</think>\n\na"), ("q" * 600, "b")])
+    without = inspect(*config_of(path, [], None))
+    assert (without.report["rows"], without.samples) == (2, ())
+    found = inspect(*config_of(path, ["model.chat_template=qwen-3", "data.validation=0"], str(model)))
+    assert found.template.startswith("qwen-3, hash ")
+    assert found.problems[0].startswith("1 of 2 sequences (50.0%) are longer than model.max_length (512)")
+    tokens = found.samples[0][1]
+    assert "".join(token.text for token in tokens if token.supervised) == "<think>\nt\n</think>\n\na<|im_end|>"
+    page = html_page(found)
+    assert "q <b>" not in page
+    assert found.problems[0] in page
+    assert found.notes == ()
+    acknowledged = inspect(*config_of(path, ["data.too_long=drop", "data.validation=0"], str(model)))
+    assert acknowledged.problems == ()
+
+
+def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: Path) -> None:
+    rows = [{"messages": list(chat("q", "<think>\nt\n</think>\n\na", "r", "<reasoning>x</reasoning>"))}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    template = tmp_path / "strips.jinja"
+    template.write_text(
+        template_text("chatml").replace("message['content']", "message['content'].split('</think>')[-1]"),
+        encoding="utf-8",
+    )
+    found = inspect(*config_of(str(path), [f"model.chat_template={template}", "data.validation=0"], str(model)))
+    assert "<think> of an answer is gone after rendering, first in row 1" in found.notes
+
+
+def test_a_histogram_has_a_line_for_each_range() -> None:
+    assert histogram({}) == []
+    assert histogram({"12": 1, "120": 2}, width=2) == ["       20 █ 1", "      120 ██ 2"]

@@ -1,0 +1,183 @@
+"""Rewards on text, numbers, JSON, patterns and formulas: the gold scores 1, what only looks like it scores 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewards.core import Example, Reward, UserError
+from rewards.mathematics import math_equal
+from rewards.numbers import number, number_of
+from rewards.response import render
+from rewards.structured import json_exact, json_fields, object_of, same
+from rewards.text import choice, exact_text, normalized_text, regex_fullmatch
+
+
+def score(reward: Reward, answer: str, *golds: str) -> float:
+    return reward(render("because", answer), Example("1", ({"role": "user", "content": "?"},), golds))
+
+
+near = partial(number, tolerance=0.01)
+share = partial(number, relative=0.1)
+comma = partial(number, decimal=",")
+words = partial(choice, options=("да", "нет"))
+digits = partial(regex_fullmatch, pattern=r"\d{3}")
+city = partial(json_exact, fields=["city"])
+
+RIGHT: list[tuple[Reward, str, str]] = [
+    (exact_text, "Анна", "Анна"),
+    (exact_text, " Анна ", "Анна"),
+    (normalized_text, "«ЁЛКА  зелёная».", "елка зеленая"),
+    (normalized_text, "ﬁne", "Fine"),
+    (choice, "b", "B"),
+    (choice, "(B)", "B"),
+    (choice, "B.", "B"),
+    (words, "Да", "да"),
+    (number, "42", "42"),
+    (number, "1,234.50", "1234.5"),
+    (number, "1 234", "1234"),
+    (number, "1\u00a0234", "1234"),
+    (number, "\u22125", "-5"),
+    (number, "4.2e1", "42"),
+    (near, "3.14", "3.1415"),
+    (share, "109", "100"),
+    (comma, "1.234,5", "1234,5"),
+    (json_exact, '{"b": [1, {"c": null}], "a": "x"}', '{"a": "x", "b": [1.0, {"c": null}]}'),
+    (city, '{"city": "Томск", "n": 2}', '{"city": "Томск", "n": 1}'),
+    (digits, "123", "anything"),
+    (regex_fullmatch, "aab", "a+b"),
+]
+WRONG: list[tuple[Reward, str, str]] = [
+    (exact_text, "анна", "Анна"),
+    (exact_text, "Анна или Борис", "Анна"),
+    (exact_text, "Анна Анна", "Анна"),
+    (exact_text, "Аннa", "Анна"),  # a Latin a
+    (exact_text, "«Анна»", "Анна"),
+    (normalized_text, "не Анна", "Анна"),
+    (normalized_text, "...", "!"),
+    (normalized_text, "Анна, Борис", "Анна"),
+    (normalized_text, "Ан на", "Анна"),
+    (normalized_text, "Aнна", "Анна"),
+    (choice, "A or B", "B"),
+    (choice, "A, B, C, D", "B"),
+    (choice, "ABCD", "B"),
+    (choice, "The answer is B", "B"),
+    (choice, "E", "E"),
+    (words, "да/нет", "да"),
+    (number, "42 apples", "42"),
+    (number, "41 42", "42"),
+    (number, "41 or 42", "42"),
+    (number, "inf", "42"),
+    (number, "NaN", "NaN"),
+    (number, "٤٢", "42"),
+    (number, "4,2", "42"),
+    (number, "1,23", "123"),
+    (number, "0x2a", "42"),
+    (number, "1e999999999", "42"),
+    (number, "4_2", "42"),
+    (near, "3.12", "3.1415"),
+    (share, "111", "100"),
+    (comma, "1.5", "1,5"),
+    (json_exact, '{"a": 1, "a": 2}', '{"a": 2}'),
+    (json_exact, '{"a": true}', '{"a": 1}'),
+    (json_exact, '{"a": 1, "b": 2}', '{"a": 1}'),
+    (json_exact, '[{"a": 1}]', '{"a": 1}'),
+    (json_exact, '{"a": 1} {"a": 2}', '{"a": 1}'),
+    (json_exact, '{"a": NaN}', '{"a": NaN}'),
+    (json_exact, "{}", '{"a": 1}'),
+    (json_exact, '```json\n{"a": 1}\n```', '{"a": 1}'),
+    (digits, "1234", "123"),
+    (digits, "123\n4", "123"),
+    (regex_fullmatch, "a" * 5000, "a+"),
+]
+
+
+@pytest.mark.parametrize(("reward", "answer", "gold"), RIGHT)
+def test_gold_scores_one(reward: Reward, answer: str, gold: str) -> None:
+    assert score(reward, answer, gold) == 1.0
+    assert score(reward, answer, "something else entirely", gold) == 1.0
+
+
+@pytest.mark.parametrize(("reward", "answer", "gold"), WRONG)
+def test_what_only_looks_like_it_scores_zero(reward: Reward, answer: str, gold: str) -> None:
+    assert score(reward, answer, gold) == 0.0
+
+
+ALL: list[Callable[..., float]] = [
+    exact_text,
+    normalized_text,
+    choice,
+    words,
+    number,
+    near,
+    comma,
+    json_fields,
+    json_exact,
+    city,
+    digits,
+]
+
+
+@pytest.mark.parametrize("reward", ALL)
+@pytest.mark.parametrize(
+    "completion", ["", "42", render("42", ""), render("", "42") * 2, "<answer>42</answer>", "[" * 100_000]
+)
+def test_a_broken_form_scores_zero(reward: Reward, completion: str) -> None:
+    assert reward(completion, Example("1", (), ("42", '{"a": 42}', "A", "да"))) == 0.0
+
+
+@given(st.text(), st.text(min_size=1))
+def test_no_string_raises(answer: str, gold: str) -> None:
+    for reward in ALL:
+        assert 0.0 <= score(reward, answer, gold) <= 1.0
+
+
+def test_fields_score_their_share() -> None:
+    gold = '{"a": 1, "b": "x", "c": null, "d": [1]}'
+    assert score(json_fields, '{"a": 1, "b": "y", "c": null}', gold) == 0.5
+    assert score(json_fields, '{"a": 1, "z": 1}', gold) == 0.0
+    assert score(json_fields, "[" * 50_000, gold) == 0.0
+    assert object_of('{"a": ' + "9" * 5000 + "}") is None
+    assert same(True, True)
+    assert not same("1", 1)
+
+
+def test_number_of() -> None:
+    assert number_of("-1 234 567.5") == Decimal("-1234567.5")
+    assert number_of("1 23") is None
+    assert number_of("1" * 65) is None
+
+
+def test_a_broken_pattern_is_the_authors_error() -> None:
+    with pytest.raises(UserError, match=r"'\(' isn't a regular expression"):
+        score(regex_fullmatch, "a", "(")
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "expected"),
+    [
+        ("1/2", "0.5", 1.0),
+        (r"\frac{1}{2}", "1/2", 1.0),
+        ("2x+1", "1+2x", 1.0),
+        ("x^2", "x^3", 0.0),
+        ("", "1", 0.0),
+        ("1 or 2", "2", 0.0),
+        ("9" * 600, "9", 0.0),
+        ("\\frac{", "1", 0.0),
+        ("__import__('os')", "1", 0.0),
+    ],
+)
+def test_formulas(answer: str, gold: str, expected: float) -> None:
+    pytest.importorskip("math_verify")
+    assert score(math_equal, answer, gold) == expected
+
+
+def test_formulas_without_the_library_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "math_verify", None)
+    with pytest.raises(UserError, match=r"pip install 'reasoning-toolkit\[math\]'"):
+        score(math_equal, "no formula was ever parsed under this text", "1")

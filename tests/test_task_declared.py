@@ -1,0 +1,169 @@
+"""Tasks in YAML, the two that ship to be copied, and a plugin that is really installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rewards.core import UserError
+from tasks.base import SPLITS, Task
+from tasks.check import check_task
+from tasks.registry import load_task
+
+ROOT = Path(__file__).resolve().parents[1]
+YAML = """\
+name: sums
+data: sums.csv
+system: "Reply with a number, {{}}."
+user: "{a} + {b}?"
+answer: total
+reasoning: steps
+group: a
+tags: [kind]
+rewards:
+  rewards.formats:tag_format: 0.1
+  rewards.numbers:number: {weight: 1, tolerance: 0.5}
+metric: rewards.numbers:number
+"""
+
+
+def write(folder: Path, yaml: str = YAML, csv: str | None = None) -> str:
+    rows = [f"{a},{b},{a + b},{a} and {b},{'odd' if b % 2 else 'even'}" for a in range(20) for b in range(10)]
+    (folder / "sums.csv").write_text(csv or "\n".join(["a,b,total,steps,kind", *rows]), encoding="utf-8")
+    path = folder / "task.yaml"
+    path.write_text(yaml, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    return load_task(write(tmp_path))
+
+
+def test_a_yaml_task_is_healthy(task: Task) -> None:
+    assert check_task(task) == []
+    assert {name: weight for name, (_, weight) in task.rewards.items()} == {"tag_format": 0.1, "number": 1.0}
+
+
+def test_its_examples_come_from_the_table(task: Task) -> None:
+    example = next(task.examples("train", 1, 0))
+    a, b = example.messages[1]["content"].removesuffix("?").split(" + ")
+    assert example.messages[0] == {"role": "system", "content": "Reply with a number, {}."}
+    assert example.answers == (str(int(a) + int(b)),)
+    assert (example.reasoning, example.group, example.tags["kind"]) == (f"{a} and {b}", a, ("even", "odd")[int(b) % 2])
+    assert task.metric(f"<reasoning></reasoning><answer>{int(a) + int(b)}.4</answer>", example) == 1.0
+
+
+def test_every_row_is_in_one_split(task: Task) -> None:
+    found = {split: list(task.examples(split, 1000, 0)) for split in SPLITS}
+    assert sum(map(len, found.values())) == 200
+    assert all(found.values())
+    assert max(Counter(each.id for examples in found.values() for each in examples).values()) == 1
+    assert [each.id for each in task.examples("train", 5, 1)] != [each.id for each in task.examples("train", 5, 0)]
+
+
+def test_a_split_column(tmp_path: Path) -> None:
+    yaml = YAML.replace("group: a\n", "split: kind\n")
+    csv = "a,b,total,steps,kind\n1,1,2,s,train\n1,2,3,s,test\n1,3,4,s,validation\n"
+    task = load_task(write(tmp_path, yaml, csv))
+    assert [next(task.examples(split, 9, 0)).answers for split in SPLITS] == [("2",), ("4",), ("3",)]
+    (tmp_path / "sums.csv").write_text(csv.replace("validation", "dev"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"sums\.csv, row 4: split 'dev'; allowed: train, validation, test"):
+        list(load_task(str(tmp_path / "task.yaml")).examples("train", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("name: sums", "nam: sums", "unknown key 'nam'; allowed: name, data"),
+        ("answer: total\n", "", "key 'answer' is missing"),
+        ("name: sums", "name: [", "can't be read as YAML"),
+        (YAML, "- 1\n", "a task is a mapping"),
+        (
+            "rewards.formats:tag_format",
+            "rewards.formats:tag_frmat",
+            "tag_frmat' can't be loaded",
+        ),
+        ("rewards.formats:tag_format", "tag_format", "'tag_format' must be module:function"),
+        ("tolerance", "tolerence", "has no option 'tolerence'; it has: tolerance, relative, decimal"),
+        ("weight: 1", "weight: much", "the weight must be a number, got 'much'"),
+        ("{a} +", "{a.x} +", "{a.x} isn't the name of a column"),
+        ("{a} +", "{a +", "key 'user': "),
+        ("tags: [kind]", "tags: kind", "key 'tags' must be a list"),
+    ],
+)
+def test_a_broken_declaration_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in YAML
+    with pytest.raises(UserError) as caught:
+        load_task(write(tmp_path, YAML.replace(old, new)))
+    assert says in str(caught.value)
+    assert str(tmp_path / "task.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{b}", "{c}", "sums.csv, row 2: no column 'c'; it has: a, b, total"),
+        ("data: sums.csv", "data: none.csv", "none.csv: no such file"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    task = load_task(write(tmp_path, YAML.replace(old, new)))
+    with pytest.raises(UserError) as caught:
+        list(task.examples("train", 1, 0))
+    assert says in str(caught.value)
+
+
+def test_a_broken_row_of_the_table_is_named(tmp_path: Path) -> None:
+    task = load_task(write(tmp_path, csv="a,b,total,steps,kind\n1,1,2,s,odd\n1,2\n"))
+    with pytest.raises(UserError, match=r"sums\.csv, row 3: has 2 cells, the header has 5; mend the row"):
+        list(task.examples("train", 1, 0))
+    task = load_task(write(tmp_path, csv="a,b,total,steps,kind\n1,1, ,s,odd\n"))
+    with pytest.raises(UserError, match=r"sums\.csv, row 2: the answer \(column 'total'\) is empty"):
+        list(task.examples("train", 1, 0))
+
+
+@pytest.mark.parametrize("name", ["order_extraction", "russian_arithmetic", "tasks/order_extraction/task.yaml"])
+def test_the_tasks_to_copy_are_healthy(name: str) -> None:
+    assert check_task(load_task(str(ROOT / name) if "/" in name else name), 400) == []
+
+
+def test_a_rationale_leads_to_its_answer() -> None:
+    for example in load_task("russian_arithmetic").examples("train", 300, 0):
+        assert example.reasoning is not None
+        for step in example.reasoning.split("; "):
+            left, right = step.split(" = ")
+            one, sign, other = left.split()
+            assert int(right) == int(one) + int(other) * (1 if sign == "+" else -1) >= 0
+        assert example.reasoning.endswith(f"= {example.answers[0]}")
+
+
+def test_a_plugin_is_installed_and_found(tmp_path: Path) -> None:
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    target = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, *install, "--target", str(target), str(ROOT / "examples" / "plugin_task")],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    path = os.pathsep.join([str(target), str(ROOT)])
+    for words, shown in (
+        (["list"], "spelled_numbers\tplugin, from spelled-numbers 0.1"),
+        (["check", "spelled_numbers", "--n", "200"], "no problems found"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "toolkit.cli", "task", *words],
+            env={**os.environ, "PYTHONPATH": path},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert shown in done.stdout.splitlines()

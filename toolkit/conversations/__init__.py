@@ -1,0 +1,1 @@
+"""A person's own conversations: read, checked, counted, rendered, tokenized and cached."""

@@ -1,0 +1,154 @@
+"""What the model will really see: `toolkit data inspect`. Without a model, what became of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eval.prompts import stop_token_ids, template_hash
+from rewards.core import UserError
+from rewards.response import TAGS
+from tasks.tables.rows import Bad
+from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overrides, check_recipe, load_recipe
+from toolkit.conversations.preparing import prepare, tokenizer_for
+from toolkit.conversations.reading import source_of, to_conversation
+from toolkit.conversations.rendering import Rendered, Renderer
+from toolkit.conversations.report import Tally
+from toolkit.conversations.work import Worker, chunks
+from toolkit.models import resolve_model
+from toolkit.training.rows import IGNORED
+
+THOUGHTS = ("<think>", "</think>")
+LOOKED_AT = 200  # conversations that are searched for reasoning which the template drops
+SHOWN = 3  # conversations that are shown token by token
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token: its text, and whether the loss counts it."""
+
+    id: int
+    text: str
+    supervised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found. problems are errors; notes are worth a look. samples: (title, tokens) of some conversations."""
+
+    report: dict[str, Any]
+    template: str = ""
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    samples: tuple[tuple[str, tuple[Token, ...]], ...] = ()
+
+
+def config_of(target: str, overrides: list[str], model: str | None) -> tuple[ConversationsConfig, ModelConfig | None]:
+    """The data section and the model of a recipe, or of a file by itself. Overrides are those of a recipe.
+
+    Raises UserError for a recipe whose data come from a task.
+    """
+    if target.endswith((".yaml", ".yml")):
+        recipe = load_recipe(Path(target), overrides)
+    else:
+        recipe = _recipe_of(target, overrides, model)
+        if model is None:
+            return _file_data(recipe, target), None
+    chosen = recipe.model if model is None else recipe.model.model_copy(update={"reference": model})
+    return _file_data(recipe, target), chosen
+
+
+def _recipe_of(path: str, overrides: list[str], model: str | None) -> Recipe:
+    raw: dict[str, Any] = {"output": "unused", "model": {"reference": model or "none"}, "data": {"path": path}}
+    return check_recipe(apply_overrides(raw, overrides), path)
+
+
+def _file_data(recipe: Recipe, target: str) -> ConversationsConfig:
+    if not isinstance(recipe.data, ConversationsConfig):
+        raise UserError(f"{target}: its data come from the task {recipe.task!r}; `toolkit task check` inspects those")
+    return recipe.data
+
+
+def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: Path | None = None) -> Inspection:
+    """Read and count every row; with a model, render and tokenize them too. Raises UserError as `prepare` does."""
+    if model is None:
+        return Inspection(count(config))
+    counted = config.model_copy(update={"too_long": "drop"})
+    model_dir = resolve_model(model.reference).path
+    report = prepare(counted, model_dir, model.chat_template, model.max_length, quarantine).report
+    tokenizer = tokenizer_for(model_dir, model.chat_template)
+    rows = _looked_at(config, Renderer(tokenizer, stop_token_ids(tokenizer, model_dir)))
+    name = model.chat_template or "the tokenizer's own"
+    return Inspection(
+        report,
+        f"{name}, hash {template_hash(tokenizer)}",
+        tuple(_problems(report, config, model)),
+        tuple(_notes(rows, tokenizer)),
+        tuple(_sample(each, tokenizer) for each in rows[:SHOWN]),
+    )
+
+
+def count(config: ConversationsConfig) -> dict[str, Any]:
+    """The report of a file without a model."""
+    source = source_of(config)
+    worker = Worker(config.columns.names(), None, 0, 0, True)
+    tally = Tally(source.name, config.max_bad_share)
+    for chunk in chunks(source.rows(), worker, None):
+        tally.add(chunk.counts, chunk.bad, chunk.twins)
+    tally.check()
+    return {**tally.to_json(), "kind": source.kind}
+
+
+def _looked_at(config: ConversationsConfig, renderer: Renderer) -> list[Rendered]:
+    shapes: dict[Any, Any] = {}
+    columns = config.columns.names()
+    found = []
+    for row in islice(source_of(config).rows(), LOOKED_AT):
+        each = row if isinstance(row, Bad) else to_conversation(row, columns, shapes)
+        if not isinstance(each, Bad):
+            found += [row for row in renderer.rows([each], offsets=True) if isinstance(row, Rendered)]
+    return found
+
+
+def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelConfig) -> list[str]:
+    problems = []
+    total = report["sequences"] + report["too_long"]
+    if report["too_long"] and config.too_long == "error":
+        problems.append(
+            f"{report['too_long']} of {total} sequences ({report['too_long'] / total:.1%}) are longer than "
+            f"model.max_length ({model.max_length}); raise it, or acknowledge the loss: --set data.too_long=drop"
+        )
+    share = report["supervised"] / report["tokens"]
+    if share in (0, 1):
+        problems.append(f"{share:.0%} of the tokens are supervised; the template marks no border between the turns")
+    return problems
+
+
+def _notes(rows: list[Rendered], tokenizer: Any) -> list[str]:
+    notes = []
+    said = [(row, turn["content"]) for row in rows for turn in row.source.messages if turn["role"] == "assistant"]
+    for mark in (*THOUGHTS, *TAGS):
+        with_mark = {id(row): row for row, content in said if mark in content}
+        lost = [row for row in with_mark.values() if mark not in row.text]
+        if lost:
+            notes.append(f"{mark} of an answer is gone after rendering, first in row {lost[0].source.row}")
+        if with_mark and tokenizer.convert_tokens_to_ids(mark) in tokenizer.all_special_ids:
+            notes.append(f"{mark} is a special token: decoding drops it, and no reward will see it")
+    split = len(rows) - len({row.source.row for row in rows})
+    if split:
+        notes.append("the template rewrites earlier turns, so a conversation becomes a sequence for each answer")
+    return notes
+
+
+def _sample(row: Rendered, tokenizer: Any) -> tuple[str, tuple[Token, ...]]:
+    ids, labels = row.row["input_ids"], row.row["labels"]
+    tokens = []
+    place = 0
+    for token, label, (start, end) in zip(ids, labels, row.offsets, strict=True):
+        # The letters between two offsets belong to the later token; a letter of several tokens, to its first.
+        text = row.text[place : max(place, end)] if end > start else ""
+        place = max(place, end)
+        tokens.append(Token(token, text, label != IGNORED))
+    return f"{row.source.file}, row {row.source.row}", tuple(tokens)

@@ -1,0 +1,114 @@
+"""From a file to tokenized rows on disk, once: the result is cached by the content of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.files import read_json, write_json
+from eval.prompts import load_tokenizer, stop_token_ids, template_hash
+from rewards.core import UserError
+from tasks.tables.source import Source
+from toolkit.config import ConversationsConfig
+from toolkit.conversations.reading import source_of
+from toolkit.conversations.rendering import Renderer
+from toolkit.conversations.report import Tally
+from toolkit.conversations.work import Worker, arrow_batch, chunks
+from toolkit.models import cache_dir
+from toolkit.templates import use_template
+
+VERSION = "1"  # part of the cache key: raise it when the rows come out otherwise
+REPORT = "report.json"
+QUARANTINE = "quarantine.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A folder with train.arrow, validation.arrow, quarantine.jsonl and report.json."""
+
+    dir: Path
+    report: dict[str, Any]
+
+
+def tokenizer_for(model_dir: Path, chat_template: str | None) -> Any:
+    """The model's tokenizer under the template that a recipe names."""
+    tokenizer = load_tokenizer(model_dir)
+    use_template(tokenizer, chat_template)
+    return tokenizer
+
+
+def prepare(
+    config: ConversationsConfig,
+    model_dir: Path,
+    chat_template: str | None,
+    max_length: int,
+    quarantine: Path | None = None,
+) -> Prepared:
+    """Rows of every good conversation, from the cache where it has them.
+
+    quarantine: where to copy the bad rows, whether preparing ends well or not. Raises UserError when too many rows are
+    bad, when one is too long and config.too_long is `error`, and when the template and the tokenizer don't fit.
+    """
+    source = source_of(config)
+    tokenizer = tokenizer_for(model_dir, chat_template)
+    root = cache_dir() / "conversations"
+    target = root / _key(config, source, tokenizer, max_length)
+    if not (target / REPORT).is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        renderer = Renderer(tokenizer, stop_token_ids(tokenizer, model_dir))
+        scratch = Path(tempfile.mkdtemp(dir=root, prefix=".preparing-"))
+        try:
+            worker = Worker(config.columns.names(), renderer, config.validation, max_length, config.too_long == "drop")
+            report = _write(source, worker, Tally(source.name, config.max_bad_share), scratch)
+            facts = {"template": template_hash(tokenizer), "kind": source.kind, "sha256": source.sha256}
+            write_json(scratch / REPORT, {**report, **facts})
+            if not target.exists():  # another process may have been faster; its result is as good
+                scratch.replace(target)
+        finally:
+            _copy(scratch / QUARANTINE, quarantine)
+            shutil.rmtree(scratch, ignore_errors=True)
+    _copy(target / QUARANTINE, quarantine)
+    return Prepared(target, read_json(target / REPORT, f"remove {target}"))
+
+
+def _copy(file: Path, target: Path | None) -> None:
+    if target is not None and file.is_file():
+        shutil.copyfile(file, target)
+
+
+def _key(config: ConversationsConfig, source: Source, tokenizer: Any, max_length: int) -> str:
+    """24 hex digits over the content, the options, the template and the tokenizer."""
+    options = config.model_dump(mode="json")
+    parts = [VERSION, source.sha256, options, max_length, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[str, Any]:
+    """One pass over the source: fill the folder, give the report. Memory holds some chunks, and 24 bytes a row."""
+    import pyarrow as pa
+
+    schema = arrow_batch([]).schema
+    with (
+        (folder / QUARANTINE).open("w", encoding="utf-8") as quarantine,
+        pa.OSFile(str(folder / "train.arrow"), "wb") as train,
+        pa.OSFile(str(folder / "validation.arrow"), "wb") as validation,
+        pa.ipc.new_stream(train, schema) as to_train,
+        pa.ipc.new_stream(validation, schema) as to_validation,
+    ):
+        for chunk in chunks(source.rows(), worker, None):
+            for each in chunk.bad:
+                quarantine.write(json.dumps(each.to_json()) + "\n")
+            quarantine.flush()
+            for writer, batch in ((to_train, chunk.train), (to_validation, chunk.validation)):
+                if batch is not None:
+                    writer.write_batch(batch)
+            tally.add(chunk.counts, chunk.bad, chunk.twins)
+    tally.check()
+    if tally.counts.sequences == tally.counts.validation:
+        raise UserError(f"{source.name}: no conversation is left to train on")
+    return tally.to_json()

@@ -1,0 +1,125 @@
+"""What became of every row, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from rewards.core import UserError
+from tasks.tables.rows import Bad
+from toolkit.conversations.twins import TwinReport, Twins
+
+SHOWN = 10  # bad rows that a report and an error name
+PATIENCE = 1000  # rows: when all of the first ones are bad, the rest isn't read
+
+
+@dataclass(slots=True)
+class Counts:
+    """rows = conversations + bad; conversations = those of train and validation + too_long.
+
+    sequences, tokens and supervised count what is trained on; they stay 0 without a model.
+    """
+
+    rows: int = 0
+    conversations: int = 0
+    bad: int = 0
+    turns: int = 0
+    with_system: int = 0
+    several_turns: int = 0
+    too_long: int = 0
+    validation: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+
+
+class Tally:
+    """Counts rows as they pass, and holds them to the threshold."""
+
+    def __init__(self, source: str, max_bad_share: float) -> None:
+        self.source, self.max_bad_share = source, max_bad_share
+        self.counts = Counts()
+        self.twins = Twins()
+        self.first: list[Bad] = []
+        self.fatal = False
+
+    def add(self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int]]) -> None:
+        """Count a chunk. Raises UserError when nothing but bad rows has come."""
+        for each in fields(Counts):
+            value = getattr(self.counts, each.name)
+            value += getattr(chunk_counts, each.name)
+            setattr(self.counts, each.name, value)
+        self.counts.reasons.update(kind_of(each.reason) for each in bad)
+        self.fatal = self.fatal or any(each.fatal for each in bad)
+        self.first += bad[: SHOWN - len(self.first)]
+        for twin in twins:
+            self.twins.add(*twin)
+        if self.counts.bad == self.counts.rows >= PATIENCE and self.max_bad_share < 1:
+            self.check()
+
+    def check(self) -> None:
+        """Raises UserError when too many rows are bad, when the file broke off, or when none is good."""
+        counts = self.counts
+        if not counts.rows:
+            raise UserError(f"{self.source}: has no rows")
+        share = counts.bad / counts.rows
+        lines = [str(each) for each in self.first]
+        if counts.bad > len(lines):
+            lines.append(f"… and {counts.bad - len(lines)} more")
+        if not counts.conversations:
+            lines.append(f"{self.source}: none of {counts.rows} rows can be used")
+        elif share > self.max_bad_share or (self.fatal and self.max_bad_share < 1):
+            lines.append(
+                f"{self.source}: {counts.bad} of {counts.rows} rows ({share:.1%}) can't be used, data.max_bad_share is "
+                f"{self.max_bad_share:.1%}; mend them, or go on without them: --set data.max_bad_share=1"
+            )
+        else:
+            return
+        raise UserError("\n".join(lines))
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts and twins, JSON values only."""
+        return {
+            "source": self.source,
+            **{each.name: getattr(self.counts, each.name) for each in fields(Counts)},
+            "lengths": {str(length): n for length, n in sorted(self.counts.lengths.items())},
+            "first_bad": [each.to_json() for each in self.first],
+            "twins": asdict(self.twins.report()),
+        }
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what is particular to one row: digits and quoted or bracketed values."""
+    import re
+
+    return re.sub(r"'[^']*'|\([^)]*\)|\d+", "…", reason)[:80]
+
+
+def summary_lines(report: dict[str, Any]) -> list[str]:
+    """The report for a person."""
+    n = report
+    lines = [
+        f"{n['source']}: {n['rows']} rows, {n['conversations']} conversations, {n['bad']} bad",
+        f"  turns {n['turns']}, with a system message {n['with_system']}, with several answers {n['several_turns']}",
+    ]
+    lines += [f"  bad: {count} x {reason}" for reason, count in sorted(n["reasons"].items(), key=lambda each: -each[1])]
+    lines += [f"  row {bad['row']} of {bad['file']}: {bad['reason']}" for bad in n["first_bad"]]
+    twins = TwinReport(**n["twins"])
+    if twins.repeated:
+        lines.append(
+            f"  repeated (same prompt, same answer): {twins.repeated} rows: {'; '.join(twins.repeated_examples)}"
+        )
+    if twins.conflicting:
+        shown = "; ".join(twins.conflicting_examples)
+        lines.append(f"  in conflict (same prompt, other answers): {twins.conflicting} rows: {shown}")
+    if n["sequences"]:
+        share = n["supervised"] / n["tokens"]
+        lines.append(
+            f"  {n['sequences']} sequences, {n['tokens']} tokens, {share:.1%} supervised; "
+            f"validation {n['validation']}, longer than model.max_length {n['too_long']}"
+        )
+    return lines
