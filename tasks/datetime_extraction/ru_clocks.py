@@ -6,7 +6,7 @@ from tasks.datetime_extraction import ru_words as w
 from tasks.datetime_extraction import russian
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.forms import ClockForms
-from tasks.datetime_extraction.russian import HALF_OF, HOUR_WORDS, plural
+from tasks.datetime_extraction.russian import HALF_OF, HOUR_WORDS, half, plural
 
 PART_OF_HOUR = ("утра", "дня", "вечера", "ночи")
 DAY_PARTS = ("утром", "днём", "вечером", "ночью")
@@ -64,7 +64,7 @@ def _to(c: Clock) -> str:
 
 
 def _joined_half(c: Clock) -> str:
-    return f"пол{HALF_OF[c.hour - 1]}"
+    return half(HALF_OF[c.hour - 1])
 
 
 def _start(c: Clock) -> str:

@@ -109,6 +109,11 @@ DAYS: dict[str, tuple[Callable[[Day], str], ...]] = {
 }
 
 
+def half(genitive: str) -> str:
+    """The short form: полвосьмого, but пол-одиннадцатого (before a vowel or «л» the half takes a hyphen)."""
+    return f"пол-{genitive}" if genitive[0] in "аеёиоуыэюял" else f"пол{genitive}"
+
+
 def _half_past(c: Clock) -> str:
     return HALF_OF[c.hour - 1]
 
@@ -128,7 +133,7 @@ CLOCKS: dict[str, tuple[Callable[[Clock], str], ...]] = {
         lambda c: f"в {c.hour} {PART_OF_HOUR[c.part]}",
         lambda c: f"в {HOUR_WORDS[c.hour - 1]} {PART_OF_HOUR[c.part]}",
     ),
-    "half_past": (lambda c: f"в половине {_half_past(c)}", lambda c: f"в пол{_half_past(c)}"),
+    "half_past": (lambda c: f"в половине {_half_past(c)}", lambda c: f"в {half(_half_past(c))}"),
     "noon": (lambda c: "в полдень", lambda c: "ровно в полдень"),
     "day_part": (lambda c: DAY_PARTS[c.part],),
     "no_time": (lambda c: "",),
