@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from eval.files import read_json, write_atomically, write_json
+from eval.manifest import versions
 from rewards.core import UserError
 from toolkit.config import Recipe, dump_recipe, load_recipe
 
@@ -126,19 +126,9 @@ def _manifest(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": _git_commit(),
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "platform": {"python": platform.python_version(), "system": platform.platform(), "machine": platform.machine()},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git_commit() -> str | None:

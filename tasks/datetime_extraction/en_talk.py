@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.datetime_extraction.english import NO_DATE
+
 FRAMES = (
     *(
         "{}",
@@ -107,27 +109,8 @@ ALTERNATIVES = (
     *("{a} or {b}, I don't mind", "both {a} and {b} are fine", "{a} or else {b}, you choose"),
 )
 NO_ANSWER = (
+    *NO_DATE,
     *(
-        "I don't know",
-        "I don't mind",
-        "call me back",
-        "not sure yet",
-        "how much is it",
-        "let me think",
-        "never",
-        "I can't say",
-    ),
-    *(
-        "I don't know yet",
-        "no preference",
-        "I'll decide later",
-        "no, thank you",
-        "who is this",
-        "what do you mean",
-        "cancel my booking",
-    ),
-    *(
-        "I'll tell you later",
         "whenever suits you",
         "any time",
         "any day is fine",

@@ -1,7 +1,4 @@
-"""How the question is put to the model: the seed's wording, and a short one for small budgets.
-
-Both state today (weekday and date), the form of the answer with its offset, and that `none` is an answer.
-"""
+"""The form of the answer that every prompt states, and the plain task's short prompt; the others are in wording.py."""
 
 from __future__ import annotations
 
@@ -10,67 +7,20 @@ from datetime import date
 
 from rewards.core import Message
 from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_CLOSE, REASONING_OPEN
+from tasks.datetime_extraction.english import MONTHS, WEEKDAYS
 
 OFFSET = "+03:00"
 FORM = f"YYYY-MM-DDTHH:NN:SS{OFFSET}"
 RESPONSE_FORM = f"{REASONING_OPEN}…{REASONING_CLOSE}{ANSWER_OPEN}…{ANSWER_CLOSE}"
-
-# strftime would follow the process's locale; the seed's prompts name days and months in English in both languages.
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 
 Prompt = Callable[[str, str, date], tuple[Message, ...]]
 """(lang, text, today) -> the conversation that asks for the moment that `text` names."""
 
 
 def long_date(today: date) -> str:
-    """`Friday, 17 January 2025`, as the seed writes today."""
-    return f"{_WEEKDAYS[today.weekday()]}, {today.day} {_MONTHS[today.month - 1]} {today.year}"
-
-
-_SEED_SYSTEM = {
-    "ru": (
-        "Ты ассистент, который хорошо умеет определять дату.\n"
-        f'Выдавай ответ в формате "{FORM}" (NN — минуты); если даты нет — none. '
-        f"Сначала рассуждение, потом ответ: {RESPONSE_FORM}. Сегодня {{today}}.\n"
-    ),
-    "en": (
-        "You are an assistant that is good at finding dates.\n"
-        f'Answer in the format "{FORM}" (NN are minutes), or none if there is no date. '
-        f"First the reasoning, then the answer: {RESPONSE_FORM}. Today is {{today}}.\n"
-    ),
-}
-_SEED_USER = {
-    "ru": (
-        "Вопрос: Назовите голосом или напишите удобную для вас дату и время записи.\n"
-        "Ответ пользователя: {text}\nОтвет ассистента:"
-    ),
-    "en": (
-        "Question: Say or write a date and time for your appointment that suits you.\n"
-        "User's answer: {text}\nAssistant's answer:"
-    ),
-}
-
-
-def seed_prompt(lang: str, text: str, today: date) -> tuple[Message, ...]:
-    """The wording of the note that started the project, with the response's form stated."""
-    return (
-        {"role": "system", "content": _SEED_SYSTEM[lang].format(today=long_date(today))},
-        {"role": "user", "content": _SEED_USER[lang].format(text=text)},
-    )
+    """`Friday, 17 January 2025`, as the seed writes today, in both languages."""
+    # Not strftime: it follows the locale of the process.
+    return f"{WEEKDAYS[today.weekday()]}, {today.day} {MONTHS[today.month - 1]} {today.year}"
 
 
 _SHORT_SYSTEM = {
