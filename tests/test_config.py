@@ -220,6 +220,7 @@ def test_grpo_batches_hold_whole_groups(recipe: Path, overrides: list[str], fits
         ("grpo=null", "grpo", None),
         ("rewards.exact_datetime=0.5", "rewards", {"exact_datetime": 0.5}),
         ("eval.options.dtype=float32", "eval.options", {"dtype": "float32"}),
+        ("eval.options.memory=5e-1", "eval.options", {"memory": 0.5}),  # no model of ours turns this text into a number
     ],
 )
 def test_set_reaches_every_level(recipe: Path, override: str, keys: str, value: object) -> None:

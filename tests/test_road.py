@@ -85,7 +85,7 @@ def write_recipe(home: Path, **changes: Any) -> Path:
             "generations": 2,
             "batch_size": 4,
             "max_completion_length": 16,
-            "learning_rate": 1e-3,
+            "learning_rate": 1e-5,
         },
         "eval": {"engine": "vllm", "max_tokens": 8, "options": {"dtype": "float32", "max_model_len": 512}},
     }
@@ -149,8 +149,9 @@ def test_both_stages_trained_the_adapter(road: Road) -> None:
     for name in halves:  # LoRA begins with B = 0
         assert float(sft[name].abs().max()) > 0, name
         assert float((grpo[name] - sft[name]).abs().max()) > 0, name
-    drift = max(float((grpo[name] - sft[name]).abs().max()) for name in sft)
-    assert drift < 0.01, "GRPO went on from the warm start: one step of 1e-3 moves no weight far"
+    # GRPO went on from the warm start: Adam moves a weight by about the learning rate a step, a new B would be 0.
+    assert max(float((grpo[name] - sft[name]).abs().max()) for name in sft) < 1e-4
+    assert max(float(sft[name].abs().max()) for name in halves) > 5e-4
 
 
 @pytest.mark.parametrize(("stage", "where"), [("sft", "sft/model"), ("grpo", "model")])
@@ -277,16 +278,19 @@ recipe = run.recipe
 resolved = resolve_model(recipe.model.reference)
 model, tokenizer = training_backend("unsloth").load(recipe.model, resolved, recipe.lora, 0)
 
+from datasets import Dataset
 from tasks.registry import load_task
 from toolkit.training import grpo, sft
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 from toolkit.training.rows import sft_rows
 
-rows = {
-    split: sft_rows(read_examples(run.dir / "data" / f"{split}.jsonl"), tokenizer, resolved.path, 256, False)
+rows = [
+    Dataset.from_list(
+        sft_rows(read_examples(run.dir / "data" / f"{split}.jsonl"), tokenizer, resolved.path, 256, False)
+    )
     for split in ("sft", "validation")
-}
-trainer = sft._trainer(run, recipe.sft, model, tokenizer, rows)
+]
+trainer = sft._trainer(run, recipe.sft, model, tokenizer, *rows)
 targets = [
     labels[labels != -100].tolist() for batch in trainer.get_train_dataloader() for labels in batch["labels"]
 ]

@@ -98,7 +98,7 @@ def recipe(output: Path, tiny: Path, /, **changes: Any) -> Recipe:
             "generations": 2,
             "batch_size": 4,
             "max_completion_length": 8,
-            "learning_rate": 1e-2,
+            "learning_rate": 1e-4,
             "save_steps": 1,
         },
     }
@@ -268,8 +268,9 @@ def test_grpo_goes_on_from_the_sft_adapter(trained: Run) -> None:
     assert before.keys() == after.keys()
     moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
     assert all(moved.values())
-    size = {name: float(tensor.abs().max()) for name, tensor in before.items() if "lora_A" in name}
-    assert all(moved[name] < size[name] for name in size), "it moved, it didn't begin anew"
+    # Adam moves a weight by about the learning rate a step; a new adapter would begin with B = 0.
+    assert max(moved.values()) < 1e-3
+    assert all(float(before[name].abs().max()) > 5e-3 for name in before if "lora_B" in name)
     assert trained.facts("grpo")["steps"] == 3
 
 
