@@ -516,6 +516,18 @@ def test_predict_reads_the_task_beside_an_adapter(toolkit: Toolkit, fake_model: 
     assert done.error.startswith("unknown task 'nothing'")
 
 
+def test_predict_where_no_log_can_be_written(
+    toolkit: Toolkit, fake_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "file"))
+    (fake_model / "trained_for.json").write_text('{"task": "datetime_extraction"}', encoding="utf-8")
+    done = toolkit("predict", "--model", fake_model, "--now", "2025-01-17", "завтра")
+    assert done.code == 2
+    assert done.error.startswith(f"{tmp_path}/file/predict.log: can't be written: ")
+    assert "TOOLKIT_CACHE" in done.error
+
+
 # all of them
 
 
