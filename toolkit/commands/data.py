@@ -1,0 +1,55 @@
+"""toolkit data: build and inspect datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewards.core import UserError
+from toolkit.commands.shared import Seed, Set, SplitName, TaskRef, checked_split, say
+
+app = typer.Typer(help="Build datasets.", no_args_is_help=True)
+
+
+@app.command("build")
+def data_build(
+    task: TaskRef,
+    out: Annotated[Path, typer.Option(help="the JSONL file to write")],
+    split: SplitName = "train",
+    n: Annotated[int, typer.Option(min=1, help="number of examples")] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Write n examples of a split as JSONL, one example a line."""
+    from tasks.registry import load_task
+    from toolkit.data import write_examples
+
+    chosen = load_task(task)
+    try:
+        written = write_examples(out, chosen.examples(checked_split(split), n, seed))
+    except OSError as error:
+        raise UserError(f"{out}: can't be written: {error.strerror}") from error
+    say(f"{out}: {written} examples of {chosen.name}, {split}, seed {seed}")
+
+
+@app.command("inspect")
+def data_inspect(
+    target: Annotated[str, typer.Argument(metavar="FILE|CONFIG", help="a file of conversations, or a recipe")],
+    model: Annotated[str | None, typer.Option(help="render and tokenize for it; default: the recipe's")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page as well")] = None,
+    quarantine: Annotated[Path | None, typer.Option(help="with a model: where to write the bad rows, JSONL")] = None,
+    overrides: Set = None,
+) -> None:
+    """Show what the model will really see: counts, bad rows, twins; with a model, tokens, labels and lengths."""
+    from eval.files import write_atomically
+    from toolkit.conversations.inspecting import config_of, inspect
+    from toolkit.conversations.showing import html_page, show_inspection
+
+    found = inspect(*config_of(target, overrides or [], model), quarantine)
+    show_inspection(found)
+    if html is not None:
+        write_atomically(html, html_page(found))
+        say(f"the page: {html}")
+    if found.problems:
+        raise UserError("\n".join(found.problems), 1)

@@ -1,0 +1,34 @@
+"""What several verbs share: arguments that mean the same everywhere, and a line to the person."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewards.core import UserError
+
+Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="override a key of the recipe")]
+TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py file, or an installed plugin")]
+ModelRef = Annotated[
+    str, typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME")
+]
+SplitName = Annotated[str, typer.Option("--split", help="train, validation or test")]
+Seed = Annotated[int, typer.Option(min=0, help="of the examples")]
+
+
+def say(line: str) -> None:
+    """Progress, for a person: stderr, so that stdout holds results only."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def checked_split(name: str) -> Any:
+    """The name of a split. Raises UserError for another name."""
+    from tasks.base import SPLITS
+
+    if name not in SPLITS:
+        raise UserError(f"unknown split {name!r}; choose one of: {', '.join(SPLITS)}")
+    return name

@@ -1,0 +1,41 @@
+"""toolkit task: list and check tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rewards.core import UserError
+from toolkit.commands.shared import Seed
+
+app = typer.Typer(help="List and check tasks.", no_args_is_help=True)
+
+
+@app.command("list")
+def task_list() -> None:
+    """Name every task that is built in or installed."""
+    from tasks.registry import task_names
+
+    for name, description in task_names():
+        print(f"{name}\t{description}")
+
+
+@app.command("check")
+def task_check(
+    task: Annotated[str, typer.Argument(help="the task to check")],
+    n: Annotated[int, typer.Option(min=1, help="examples of each split")] = 2000,
+    seed: Seed = 0,
+) -> None:
+    """Check a task without a model: gold scores full marks, cheats don't, splits are disjoint, builds repeat."""
+    from tasks.check import inspect_task
+    from tasks.registry import load_task
+
+    report = inspect_task(load_task(task), n, seed)
+    for split, counts in report.counts.items():
+        print(f"{split}: {counts.examples} examples, {counts.groups} groups")
+        for tag, values in counts.tags.items():
+            print(f"  {tag}: " + ", ".join(f"{value} {count}" for value, count in sorted(values.items())))
+    if report.problems:
+        raise UserError("\n".join(report.problems), 1)
+    print("no problems found")

@@ -1,0 +1,56 @@
+"""toolkit sft, grpo, run: the stages of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from rewards.core import UserError
+from toolkit.commands.shared import Recipe, Set, say
+
+app = typer.Typer()
+
+
+@app.command()
+def sft(config: Recipe, overrides: Set = None) -> None:
+    """Build the data and train the SFT adapter of a recipe."""
+    _stages(config, overrides, until="sft")
+
+
+@app.command()
+def grpo(config: Recipe, overrides: Set = None) -> None:
+    """Train the GRPO adapter of a recipe, going on from its SFT adapter."""
+    _stages(config, overrides, until="grpo")
+
+
+@app.command()
+def run(config: Recipe, overrides: Set = None) -> None:
+    """Run every stage of a recipe that isn't done yet, and print the outcome."""
+    from toolkit.report import print_outcome
+
+    opened = _stages(config, overrides)
+    if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
+        print(f"the model: {opened.dir / 'model'}")
+        return
+    raise typer.Exit(print_outcome(opened))
+
+
+def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
+    from toolkit.config import load_recipe
+    from toolkit.rundir import locked, open_run
+    from toolkit.stages import ensure, stages_of
+
+    recipe = load_recipe(config, overrides or [])
+    stages = stages_of(recipe)
+    if until is not None and until not in stages:
+        raise UserError(f"{config}: has no section {until!r}; add one, or use another verb")
+    opened = open_run(recipe)
+    before = [] if until is None else [name for name in stages[: stages.index(until)] if name in ("data", "sft")]
+    with locked(opened):
+        if until == "grpo" and "sft" in before and not opened.is_done("sft"):
+            raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: toolkit sft {config}")
+        for stage in stages if until is None else [*before, until]:
+            ensure(opened, stage, say)
+    return opened
