@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,6 @@ from toolkit.cli import main
 GOOD = [
     [{"role": "user", "content": f"Вопрос {i}?"}, {"role": "assistant", "content": f"Ответ {i}."}] for i in range(3)
 ]
-
-
-def turns(*pairs: tuple[str, Any]) -> str:
-    return json.dumps([{"role": role, "content": content} for role, content in pairs], ensure_ascii=False)
 
 
 def csv_with(cell: str) -> bytes:
@@ -41,25 +36,7 @@ def jsonl_with(line: bytes) -> bytes:
     return b"\n".join([*rows[:2], line, rows[2]]) + b"\n"
 
 
-CELLS = {
-    "two questions in a row": (turns(("user", "a"), ("user", "b"), ("assistant", "c")), "both the user's"),
-    "the question last": (turns(("user", "a"), ("assistant", "b"), ("user", "c")), "last turn must be the assistant's"),
-    "an answer first": (turns(("assistant", "a"), ("user", "b"), ("assistant", "c")), "begins with the user"),
-    "an unknown role": (turns(("user", "a"), ("oracle", "b")), "unknown role 'oracle'"),
-    "an empty answer": (turns(("user", "a"), ("assistant", "  ")), "turn 2 (assistant) is empty"),
-    "a number for an answer": (turns(("user", "a"), ("assistant", 4)), "content must be text, got 4"),
-    "a system message in the middle": (turns(("user", "a"), ("system", "b"), ("assistant", "c")), "only the first may"),
-    "no turns": ("[]", "has no turns"),
-    "an empty cell": (" ", "the conversation is empty"),
-    "one object, no list": ('{"role": "user", "content": "a"}', "want a list of turns"),
-    "code, not data": ("[__import__('os').getcwd()]", "neither JSON"),
-    "a printed array": ("[{'role': 'user', 'content': 'a'}\n {'role': 'assistant', 'content': 'b'}]", "printed array"),
-    "cut off": ('[{"role": "user", "content": "Дай', "neither JSON"),
-    "a tool call": (
-        json.dumps([{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [1]}]),
-        "calls tools",
-    ),
-}
+CELLS = json.loads((Path(__file__).parent / "broken_rows.json").read_text(encoding="utf-8"))
 FILES = {
     **{name: ("a.csv", csv_with(cell), says) for name, (cell, says) in CELLS.items()},
     "an open quote": ("a.csv", csv_lines('"[{""role""'), "broken quotes"),
