@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -12,9 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from eval.records import Record
-from rewards.datetimes import moment
-from rewards.numbers import number_of
-from rewards.structured import object_of
+from rewards.canonical import canonical
 
 
 class Votes(NamedTuple):
@@ -102,16 +99,3 @@ def ballot(records: Iterable[Record]) -> tuple[list[Votes], int]:
         else:
             scores[canonical(answer)].append(record.score)
     return [Votes(len(each), fmean(each)) for each in scores.values()], silent
-
-
-def canonical(answer: str) -> str:
-    """One text for answers that say the same: a moment's spellings of UTC, a number's of its digits, a JSON object's
-    of its order of keys; else the text with its white space collapsed.
-    """
-    if (then := moment(answer)) is not None:
-        return then.isoformat()
-    if (number := number_of(answer)) is not None:
-        return str(number.normalize() + 0)
-    if (found := object_of(answer)) is not None:
-        return json.dumps(found, sort_keys=True, ensure_ascii=False)
-    return " ".join(answer.split())

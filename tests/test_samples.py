@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.records import Record, Status
-from eval.samples import Votes, ballot, canonical, majority_at_k, pass_at_k, sizes
+from eval.samples import Votes, ballot, majority_at_k, pass_at_k, sizes
 from eval.summary import majority_at, pass_at, slice_of, summarize
+from rewards.canonical import canonical
 
 
 def majority_of(drawn: tuple[int, ...], scores: dict[int, float]) -> float:
