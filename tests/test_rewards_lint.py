@@ -345,3 +345,18 @@ def test_a_gold_in_other_words_isnt_taken_for_wrong() -> None:
     assert "day and month swapped" not in dict(wrong_answers(leap, []))
     last = Example("e", utc.messages, ("9999-12-31T23:59:59+03:00",))
     assert "a day off" not in dict(wrong_answers(last, []))
+
+
+def test_a_task_in_a_python_file(task_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its reward compares the whole completion with the answer, so no response in the form ever scores."""
+    with pytest.raises(SystemExit) as end:
+        main(["rewards", "lint", str(task_file), "--n", "10"])
+    assert end.value.code == 1
+    assert "the gold must score 1.0 with exact, got 0.0" in capsys.readouterr().err
+
+
+def test_a_task_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "examples" / "plugin_task" / "src"))
+    import importlib
+
+    assert lint_rewards(importlib.import_module("spelled_numbers").TASK, 20).findings == []
