@@ -28,6 +28,7 @@ from eval.files import read_json, write_json
 from eval.manifest import MANIFEST
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import Interval, cluster_bootstrap, mcnemar, no_difference_interval
+from eval.summary import why_invalid
 
 Verdict = Literal["better", "equal", "worse", "can't tell", "not comparable"]
 EXIT_CODES: Mapping[Verdict, int] = {"better": 0, "equal": 0, "worse": 10, "can't tell": 11, "not comparable": 12}
@@ -131,6 +132,8 @@ def compare(
     must_match = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in must_match if ours[key] != theirs[key]] + reasons
     notes = [f"{key} differs: {ours[key]!r} and {theirs[key]!r}" for key in WORTH_A_NOTE if ours[key] != theirs[key]]
+    for side, directory in (("base", base_dir), ("candidate", candidate_dir)):
+        notes += [f"the {side} is invalid: {reason}" for reason in why_invalid(directory)]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(

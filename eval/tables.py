@@ -25,18 +25,35 @@ class Grid:
 
 def summary_grid(summary: Summary) -> Grid:
     """One row for all examples, one for each value of each tag."""
-    header = ("slice", "n", "exact", "95% CI", "format", "truncated", "tokens", "errors")
+    header = ("slice", "n", "exact", "95% CI", "format", "truncated", "bounds", "tokens", "errors")
     rows = [_summary_row("all", summary.overall)]
     for tag, values in summary.by_tag.items():
         rows += [_summary_row(f"{tag}={value}", some) for value, some in values.items()]
     counts = ", ".join(f"{status} {count}" for status, count in summary.overall.statuses.items())
-    lines = [f"completions: {counts}"]
+    lines = [f"INVALID: {reason}" for reason in summary.invalid] + [f"completions: {counts}"]
+    if summary.overall.statuses["truncated"]:
+        low, high = summary.overall.bounds
+        lines.append(f"bounds: exact is {low:.1%} with all truncated wrong, {high:.1%} with all of them right")
+    lines += _sample_lines(summary)
     if summary.rewards:
         lines.append("mean rewards: " + ", ".join(f"{name} {value:.3f}" for name, value in summary.rewards.items()))
     if summary.completions and summary.seconds:
         speed = summary.completions / summary.seconds
         lines.append(f"generated {summary.completions} completions in {summary.seconds:.1f} s ({speed:.1f}/s)")
-    return Grid(f"{summary.task}: {summary.model}", header, tuple(rows), tuple(lines))
+    if summary.cached:
+        lines.append(f"took {summary.cached} completions from the cache")
+    title = f"{summary.task}: {summary.model}" + (" (invalid)" if summary.invalid else "")
+    return Grid(title, header, tuple(rows), tuple(lines))
+
+
+def _sample_lines(summary: Summary) -> list[str]:
+    if not summary.pass_at:
+        return []
+    samples = summary.overall.samples // summary.overall.n
+    lines = [f"mean of {samples}: {summary.overall.exact.value:.1%} ({_interval(summary.overall.exact)})"]
+    for name, rates in (("pass", summary.pass_at), ("maj", summary.majority_at)):
+        lines.append(", ".join(f"{name}@{k} {rate.value:.1%} ({_interval(rate)})" for k, rate in rates.items()))
+    return lines
 
 
 def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
@@ -47,6 +64,7 @@ def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
         _interval(some.exact),
         f"{some.format.value:.1%}",
         f"{some.truncated.value:.1%}",
+        f"{some.bounds[0]:.1%}..{some.bounds[1]:.1%}",
         f"{some.tokens:.0f}",
         str(some.statuses["error"]),
     )
