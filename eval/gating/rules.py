@@ -113,8 +113,15 @@ def _gate(row: Mapping[str, Any], where: str) -> Gate:
     value = _number(row.get(wanted, 0.0), f"{where}{wanted}", 0, 1)
     if wanted == "bound" and value in (0, 1):
         raise UserError(f"{where}bound = {value:g}: no sample can show that; want a number between 0 and 1")
-    texts = {key: row[key] for key in ("metric", "slice", "each", "name") if key in row}
-    return Gate(kind=kind, **texts, **{wanted: value})
+    return Gate(
+        kind=kind,
+        metric=row.get("metric", "exact"),
+        margin=value if wanted == "margin" else 0.0,
+        bound=value if wanted == "bound" else 0.0,
+        slice=row.get("slice", ""),
+        each=row.get("each", ""),
+        name=row.get("name", ""),
+    )
 
 
 def _known(row: Mapping[str, Any], allowed: Collection[str], where: str) -> None:

@@ -130,8 +130,8 @@ def write_baseline(run: Path, out: Path) -> Scores:
 def _line(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_line, value)) + "]"
-    if isinstance(value, float):
-        return f"{value:.6g}"
+    if isinstance(value, float):  # exact, or a mean of three samples would differ from itself
+        return str(int(value)) if value.is_integer() else repr(value)
     return json.dumps(value if isinstance(value, str) else dict(value), ensure_ascii=False)
 
 

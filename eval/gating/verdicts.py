@@ -3,7 +3,7 @@
 The figure is the mean of run - baseline over the same examples (non_inferior: limit -margin; superior: +margin), or
 the run's own mean (at_least, at_most: limit bound). With alpha 0.05:
 
-- pass: the claim is shown: one-sided p <= alpha / 2, which is to say that the interval at 1 - alpha lies beyond the limit.
+- pass: the claim is shown: one-sided p <= alpha / 2; the interval at 1 - alpha lies beyond the limit.
 - fail: the opposite is shown: one-sided p, after Holm over all gates of the file, <= alpha / 2.
 - inconclusive: neither; more examples would tell.
 
@@ -24,7 +24,7 @@ from typing import Any, Literal
 from eval.compare import MUST_MATCH, WORTH_A_NOTE
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
-from eval.gating.scores import Scores, problems_of, read_scores
+from eval.gating.scores import WRITE_AGAIN, Scores, problems_of, read_scores
 from eval.statistics import Interval, holm, rate_score
 from rewards.core import UserError
 
@@ -42,7 +42,7 @@ EXIT_CODES: Mapping[Outcome, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One gate judged. baseline, run: means over its n examples. estimate with low..high: the figure, on `limit`'s scale.
+    """One gate judged. baseline, run: means over its n examples. estimate, low, high: the figure and its interval.
 
     p_pass, p_fail: one-sided, p_fail after Holm. lost: ids that the baseline did better. examples_needed: for
     "inconclusive", about how many would settle it, should the figure stay what it is.
@@ -113,7 +113,7 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
     reasons = [] if baseline is None else _reasons(baseline, run, rules.same_prompts)
     if baseline is not None and reasons:
         return replace(blank, outcome="not comparable", reasons=tuple(reasons), notes=_notes(baseline, run, rules))
-    gates = [each for gate in rules.gates for each in _expand(gate, run)]
+    gates = [each for gate in rules.gates for each in _expand(gate, run, baseline)]
     raw = [_judge(gate, rules.alpha, run, baseline) for gate in gates]
     judgements = [
         _decide(replace(each, p_fail=p), rules.alpha)
@@ -146,11 +146,13 @@ def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     return (*notes, *(f"the baseline: {problem}" for problem in problems_of(baseline, rules.valid)))
 
 
-def _expand(gate: Gate, run: Scores) -> list[Gate]:
-    """The gates that one section stands for, its names checked against the run."""
+def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
+    """The gates that one section stands for, its names checked against the run and the baseline."""
     if gate.metric not in run.metrics:
         known = ", ".join(run.metrics)
         raise UserError(f"unknown metric {gate.metric!r}; the run has {known}{nearest(gate.metric, run.metrics)}")
+    if gate.kind in PAIRED and baseline is not None and gate.metric not in baseline.metrics:
+        raise UserError(f"the baseline has no metric {gate.metric!r}; {WRITE_AGAIN}")
     tags = by_tag([item.tags for item in run.items.values()])
     if gate.each:
         if gate.each not in tags:
@@ -170,11 +172,12 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
     tag, _, value = gate.slice.partition("=")
     chosen = [item for item in reference.values() if not gate.slice or str(item.tags.get(tag)) == value]
     theirs = [_value(run.items.get(item.id), gate.metric) for item in chosen]
-    ours = None if baseline is None else [item.values[gate.metric] for item in chosen]
+    known = baseline is not None and gate.metric in baseline.metrics
+    ours = [item.values[gate.metric] for item in chosen] if known else None
     clusters = [item.cluster for item in chosen]
     low_is_good = gate.metric in LOW_IS_GOOD
     if gate.kind in PAIRED:
-        assert ours is not None  # check refuses paired gates without a baseline
+        assert ours is not None  # `check` and `_expand` refuse paired gates without it
         some = difference(ours, theirs, clusters, alpha)
         limit = gate.margin if (gate.kind == "superior") != low_is_good else -gate.margin
         estimate, low, high = some.difference, some.low, some.high
@@ -227,5 +230,6 @@ def _decide(each: Judgement, alpha: float) -> Judgement:
     if each.p_fail <= alpha / 2:
         return replace(each, verdict="fail")
     gap = abs(each.estimate - each.limit)
-    needed = each.n * ((each.high - each.low) / 2 / gap) ** 2 if gap > 1e-9 else math.inf
+    reach = each.estimate - each.low if each.limit < each.estimate else each.high - each.estimate
+    needed = each.n * (reach / gap) ** 2 if gap > 1e-9 else math.inf
     return replace(each, examples_needed=max(each.n + 1, math.ceil(needed)) if needed < 1e7 else None)

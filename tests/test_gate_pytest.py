@@ -1,0 +1,129 @@
+"""The pytest plugin, in pytests of their own, as its users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from eval.engines.base import ModelSpec, Sampling
+from eval.gating.scores import write_baseline
+from eval.runner import evaluate
+from rewards.core import Example
+from tasks.base import Task
+
+ROOT = Path(__file__).resolve().parents[1]
+INSTALLED = any(point.value == "eval.pytest_plugin" for point in entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "eval.pytest_plugin"]
+NON_INFERIOR = '[[gate]]\nkind = "non_inferior"\nmargin = 0.02\n'
+TEST = "def test_model(model_gate):\n    model_gate.check({})\n"
+
+
+def run(directory: Path, wrong: set[int]) -> Path:
+    """Evaluate a scripted model on 300 examples whose gold is "yes"; it says "no" to those named."""
+    examples = [Example(f"e{i}", ({"role": "user", "content": str(i)},), ("yes",)) for i in range(300)]
+    task = Task("yes", "1", lambda split, n, seed: iter(()), {}, lambda text, example: float(text in example.answers))
+    script = directory.with_suffix(".jsonl")
+    rows = [{"id": f"e{i}", "completion": "no" if i in wrong else "yes"} for i in range(300)]
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluate(
+        task,
+        examples,
+        split="test",
+        seed=0,
+        model=ModelSpec(script, None, directory.name),
+        engine="scripted",
+        sampling=Sampling(max_tokens=9),
+        out_dir=directory,
+        progress=False,
+    )
+    return directory
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A folder with a baseline, a good, a bad and an undecided run, and gates."""
+    write_baseline(run(tmp_path / "base", set()), tmp_path / "baseline.json")
+    run(tmp_path / "good", set())
+    run(tmp_path / "bad", set(range(0, 300, 8)))
+    run(tmp_path / "unsure", {0, 1, 2})
+    (tmp_path / "gates.toml").write_text(NON_INFERIOR, encoding="utf-8")
+    return tmp_path
+
+
+def pytest_of(folder: Path, test: str, *arguments: str) -> tuple[int, str]:
+    (folder / "test_it.py").write_text(test, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGIN, "-rs", *arguments, "test_it.py"]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_good_run_passes_and_a_bad_one_fails_with_its_reasons(suite: Path) -> None:
+    paths = '"gates.toml", baseline="baseline.json", run="{}"'
+    code, text = pytest_of(suite, TEST.format(paths.format("good")))
+    assert code == 0, text
+    code, text = pytest_of(suite, TEST.format(paths.format("bad")))
+    assert code == 1
+    assert "model gate: fail" in text
+    assert "worse on e0, e8, e16" in text
+    assert "Traceback" not in text
+    assert "verdicts.py" not in text
+
+
+def test_paths_come_from_options_and_the_ini_file(suite: Path) -> None:
+    (suite / "pytest.ini").write_text("[pytest]\nmodel_gates = gates.toml\nmodel_baseline = baseline.json\n")
+    assert pytest_of(suite, TEST.format(""), "--model-run", "good")[0] == 0
+    assert pytest_of(suite, TEST.format(""), "--model-run", "bad")[0] == 1
+    code, text = pytest_of(suite, TEST.format(""))
+    assert code == 1
+    assert "model_gate: no run: pass run=…, --model-run or the ini key model_run" in text
+
+
+def test_inconclusive_fails_or_skips(suite: Path) -> None:
+    test = TEST.format('"gates.toml", baseline="baseline.json", run="unsure"')
+    code, text = pytest_of(suite, test)
+    assert code == 1
+    assert "model gate: inconclusive" in text
+    code, text = pytest_of(suite, test, "--model-inconclusive=skip")
+    assert code == 0
+    assert "SKIPPED" in text
+    (suite / "gates.toml").write_text('inconclusive = "skip"\n' + NON_INFERIOR, encoding="utf-8")
+    assert pytest_of(suite, test)[0] == 0
+    assert pytest_of(suite, test, "--model-inconclusive=fail")[0] == 1
+
+
+def test_what_couldnt_be_judged_fails_in_one_message(suite: Path) -> None:
+    code, text = pytest_of(suite, TEST.format('"gates.toml", baseline="baseline.json", run="nowhere"'))
+    assert code == 1
+    assert "model gate: infrastructure" in text
+    code, text = pytest_of(suite, TEST.format('"gates.tml", baseline="baseline.json", run="good"'))
+    assert code == 1
+    assert "model_gate: gates.tml: can't be read" in text
+
+
+def test_unused_it_costs_and_changes_nothing(suite: Path) -> None:
+    """No module beyond the plugin's own, and scipy and numpy not at all."""
+    test = """\
+        import sys
+
+        def test_nothing():
+            ours = sorted(name for name in sys.modules if name.split(".")[0] in {"eval", "toolkit", "rewards", "tasks"})
+            assert ours == ["eval", "eval.pytest_plugin"]
+            assert not {"numpy", "scipy", "rich"} & set(sys.modules)
+    """
+    code, text = pytest_of(suite, textwrap.dedent(test), "-p", "no:hypothesispytest", "-p", "no:timeout")
+    assert code == 0, text
+
+
+def test_it_is_an_entry_point() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"reasoning-toolkit": "eval.pytest_plugin"}
