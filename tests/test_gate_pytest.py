@@ -67,47 +67,56 @@ def pytest_of(folder: Path, test: str, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_good_run_passes_and_a_bad_one_fails_with_its_reasons(suite: Path) -> None:
-    paths = '"gates.toml", baseline="baseline.json", run="{}"'
-    code, text = pytest_of(suite, TEST.format(paths.format("good")))
-    assert code == 0, text
-    code, text = pytest_of(suite, TEST.format(paths.format("bad")))
+MANY = """\
+import pytest
+
+PATHS = {"baseline": "baseline.json"}
+
+
+def test_good(model_gate):
+    assert model_gate.check("gates.toml", run="good", **PATHS).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["bad", "unsure", "nowhere"])
+def test_of(model_gate, name):
+    model_gate.check("gates.toml", run=name, **PATHS)
+
+
+def test_bad_file(model_gate):
+    model_gate.check("gates.tml", run="good", **PATHS)
+"""
+
+
+def test_each_outcome_is_a_tests_outcome(suite: Path) -> None:
+    code, text = pytest_of(suite, MANY)
     assert code == 1
+    assert "4 failed, 1 passed" in text
     assert "model gate: fail" in text
     assert "worse on e0, e8, e16" in text
+    assert "model gate: inconclusive" in text
+    assert "model gate: infrastructure" in text
+    assert "model_gate: gates.tml: can't be read" in text
     assert "Traceback" not in text
     assert "verdicts.py" not in text
 
 
+def test_inconclusive_is_skipped_when_the_file_or_the_option_says_so(suite: Path) -> None:
+    code, text = pytest_of(suite, MANY, "--model-inconclusive=skip")
+    assert "3 failed, 1 passed, 1 skipped" in text
+    (suite / "gates.toml").write_text('inconclusive = "skip"\n' + NON_INFERIOR, encoding="utf-8")
+    code, text = pytest_of(suite, MANY, "-k", "unsure or good")
+    assert code == 0
+    assert "1 passed, 1 skipped" in text
+
+
 def test_paths_come_from_options_and_the_ini_file(suite: Path) -> None:
     (suite / "pytest.ini").write_text("[pytest]\nmodel_gates = gates.toml\nmodel_baseline = baseline.json\n")
-    assert pytest_of(suite, TEST.format(""), "--model-run", "good")[0] == 0
-    assert pytest_of(suite, TEST.format(""), "--model-run", "bad")[0] == 1
+    code, text = pytest_of(suite, TEST.format(""), "--model-run", "bad")
+    assert code == 1
+    assert "model gate: fail" in text
     code, text = pytest_of(suite, TEST.format(""))
     assert code == 1
     assert "model_gate: no run: pass run=…, --model-run or the ini key model_run" in text
-
-
-def test_inconclusive_fails_or_skips(suite: Path) -> None:
-    test = TEST.format('"gates.toml", baseline="baseline.json", run="unsure"')
-    code, text = pytest_of(suite, test)
-    assert code == 1
-    assert "model gate: inconclusive" in text
-    code, text = pytest_of(suite, test, "--model-inconclusive=skip")
-    assert code == 0
-    assert "SKIPPED" in text
-    (suite / "gates.toml").write_text('inconclusive = "skip"\n' + NON_INFERIOR, encoding="utf-8")
-    assert pytest_of(suite, test)[0] == 0
-    assert pytest_of(suite, test, "--model-inconclusive=fail")[0] == 1
-
-
-def test_what_couldnt_be_judged_fails_in_one_message(suite: Path) -> None:
-    code, text = pytest_of(suite, TEST.format('"gates.toml", baseline="baseline.json", run="nowhere"'))
-    assert code == 1
-    assert "model gate: infrastructure" in text
-    code, text = pytest_of(suite, TEST.format('"gates.tml", baseline="baseline.json", run="good"'))
-    assert code == 1
-    assert "model_gate: gates.tml: can't be read" in text
 
 
 def test_unused_it_costs_and_changes_nothing(suite: Path) -> None:

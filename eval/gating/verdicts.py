@@ -229,6 +229,8 @@ def _decide(each: Judgement, alpha: float) -> Judgement:
         return replace(each, verdict="pass")
     if each.p_fail <= alpha / 2:
         return replace(each, verdict="fail")
+    if not each.low <= each.limit <= each.high:  # refuted if it were the only gate
+        return each
     gap = abs(each.estimate - each.limit)
     reach = each.estimate - each.low if each.limit < each.estimate else each.high - each.estimate
     needed = each.n * (reach / gap) ** 2 if gap > 1e-9 else math.inf
