@@ -186,10 +186,15 @@ def sign_flip(differences: Sequence[float], clusters: Sequence[Hashable], seed: 
     seen = abs(float(sums.sum()))
     for k in range(1, 101):
         steps = np.rint(sizes * k).astype(np.int64)
-        if np.allclose(steps, sizes * k, rtol=0, atol=1e-6) and len(steps) * 2 * int(steps.sum()) < EXACT_WORK:
+        if np.allclose(steps, sizes * k, rtol=0, atol=1e-6):
+            if len(steps) * int(steps.sum()) > EXACT_WORK:
+                break
             return _exact_signs(steps, round(seen * k))
-    draws = np.random.default_rng(seed).integers(0, 2, size=(RANDOM_SIGNS, len(sizes)), dtype=np.int8) * 2 - 1
-    return float((1 + (np.abs(draws @ sizes) >= seen - 1e-9).sum()) / (1 + RANDOM_SIGNS))
+    rng, beyond = np.random.default_rng(seed), 0
+    for _ in range(RANDOM_SIGNS // 500):  # 500 at a time: tens of megabytes for ten thousand clusters
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(500, len(sizes)))
+        beyond += int((np.abs(signs @ sizes) >= seen - 1e-9).sum())
+    return (1 + beyond) / (1 + RANDOM_SIGNS)
 
 
 def _exact_signs(steps: NDArray[np.int64], seen: int) -> float:

@@ -89,7 +89,8 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
         p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
         some = comparison.overall
         lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {some.n}{p}")
-        lines.append(f"sign flips over {some.clusters} groups: p = {some.p:.3g}")
+        if some.clusters < some.n or comparison.p is None:
+            lines.append(f"sign flips over {some.clusters} groups: p = {some.p:.3g}")
         lines.append(f"smallest difference that this sample shows with power 0.8: {100 * some.detectable:.1f} pt")
         for name, slices in (("better", comparison.better_slices), ("worse", comparison.worse_slices)):
             lines.append(f"slices {name} after Holm: {', '.join(slices) or 'none'}")

@@ -182,6 +182,15 @@ def test_each_makes_a_gate_a_value_and_a_bad_slice_fails_alone(tmp_path: Path) -
     ]
 
 
+def test_three_broken_groups_show_only_where_they_are_all_there_is(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", words([True] * 90), groups=3)
+    second = run(tmp_path / "second", words([i % 3 > 0 for i in range(90)]), groups=3)
+    report = check(gates(tmp_path, NON_INFERIOR), second, first)
+    assert report.outcome == "inconclusive"
+    assert "only 3 groups" in to_markdown(report)
+    assert check(gates(tmp_path, NON_INFERIOR + 'unit = "example"\n'), second, first).outcome == "fail"
+
+
 def test_other_examples_are_not_comparable_and_named(tmp_path: Path) -> None:
     first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF), version="2")
     report = check(gates(tmp_path, NON_INFERIOR), second, first)
@@ -255,6 +264,7 @@ def test_what_cant_be_read_is_infrastructure(tmp_path: Path, broken: str) -> Non
         ("[[gate]]\nkind = 'at_least'\nbound = 1\n", "bound = 1: no sample can show that"),
         (NON_INFERIOR + "slice = 'odd'\n", 'want "tag=value"'),
         (NON_INFERIOR + "slice = 'parity=odd'\neach = 'parity'\n", "give one of them"),
+        (NON_INFERIOR + "unit = 'item'\n", 'unit = .item.: want "group" or "example"'),
         (NON_INFERIOR + "metric = 'exacct'\n", "unknown metric 'exacct'.*did you mean 'exact'"),
         (NON_INFERIOR + "slice = 'parity=od'\n", "no example of the run has it; did you mean 'parity=odd'"),
         (NON_INFERIOR + "each = 'partiy'\n", "the run's tags are parity; did you mean 'parity'"),

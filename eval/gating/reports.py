@@ -10,6 +10,7 @@ from eval.gating.verdicts import Judgement, Report
 from eval.tables import Grid
 
 LOST_SHOWN = 10
+FEW_GROUPS = 10
 HEADER = ("gate", "n", "baseline", "run", "estimate", "interval", "limit", "verdict")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TODO = {
@@ -64,6 +65,8 @@ def explain(each: Judgement) -> str:
         text += f"; beyond the limit, but p = {each.p_fail:.2g} after Holm over all gates"
     elif each.examples_needed is not None:
         text += f"; about {each.examples_needed} examples would tell"
+    if verdict == "inconclusive" and each.clusters < min(FEW_GROUPS, each.n):
+        text += f'; only {each.clusters} groups (unit = "example" takes these for all that there are)'
     if each.lost:
         more = len(each.lost) - LOST_SHOWN
         text += f"; worse on {', '.join(each.lost[:LOST_SHOWN])}" + (f" and {more} more" if more > 0 else "")

@@ -17,14 +17,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 PAIRED: tuple[Kind, ...] = ("non_inferior", "superior")
 TOP = ("alpha", "inconclusive", "same_prompts", "valid", "gate")
 VALID = ("max_truncated", "max_errors", "max_missing")
-GATE = ("kind", "metric", "margin", "bound", "slice", "each", "name")
+GATE = ("kind", "metric", "margin", "bound", "slice", "each", "unit", "name")
+UNITS = ("group", "example")
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One claim. margin: of the paired kinds. bound: of at_least and at_most. slice: "tag=value", or "" for all.
 
-    each: a tag; the gate stands for one gate a value of it.
+    each: a tag; the gate stands for one gate a value of it. unit: what counts as independent; "example" where the
+    groups at hand are all that there are, so that only new examples of them matter.
     """
 
     kind: Kind
@@ -33,6 +35,7 @@ class Gate:
     bound: float = 0.0
     slice: str = ""
     each: str = ""
+    unit: str = "group"
     name: str = ""
 
     @property
@@ -95,7 +98,7 @@ def _rules(row: Mapping[str, Any]) -> Rules:
 
 def _gate(row: Mapping[str, Any], where: str) -> Gate:
     _known(row, GATE, where)
-    for key in ("kind", "metric", "slice", "each", "name"):
+    for key in ("kind", "metric", "slice", "each", "unit", "name"):
         if not isinstance(row.get(key, ""), str):
             raise UserError(f"{where}{key} = {row[key]!r}: want a text")
     kind = row.get("kind", "")
@@ -110,6 +113,8 @@ def _gate(row: Mapping[str, Any], where: str) -> Gate:
         raise UserError(f'{where}slice is one value ("lang=ru"), each is a tag ("lang"); give one of them')
     if "=" not in row.get("slice", "="):
         raise UserError(f'{where}slice = {row["slice"]!r}: want "tag=value"')
+    if row.get("unit", "group") not in UNITS:
+        raise UserError(f'{where}unit = {row["unit"]!r}: want "group" or "example"')
     value = _number(row.get(wanted, 0.0), f"{where}{wanted}", 0, 1)
     if wanted == "bound" and value in (0, 1):
         raise UserError(f"{where}bound = {value:g}: no sample can show that; want a number between 0 and 1")
@@ -120,6 +125,7 @@ def _gate(row: Mapping[str, Any], where: str) -> Gate:
         bound=value if wanted == "bound" else 0.0,
         slice=row.get("slice", ""),
         each=row.get("each", ""),
+        unit=row.get("unit", "group"),
         name=row.get("name", ""),
     )
 

@@ -42,7 +42,8 @@ EXIT_CODES: Mapping[Outcome, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One gate judged. baseline, run: means over its n examples. estimate, low, high: the figure and its interval.
+    """One gate judged. baseline, run: means over its n examples, which are of `clusters` independent groups. estimate,
+    low, high: the figure and its interval.
 
     p_pass, p_fail: one-sided, p_fail after Holm. lost: ids that the baseline did better. examples_needed: for
     "inconclusive", about how many would settle it, should the figure stay what it is.
@@ -51,6 +52,7 @@ class Judgement:
     gate: Gate
     verdict: Verdict
     n: int
+    clusters: int
     baseline: float | None
     run: float
     estimate: float
@@ -143,6 +145,9 @@ def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     ours, theirs = baseline.identity, run.identity
     notes = [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in WORTH_A_NOTE]
     notes = [note for key, note in zip(WORTH_A_NOTE, notes, strict=True) if ours.get(key) != theirs.get(key)]
+    for name, version in baseline.versions.items():
+        if run.versions.get(name, version) != version:
+            notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
     return (*notes, *(f"the baseline: {problem}" for problem in problems_of(baseline, rules.valid)))
 
 
@@ -174,7 +179,7 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
     theirs = [_value(run.items.get(item.id), gate.metric) for item in chosen]
     known = baseline is not None and gate.metric in baseline.metrics
     ours = [item.values[gate.metric] for item in chosen] if known else None
-    clusters = [item.cluster for item in chosen]
+    clusters = [item.cluster if gate.unit == "group" else item.id for item in chosen]
     low_is_good = gate.metric in LOW_IS_GOOD
     if gate.kind in PAIRED:
         assert ours is not None  # `check` and `_expand` refuse paired gates without it
@@ -195,6 +200,7 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
         gate=gate,
         verdict="inconclusive",
         n=len(chosen),
+        clusters=len(set(independent(clusters))),
         baseline=None if ours is None else fmean(ours),
         run=fmean(theirs),
         estimate=estimate,
