@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.differences import Difference, by_tag, difference, with_holm
+from eval.differences import Difference, by_tag, difference, independent, with_holm
 from eval.files import read_json, write_json
 from eval.manifest import MANIFEST
 from eval.noise import read_floor
@@ -182,7 +182,8 @@ def _pair(
 def _judge(
     pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str], noise: float | None
 ) -> Comparison:
-    overall = _difference(pairs, alpha)
+    clusters = independent([pair.cluster for pair in pairs])
+    overall = _difference(pairs, clusters, alpha)
     gained = [pair for pair in pairs if pair.difference > 0]
     lost = [pair for pair in pairs if pair.difference < 0]
     binary = all(len(side) == 1 and side[0].score in (0, 1) for pair in pairs for side in (pair.base, pair.candidate))
@@ -199,7 +200,7 @@ def _judge(
         notes.append("all examples are of one group: the interval takes them as independent")
     if noise is not None and abs(overall.difference) <= noise:
         notes.append(f"the difference is within the noise floor of ±{100 * noise:.1f} pt: a rerun may show as much")
-    slices = _slices(pairs, alpha)
+    slices = _slices(pairs, clusters, alpha)
     moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
     moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
     return Comparison(
@@ -221,19 +222,17 @@ def _judge(
     )
 
 
-def _difference(pairs: Sequence[Pair], alpha: float) -> Difference:
+def _difference(pairs: Sequence[Pair], clusters: Sequence[str], alpha: float) -> Difference:
     base, candidate = zip(*(pair.scores for pair in pairs), strict=True)
-    return difference(base, candidate, [pair.cluster for pair in pairs], alpha)
+    return difference(base, candidate, clusters, alpha)
 
 
-def _slices(pairs: Sequence[Pair], alpha: float) -> dict[str, dict[str, Difference]]:
+def _slices(pairs: Sequence[Pair], clusters: Sequence[str], alpha: float) -> dict[str, dict[str, Difference]]:
+    def of(some: Sequence[int]) -> Difference:
+        return _difference([pairs[index] for index in some], [clusters[index] for index in some], alpha)
+
     tagged = by_tag([pair.first.tags for pair in pairs])
-    return with_holm(
-        {
-            tag: {value: _difference([pairs[index] for index in some], alpha) for value, some in values.items()}
-            for tag, values in tagged.items()
-        }
-    )
+    return with_holm({tag: {value: of(some) for value, some in values.items()} for tag, values in tagged.items()})
 
 
 def _flip(pair: Pair) -> Flip:

@@ -85,21 +85,21 @@ def _item(records: Sequence[Record], samples: int) -> Item:
 
 
 def independent(clusters: Sequence[str]) -> list[str]:
-    """The clusters or, where there is only one, each item as its own: one cluster would allow no interval."""
+    """The clusters of a whole evaluation; each item as its own where there is only one, which allows no interval."""
     return list(clusters) if len(set(clusters)) > 1 else [f"{index}" for index in range(len(clusters))]
 
 
 def difference(
     base: Sequence[float], candidate: Sequence[float], clusters: Sequence[str], alpha: float = 0.05
 ) -> Difference:
-    """Difference of two means over the same items, values in [0, 1]. One item alone says nothing: (-1, 1), p = 1."""
+    """Difference of two means over the same items, values in [0, 1]. One cluster says nothing: (-1, 1), p = 1."""
     apart = np.asarray(candidate, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    own = independent(clusters)
+    count = len(set(clusters))
     interval, p, smallest = Interval(-1.0, 1.0), 1.0, 1.0
-    if len(apart) > 1:
-        low, high = paired_score(apart, own).bounds(1 - alpha)
-        interval, p = Interval(float(low), float(high)), sign_flip(apart.tolist(), own)
-        smallest = detectable(interval, len(set(own)), alpha)
+    if count > 1:
+        low, high = paired_score(apart, clusters).bounds(1 - alpha)
+        interval, p = Interval(float(low), float(high)), sign_flip(apart.tolist(), clusters)
+        smallest = detectable(interval, count, alpha)
     return Difference(
         n=len(apart),
         base=fmean(base),
@@ -107,7 +107,7 @@ def difference(
         difference=float(apart.mean()),
         low=interval.low,
         high=interval.high,
-        clusters=len(set(own)),
+        clusters=count,
         p=p,
         detectable=smallest,
     )
@@ -117,10 +117,10 @@ def margin_test(
     base: Sequence[float], candidate: Sequence[float], clusters: Sequence[str], mean: float
 ) -> tuple[float, float]:
     """One-sided p values of candidate - base: that the true mean is at least `mean`, and that it is at most that."""
-    if len(base) < 2:
+    if len(set(clusters)) < 2:
         return 1.0, 1.0
     apart = np.asarray(candidate, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    score = paired_score(apart, independent(clusters))
+    score = paired_score(apart, clusters)
     return float(score.p_below(mean)), float(score.p_above(mean))
 
 

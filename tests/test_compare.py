@@ -210,6 +210,15 @@ def one_model(first: Path, again: Path) -> None:
     (again / "manifest.json").write_text(json.dumps(manifests[1]), encoding="utf-8")
 
 
+def test_a_slice_of_one_group_shows_nothing(tmp_path: Path) -> None:
+    """Odd examples are group g1 alone, all gained: whatever made that template easy says nothing of another."""
+    result = outcome(tmp_path, [False] * 40, [i % 2 == 1 for i in range(40)], groups=2)
+    assert result.by_tag is not None
+    odd = result.by_tag["parity"]["odd"]
+    assert (odd.low, odd.high, odd.p, odd.clusters) == (-1, 1, 1, 1)
+    assert result.better_slices == ()
+
+
 def test_a_metric_that_isnt_yes_or_no_has_no_mcnemar(tmp_path: Path) -> None:
     chosen = task(half)
     base = run(tmp_path / "base", [False] * 60, chosen=chosen)

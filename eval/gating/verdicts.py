@@ -124,6 +124,8 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
     verdicts = {each.verdict for each in judgements}
     outcome: Outcome = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
     notes = () if baseline is None else _notes(baseline, run, rules)
+    if len({item.cluster for item in run.items.values()}) == 1:
+        notes = (*notes, "all examples are of one group: the intervals take them as independent")
     return replace(blank, outcome=outcome, judgements=tuple(judgements), notes=notes)
 
 
@@ -143,8 +145,8 @@ def _reasons(baseline: Scores, run: Scores, same_prompts: bool) -> list[str]:
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     ours, theirs = baseline.identity, run.identity
-    notes = [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in WORTH_A_NOTE]
-    notes = [note for key, note in zip(WORTH_A_NOTE, notes, strict=True) if ours.get(key) != theirs.get(key)]
+    differing = [key for key in WORTH_A_NOTE if ours.get(key) != theirs.get(key)]
+    notes = [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in differing]
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
@@ -173,13 +175,14 @@ def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
 
 def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Judgement:
     """A judgement before Holm: its verdict isn't final."""
-    reference = run.items if baseline is None else baseline.items
+    reference = list((run if baseline is None else baseline).items.values())
+    units = independent([item.cluster if gate.unit == "group" else item.id for item in reference])
     tag, _, value = gate.slice.partition("=")
-    chosen = [item for item in reference.values() if not gate.slice or str(item.tags.get(tag)) == value]
+    inside = [i for i, item in enumerate(reference) if not gate.slice or str(item.tags.get(tag)) == value]
+    chosen, clusters = [reference[i] for i in inside], [units[i] for i in inside]
     theirs = [_value(run.items.get(item.id), gate.metric) for item in chosen]
     known = baseline is not None and gate.metric in baseline.metrics
     ours = [item.values[gate.metric] for item in chosen] if known else None
-    clusters = [item.cluster if gate.unit == "group" else item.id for item in chosen]
     low_is_good = gate.metric in LOW_IS_GOOD
     if gate.kind in PAIRED:
         assert ours is not None  # `check` and `_expand` refuse paired gates without it
@@ -200,7 +203,7 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
         gate=gate,
         verdict="inconclusive",
         n=len(chosen),
-        clusters=len(set(independent(clusters))),
+        clusters=len(set(clusters)),
         baseline=None if ours is None else fmean(ours),
         run=fmean(theirs),
         estimate=estimate,
@@ -224,9 +227,9 @@ def _value(item: Item | None, metric: str) -> float:
 def _rate(
     values: Sequence[float], clusters: Sequence[str], bound: float, alpha: float
 ) -> tuple[Interval, float, float]:
-    if len(values) < 2:
+    if len(set(clusters)) < 2:
         return Interval(0.0, 1.0), 1.0, 1.0
-    score = rate_score(values, independent(clusters))
+    score = rate_score(values, clusters)
     return score.interval(1 - alpha), score.p_below(bound), score.p_above(bound)
 
 
