@@ -113,7 +113,7 @@ def noise_lines(noise: Noise) -> list[str]:
     """The outcome, a line a fact."""
     rate, low, high = noise.flip_rate
     some = noise.difference
-    how = ", ".join(noise.notes) or "run the same way"
+    how = ", ".join(noise.notes) or "no difference on record"
     return [
         f"{noise.task}: {noise.model} against itself, {noise.n} examples ({how})",
         f"completions that differ: {noise.texts} of {noise.completions}",
