@@ -79,7 +79,7 @@ def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) ->
         completions=len(first),
         difference=difference(base, again, clusters),
         floor=noise_floor(apart, clusters) if len(set(clusters)) > 1 else 1.0,
-        notes=tuple(f"{key} differs" for key in differing),
+        notes=tuple(f"other {key}" for key in differing),
     )
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

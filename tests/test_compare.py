@@ -194,7 +194,7 @@ def test_noise_is_of_one_model_and_one_task(tmp_path: Path) -> None:
     one_model(first, other)
     lines = (other / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (other / "records.jsonl").write_text("".join(reversed(lines)), encoding="utf-8")
-    assert measure_noise(first, other, tmp_path / "noise.json").notes == ("order differs",)
+    assert measure_noise(first, other, tmp_path / "noise.json").notes == ("other order",)
     (other / "records.jsonl").write_text("".join(lines[1:]), encoding="utf-8")
     with pytest.raises(UserError, match="9 and 8 records, of 9"):
         measure_noise(first, other)
