@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.compare import Comparison, Difference, Flip
+from eval.compare import Comparison, Flip
+from eval.differences import Difference
 from eval.summary import Rate, Slice, Summary
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _interval(rate: Rate) -> str:
 def comparison_grid(comparison: Comparison, flips: int = 3) -> Grid:
     """Differences, overall and by tag; below, the verdict with its grounds and up to `flips` examples each way."""
     confidence = f"{1 - comparison.alpha:.0%} CI"
-    header = ("slice", "n", "base", "candidate", "difference", confidence)
+    header = ("slice", "n", "base", "candidate", "difference", confidence, "Holm p")
     rows = []
     if comparison.overall is not None:
         rows.append(_difference_row("all", comparison.overall))
@@ -95,6 +96,7 @@ def _difference_row(name: str, some: Difference) -> tuple[str, ...]:
         f"{some.candidate:.1%}",
         f"{100 * some.difference:+.1f} pt",
         f"{100 * some.low:+.1f}..{100 * some.high:+.1f}",
+        "" if some.p_holm is None else f"{some.p_holm:.2g}",
     )
 
 
@@ -103,7 +105,13 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
     lines = [f"verdict: {comparison.verdict}"]
     if comparison.overall is not None:
         p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
-        lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {comparison.overall.n}{p}")
+        some = comparison.overall
+        lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {some.n}{p}")
+        if some.clusters < some.n or comparison.p is None:
+            lines.append(f"sign flips over {some.clusters} groups: p = {some.p:.3g}")
+        lines.append(f"smallest difference that this sample shows with power 0.8: {100 * some.detectable:.1f} pt")
+        for name, slices in (("better", comparison.better_slices), ("worse", comparison.worse_slices)):
+            lines.append(f"slices {name} after Holm: {', '.join(slices) or 'none'}")
     if comparison.examples_needed is not None:
         margin = f"±{100 * comparison.margin:g} pt"
         lines.append(f"to tell, with equal meaning within {margin}: about {comparison.examples_needed} examples")

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands import data, evaluation, rescore, rewards, task, training
+from toolkit.commands import data, evaluation, gate, rescore, rewards, task, training
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
+app.add_typer(gate.app)
 app.add_typer(rescore.app)
 app.add_typer(rewards.app, name="rewards")
 

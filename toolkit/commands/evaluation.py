@@ -71,12 +71,13 @@ def compare(
     margin: Annotated[float, typer.Option(min=0, max=1, help="a difference within this counts as equal")] = 0.02,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="significance level")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="directory for comparison.json")] = None,
+    noise: Annotated[Path | None, typer.Option(help="noise floor: a file that `toolkit noise` wrote")] = None,
 ) -> None:
     """Is the candidate better? Exits with 0 better or equal, 10 worse, 11 can't tell, 12 not comparable."""
     from eval.compare import compare as compare_dirs
     from eval.tables import comparison_grid, show
 
-    result = compare_dirs(base, candidate, alpha=alpha, margin=margin, out_dir=out)
+    result = compare_dirs(base, candidate, alpha=alpha, margin=margin, noise=noise, out_dir=out)
     show(comparison_grid(result))
     raise typer.Exit(result.exit_code)
 
