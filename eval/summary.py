@@ -13,7 +13,7 @@ from eval.files import read_json
 from eval.records import STATUSES, Record
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
 from eval.statistics import wilson_interval
-from eval.validity import DEFAULT_LIMITS, Limits, check_validity
+from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
 
 SUMMARY = "summary.json"
 
@@ -104,7 +104,7 @@ def summarize(
         completions=completions,
         seconds=round(seconds, 3),
         cached=cached,
-        invalid=check_validity(records, len(records) if expected is None else expected, limits),
+        invalid=check_validity(counts_of(records, len(records) if expected is None else expected), limits),
         pass_at=pass_at(records),
         majority_at=majority_at(records),
     )

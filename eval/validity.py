@@ -28,30 +28,44 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def check_validity(records: Sequence[Record], expected: int, limits: Limits = DEFAULT_LIMITS) -> tuple[str, ...]:
-    """Why the records are no valid measurement, one readable line each; empty when they are one.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Completions of an evaluation. expected: examples x samples. twice: those beside another of the same sample."""
 
-    expected: how many completions there should be, examples x samples.
-    """
-    counts = Counter(record.status for record in records)
+    expected: int
+    found: int
+    truncated: int
+    failed: int
+    twice: int = 0
+
+
+def counts_of(records: Sequence[Record], expected: int) -> Counts:
+    """The counts of an evaluation's records."""
+    of_status = Counter(record.status for record in records)
     found = len({(record.id, record.sample) for record in records})
+    return Counts(expected, found, of_status["truncated"], of_status["error"], len(records) - found)
+
+
+def check_validity(counts: Counts, limits: Limits = DEFAULT_LIMITS) -> tuple[str, ...]:
+    """Why an evaluation is no valid measurement, one readable line each; empty when it is one."""
+    found = counts.found + counts.twice
     reasons = []
-    if expected - found > limits.missing * expected:
+    if counts.expected - counts.found > limits.missing * counts.expected:
         reasons.append(
-            f"{expected - found} of {expected} completions are missing, {_limit(limits.missing)}: "
-            "run the same command again to finish it"
+            f"{counts.expected - counts.found} of {counts.expected} completions are missing, "
+            f"{_limit(limits.missing)}: run the same command again to finish it"
         )
-    if found < len(records):
-        reasons.append(f"{len(records) - found} completions are there twice: evaluate into an empty directory")
-    if counts["error"] > limits.failed * len(records):
+    if counts.twice:
+        reasons.append(f"{counts.twice} completions are there twice: evaluate into an empty directory")
+    if counts.failed > limits.failed * found:
         reasons.append(
-            f"the engine failed on {counts['error']} of {len(records)} completions, {_limit(limits.failed)}: "
+            f"the engine failed on {counts.failed} of {found} completions, {_limit(limits.failed)}: "
             "the records' `problem` says why; run the same command again to retry them"
         )
-    if counts["truncated"] > limits.truncated * len(records):
+    if counts.truncated > limits.truncated * found:
         reasons.append(
-            f"{counts['truncated']} of {len(records)} completions were cut at the token limit, "
-            f"{_limit(limits.truncated)}: raise --max-tokens, or accept them (--max-truncated 1) and read the bounds"
+            f"{counts.truncated} of {found} completions were cut at the token limit, {_limit(limits.truncated)}: raise "
+            "the token limit, or accept them (--max-truncated 1, [valid] of a gate) and read the bounds"
         )
     return tuple(reasons)
 

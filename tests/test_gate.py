@@ -14,9 +14,10 @@ from eval.differences import Item
 from eval.engines.base import ModelSpec, Sampling
 from eval.gating.reports import to_junit, to_markdown
 from eval.gating.rules import Gate, Rules, read_rules
-from eval.gating.scores import Scores, Validity, read_scores, write_baseline
+from eval.gating.scores import Scores, read_scores, write_baseline
 from eval.gating.verdicts import Report, check, judge
 from eval.runner import evaluate
+from eval.validity import DEFAULT_LIMITS, Counts
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
@@ -213,10 +214,11 @@ def test_an_invalid_run_has_no_figures(tmp_path: Path) -> None:
     first = run(tmp_path / "first", words(HALF))
     cut = check(gates(tmp_path, NON_INFERIOR), run(tmp_path / "cut", words(HALF, "word " * 20)), first)
     assert (cut.outcome, cut.exit_code) == ("invalid run", 13)
-    assert cut.reasons[0].startswith("150 of 300 completions are truncated; max_truncated allows 10.0%")
+    assert cut.reasons[0].startswith("150 of 300 completions were cut at the token limit, the limit is 10%")
     some = run(tmp_path / "failed", [None, *words(HALF[1:])])
-    assert check(gates(tmp_path, NON_INFERIOR), some, first).reasons[0].startswith("1 of 300 completions are errors")
-    assert check(gates(tmp_path, NON_INFERIOR + "[valid]\nmax_errors = 0.01\n"), some, first).exit_code == 0
+    strict = check(gates(tmp_path, NON_INFERIOR + "[valid]\nmax_failed = 0\n"), some, first)
+    assert strict.reasons[0].startswith("the engine failed on 1 of 300 completions")
+    assert check(gates(tmp_path, NON_INFERIOR), some, first).exit_code == 0
     records = first / "records.jsonl"
     records.write_text("".join(records.read_text(encoding="utf-8").splitlines(keepends=True)[5:]), encoding="utf-8")
     missing = check(gates(tmp_path, NON_INFERIOR), first, some)
@@ -280,7 +282,7 @@ def test_a_bad_gates_file_names_the_key_and_the_nearest(tmp_path: Path, text: st
 
 def test_defaults(tmp_path: Path) -> None:
     rules = read_rules(gates(tmp_path, NON_INFERIOR))
-    assert rules == Rules((Gate("non_inferior", margin=0.02),), 0.05, "fail", True, Validity(0.1, 0.0, 0.0))
+    assert rules == Rules((Gate("non_inferior", margin=0.02),), 0.05, "fail", True, DEFAULT_LIMITS)
 
 
 def test_junit_has_a_case_a_gate(tmp_path: Path) -> None:
@@ -332,7 +334,7 @@ def world(rng: np.random.Generator, gain: float, loss: float) -> tuple[Scores, S
         }
         for values in (before, before + flip)
     ]
-    base, run = (Scores(identity, "m", {}, side, len(codes), len(codes), 0, 0) for side in sides)
+    base, run = (Scores(identity, "m", {}, side, Counts(len(codes), len(codes), 0, 0)) for side in sides)
     return base, run
 
 

@@ -15,7 +15,7 @@ from eval.engines.base import Completion
 from eval.records import Record, Status, score
 from eval.summary import SUMMARY, read_summary, summarize, why_invalid
 from eval.tables import summary_grid, to_text
-from eval.validity import DEFAULT_LIMITS, Limits, check_validity
+from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
 from rewards.core import Example
 from rewards.response import TAGS, render, says_nothing
 from tasks.base import Task
@@ -111,14 +111,14 @@ def test_what_was_cut_or_failed_is_never_read(reason: str) -> None:
     ],
 )
 def test_invalid_beyond_the_limits(statuses: list[Status], expected: int, limits: Limits, says: list[str]) -> None:
-    reasons = check_validity(records(statuses), expected, limits)
+    reasons = check_validity(counts_of(records(statuses), expected), limits)
     assert len(reasons) == len(says)
     assert all(part in reason for part, reason in zip(says, reasons, strict=True))
 
 
 def test_a_completion_that_is_there_twice_doesnt_hide_a_missing_one() -> None:
     once = records(["right"] * 3)
-    reasons = check_validity([*once[:2], once[0]], 3)
+    reasons = check_validity(counts_of([*once[:2], once[0]], 3))
     assert "1 of 3 completions are missing" in reasons[0]
     assert "1 completions are there twice" in reasons[1]
 

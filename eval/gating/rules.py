@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from eval.gating.scores import Validity
+from eval.validity import DEFAULT_LIMITS, Limits
 from rewards.core import UserError
 
 Kind = Literal["non_inferior", "superior", "at_least", "at_most"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PAIRED: tuple[Kind, ...] = ("non_inferior", "superior")
 TOP = ("alpha", "inconclusive", "same_prompts", "valid", "gate")
-VALID = ("max_truncated", "max_errors", "max_missing")
+VALID = {f"max_{each.name}": each.name for each in fields(Limits)}
 GATE = ("kind", "metric", "margin", "bound", "slice", "each", "unit", "name")
 UNITS = ("group", "example")
 
@@ -56,7 +56,7 @@ class Rules:
     alpha: float = 0.05
     inconclusive: Literal["fail", "skip"] = "fail"
     same_prompts: bool = True
-    valid: Validity = field(default_factory=Validity)
+    valid: Limits = DEFAULT_LIMITS
 
 
 def read_rules(path: Path) -> Rules:
@@ -86,13 +86,13 @@ def _rules(row: Mapping[str, Any]) -> Rules:
     if not isinstance(valid, dict):
         raise UserError("valid: want a section [valid]")
     _known(valid, VALID, "[valid] ")
-    shares = {key: _number(value, f"[valid] {key}", 0, 1) for key, value in valid.items()}
+    shares = {VALID[key]: _number(value, f"[valid] {key}", 0, 1) for key, value in valid.items()}
     return Rules(
         gates=tuple(_gate(each, f"gate {number}: ") for number, each in enumerate(gates, 1)),
         alpha=_number(row.get("alpha", 0.05), "alpha", 0.0001, 0.5),
         inconclusive=inconclusive,
         same_prompts=same_prompts,
-        valid=Validity(**shares),
+        valid=Limits(**shares),
     )
 
 

@@ -13,6 +13,7 @@ from eval.files import read_json, write_atomically
 from eval.manifest import MANIFEST
 from eval.records import RECORDS, read_records
 from eval.summary import SUMMARY
+from eval.validity import Counts, Limits, check_validity, counts_of
 from rewards.core import UserError
 
 FORMAT = 1
@@ -24,45 +25,19 @@ WRITE_AGAIN = "write it with toolkit baseline write RUN --out FILE"
 class Scores:
     """An evaluation without its texts. identity, versions: of its manifest. items: by example id, in its order.
 
-    expected: completions that it should have; found, truncated, errors: completions that it has, and of which kind.
+    completions: how many it should have and has, and how many of them count for nothing.
     """
 
     identity: Mapping[str, Any]
     model: str
     versions: Mapping[str, str]
     items: Mapping[str, Item]
-    expected: int
-    found: int
-    truncated: int
-    errors: int
+    completions: Counts
 
     @property
     def metrics(self) -> list[str]:
         """Names of what can be gated."""
         return list(next(iter(self.items.values())).values)
-
-
-@dataclass(frozen=True, slots=True)
-class Validity:
-    """The largest shares, of all completions, that a run may have without being invalid."""
-
-    max_truncated: float = 0.1
-    max_errors: float = 0.0
-    max_missing: float = 0.0
-
-
-def problems_of(scores: Scores, bounds: Validity) -> list[str]:
-    """Why a run can't be judged; empty for a valid one."""
-    shares = (
-        ("truncated", scores.truncated, bounds.max_truncated, "raise --max-tokens"),
-        ("errors", scores.errors, bounds.max_errors, "run the evaluation again: it retries them"),
-        ("missing", scores.expected - scores.found, bounds.max_missing, "run the evaluation again: it goes on"),
-    )
-    return [
-        f"{count} of {scores.expected} completions are {name}; max_{name} allows {bound:.1%}: {remedy}"
-        for name, count, bound, remedy in shares
-        if count > bound * scores.expected + 1e-9
-    ]
 
 
 def read_scores(path: Path) -> Scores:
@@ -92,10 +67,7 @@ def _of_directory(directory: Path) -> Scores:
         model=model,
         versions=versions,
         items=items_of(records, samples),
-        expected=n * samples,
-        found=len({(record.id, record.sample) for record in records}),
-        truncated=sum(record.status == "truncated" for record in records),
-        errors=sum(record.status == "error" for record in records),
+        completions=counts_of(records, n * samples),
     )
 
 
@@ -105,7 +77,7 @@ def write_baseline(run: Path, out: Path) -> Scores:
     Raises UserError: 13 when completions are missing or are errors, 14 when the evaluation isn't finished.
     """
     scores = read_scores(run)
-    problems = problems_of(scores, Validity(max_truncated=1))
+    problems = check_validity(scores.completions, Limits(truncated=1, failed=0))
     if problems:
         raise UserError(f"{run}: no baseline: {'; '.join(problems)}", INVALID)
     metrics = scores.metrics
@@ -114,7 +86,7 @@ def write_baseline(run: Path, out: Path) -> Scores:
         "model": scores.model,
         "identity": dict(scores.identity),
         "versions": dict(scores.versions),
-        "completions": {"truncated": scores.truncated, "total": scores.found},
+        "completions": {"truncated": scores.completions.truncated, "total": scores.completions.found},
         "metrics": metrics,
     }
     rows = [
@@ -148,6 +120,6 @@ def _of_file(path: Path) -> Scores:
         total, truncated = row["completions"]["total"], row["completions"]["truncated"]
         if not items or not set(METRICS) <= set(metrics):
             raise ValueError("no items, or a metric is missing")
-        return Scores(row["identity"], row["model"], row["versions"], items, total, total, truncated, 0)
+        return Scores(row["identity"], row["model"], row["versions"], items, Counts(total, total, truncated, 0))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a baseline ({error}); {WRITE_AGAIN}") from error

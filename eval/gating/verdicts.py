@@ -24,8 +24,9 @@ from typing import Any, Literal
 from eval.compare import MUST_MATCH, WORTH_A_NOTE
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
-from eval.gating.scores import WRITE_AGAIN, Scores, problems_of, read_scores
+from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.statistics import Interval, holm, rate_score
+from eval.validity import check_validity
 from rewards.core import UserError
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -109,7 +110,7 @@ def check(gates: Path, run: Path, baseline: Path | None = None) -> Report:
 def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, str] = ("", "")) -> Report:
     """Judge scores that were read. names: of the baseline and the run, for the report."""
     blank = Report("pass", rules, str(run.identity.get("task", "")), *names)
-    problems = problems_of(run, rules.valid)
+    problems = check_validity(run.completions, rules.valid)
     if problems:
         return replace(blank, outcome="invalid run", reasons=tuple(problems))
     reasons = [] if baseline is None else _reasons(baseline, run, rules.same_prompts)
@@ -150,7 +151,7 @@ def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
-    return (*notes, *(f"the baseline: {problem}" for problem in problems_of(baseline, rules.valid)))
+    return (*notes, *(f"the baseline: {problem}" for problem in check_validity(baseline.completions, rules.valid)))
 
 
 def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:

@@ -28,8 +28,9 @@ def baseline_write(
     except OSError as error:
         raise UserError(f"{out}: can't be written: {error.strerror}") from error
     say(f"{out}: {scores.model} on {len(scores.items)} examples of {scores.identity['task']}")
-    if scores.truncated:
-        say(f"note: {scores.truncated} of {scores.found} completions are truncated")
+    counts = scores.completions
+    if counts.truncated:
+        say(f"note: {counts.truncated} of {counts.found} completions are truncated")
 
 
 @app.command()
