@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from eval.redaction import redact_text
 from rewards.core import UserError
 from toolkit.commands import data, doctor, evaluation, task, training
 from toolkit.commands.shared import say
@@ -41,7 +42,7 @@ def _exit_code(call: Callable[[], Any]) -> int:
         call()
     except UserError as error:
         for line in str(error).splitlines():
-            say(f"error: {line}")
+            say(f"error: {redact_text(line)}")
         return error.exit_code
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
