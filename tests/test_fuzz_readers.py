@@ -22,8 +22,7 @@ from tasks.tables.shapes import checked, shape_of, turns_of
 from tasks.tables.source import open_source
 from toolkit.config import Recipe, apply_overrides, check_recipe, load_recipe
 
-settings.register_profile("fuzz", deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
-FUZZ = settings.get_profile("fuzz")
+FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 KIB = 1 << 10
 
 anything = st.text(st.characters(), max_size=200)  # surrogates included

@@ -14,7 +14,7 @@ import typer
 
 from eval.redaction import redact_text
 from rewards.core import UserError
-from toolkit.commands import data, doctor, evaluation, task, training
+from toolkit.commands import data, doctor, evaluation, export, predict, serve, task, training
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -29,7 +29,10 @@ app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
+app.add_typer(predict.app)
 app.add_typer(doctor.app)
+app.add_typer(export.app)
+app.add_typer(serve.app)
 
 
 def main(arguments: list[str] | None = None) -> None:
