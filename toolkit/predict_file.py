@@ -196,9 +196,9 @@ def _results(text: str, suffix: str) -> list[Result]:
         lines = text.split("\n")[:-1]
         return [Result(**json.loads(line)) for line in lines if line.endswith("}")]
     found: list[Sequence[str]] = []
-    with suppress(csv.Error):  # the last row may end within quotes
+    with suppress(csv.Error):  # the last row ends within quotes
         found.extend(csv.reader(io.StringIO(text, newline=""), strict=True))
-    if found and not text.endswith("\n") and len(found[-1]) == len(HEADER):
-        found.pop()
+        if not text.endswith("\n"):
+            del found[-1:]
     rows = [row for row in found[1:] if len(row) == len(HEADER) and row[0].isdigit()]
     return [Result(int(row[0]), *row[1:]) for row in rows]  # type: ignore[arg-type]

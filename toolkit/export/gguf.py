@@ -24,7 +24,7 @@ MISSING = (
 
 
 def find_converter() -> Path | None:
-    """The converter: in LLAMA_CPP_PATH, where unsloth installs it, on PATH, or in a llama.cpp folder here or at home."""
+    """The converter: in LLAMA_CPP_PATH, where unsloth installs it, on PATH, or in a llama.cpp folder nearby."""
     for folder in _folders():
         for name in SCRIPTS:
             if (folder / name).is_file():

@@ -1,4 +1,4 @@
-"""Push an export to the Hugging Face hub, private unless told otherwise. The library finds the token; we never see it."""
+"""Push an export to the Hugging Face hub, private unless told otherwise. The token is the library's to find."""
 
 from __future__ import annotations
 
