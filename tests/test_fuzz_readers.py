@@ -157,9 +157,10 @@ def test_a_recipe_file_and_overrides_are_read_or_refused(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
-    for act in (lambda: load_recipe(path), lambda: check_recipe(apply_overrides({**BASE}, [f"{key}={text}"]), "r")):
-        with suppress(UserError):
-            act()
+    with suppress(UserError):
+        load_recipe(path)
+    with suppress(UserError):
+        check_recipe(apply_overrides({**BASE}, [f"{key}={text}"]), "r")
 
 
 def test_references_that_blow_up_are_refused(tmp_path: Path) -> None:

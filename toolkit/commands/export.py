@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ def export_model(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="hub: write and check, but push nothing")] = False,
 ) -> None:
     """Export a trained model, check that it is the same model, and write its card."""
+    # Before torch is imported: threads that spin while they wait stand still as soon as others want the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from toolkit.export.run import export
 
     export(source, to, out, say, gguf_type=gguf_type, repo=repo, what=what, public=public, dry_run=dry_run)
