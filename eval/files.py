@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.redaction import redacted
 from rewards.core import UserError
 
 
@@ -22,8 +23,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an object as indented JSON."""
-    write_atomically(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Write an object as indented JSON, secrets masked."""
+    write_atomically(path, json.dumps(redacted(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

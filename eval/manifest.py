@@ -15,6 +15,7 @@ from eval.engines.base import ModelSpec, Sampling
 from eval.files import read_json, write_json
 from eval.prompts import short_hash
 from eval.records import RECORDS
+from eval.redaction import redact_text
 from rewards.core import Example, UserError
 
 MANIFEST = "manifest.json"
@@ -38,7 +39,7 @@ def identity(
         "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
         "sampling": json.loads(json.dumps(asdict(sampling))),
         "engine": engine,
-        "options": {key: str(options[key]) for key in NUMERIC_OPTIONS if options.get(key) is not None},
+        "options": {key: redact_text(str(options[key])) for key in NUMERIC_OPTIONS if options.get(key) is not None},
     }
 
 

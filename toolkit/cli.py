@@ -12,8 +12,9 @@ from typing import Any
 
 import typer
 
+from eval.redaction import redact_text
 from rewards.core import UserError
-from toolkit.commands import data, evaluation, gate, rescore, rewards, task, training
+from toolkit.commands import data, doctor, evaluation, export, gate, predict, rescore, rewards, serve, task, training
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -31,6 +32,10 @@ app.add_typer(evaluation.app)
 app.add_typer(gate.app)
 app.add_typer(rescore.app)
 app.add_typer(rewards.app, name="rewards")
+app.add_typer(predict.app)
+app.add_typer(doctor.app)
+app.add_typer(export.app)
+app.add_typer(serve.app)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,7 +48,7 @@ def _exit_code(call: Callable[[], Any]) -> int:
         call()
     except UserError as error:
         for line in str(error).splitlines():
-            say(f"error: {line}")
+            say(f"error: {redact_text(line)}")
         return error.exit_code
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word

@@ -20,8 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from eval.redaction import secret_keys
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
+from tasks.tables.rows import shown
+from toolkit.yaml_files import read_yaml, yaml_problem, yaml_value
+
+__all__ = ["Recipe", "load_recipe", "yaml_problem"]
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -183,7 +188,7 @@ class Recipe(Section):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
-    return check_recipe(apply_overrides(_read_yaml(path), overrides), str(path))
+    return check_recipe(apply_overrides(read_yaml(path), overrides), str(path))
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -199,6 +204,11 @@ def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
         raise UserError("\n".join(f"{where}: {_explain(item)}" for item in error.errors())) from error
+    if secrets := secret_keys(recipe.model_dump(mode="json")):
+        raise UserError(
+            f"{where}: key {secrets[0]!r} holds a secret, and recipes are stored with their runs; put it into an "
+            "environment variable (HF_TOKEN, OPENAI_API_KEY, or the one that eval.options.api_key_env names)"
+        )
     if misfits := list(_misfits(recipe)):
         raise UserError("\n".join(f"{where}: {misfit}" for misfit in misfits))
     return recipe
@@ -228,50 +238,11 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such recipe; the ready ones are in configs/") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as text: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: broken YAML: {yaml_problem(error)}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(raw).__name__}")
-    return raw
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice; YAML's own reader takes the last one in silence."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """One mapping as it is written, before merges add keys to it."""
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return node
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """The reader's complaint, one line of it."""
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
-
-
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {override!r}: write a.b=value, for instance --set grpo.learning_rate=1e-5")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override!r}: the value isn't YAML: {yaml_problem(error)}") from error
+    value = yaml_value(text, f"--set {override!r}")
     if isinstance(value, str):
         value = _number(value)
     *parents, last = key.split(".")
@@ -306,7 +277,7 @@ def _explain(item: Any) -> str:
         return f"unknown key {key!r}; {hint}"
     if item["type"] == "missing":
         return f"key {key!r} is missing"
-    return f"key {key!r}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+    return f"key {key!r}: {item['msg'][0].lower()}{item['msg'][1:]}, got {shown(item['input'])}"
 
 
 def _keys_at(location: Sequence[Any], data: type[Section]) -> list[str]:

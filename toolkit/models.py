@@ -59,8 +59,8 @@ def _from_directory(path: Path) -> ResolvedModel:
         return _from_adapter(path, adapter_config)
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: neither config.json nor adapter_config.json in it; a model is {ALLOWED}")
-    if not any(path.glob("*.safetensors")):
-        raise UserError(f"{path}: has config.json but no *.safetensors weights; save the model in that format")
+    if not (any(path.glob("model*.safetensors")) or (path / "model.safetensors.index.json").is_file()):
+        raise UserError(f"{path}: has config.json but no *.safetensors weights{_pickled(path)}")
     return ResolvedModel(path)
 
 
@@ -71,12 +71,20 @@ def _from_adapter(path: Path, config: Path) -> ResolvedModel:
     if (Path(base) / config.name).is_file():
         raise UserError(f"{config}: its base {base!r} is an adapter itself; merge that one first")
     if not (path / "adapter_model.safetensors").is_file():
-        raise UserError(f"{path}: has {config.name} but no adapter_model.safetensors; save it again")
+        raise UserError(f"{path}: has {config.name} but no adapter_model.safetensors{_pickled(path, 'it again')}")
     try:
         resolved = resolve_model(base)
     except UserError as error:
         raise UserError(f"{config}: its base: {error}", error.exit_code) from error
     return ResolvedModel(resolved.path, adapter=path, repairs=resolved.repairs)
+
+
+def _pickled(path: Path, what: str = "the model in that format") -> str:
+    """What to do about the weights that there are instead: pickled files run code when they are loaded."""
+    found = sorted(each.name for suffix in ("bin", "pt", "pth", "ckpt", "pkl") for each in path.glob(f"*.{suffix}"))
+    if not found:
+        return f"; save {what}"
+    return f", only {found[0]}, which may run code when loaded; save it again with save_pretrained, as safetensors"
 
 
 def _download(repo: str) -> Path:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from eval.engines.base import ModelSpec, Request, Sampling
+from eval.engines.base import Completion, ModelSpec, Request, Sampling
 from eval.engines.registry import load_engine
 from eval.files import read_json
 from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenizer_dir
-from rewards.core import UserError
+from rewards.core import Message, UserError
 from rewards.response import parse
+from tasks.base import Task
 from tasks.registry import load_task
 from toolkit.models import TRAINED_FOR, cache_dir, resolve_model
 from toolkit.quiet import output_to
@@ -31,26 +32,49 @@ class Prediction:
 
 def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: int) -> Prediction:
     """Ask `model` for the answer to `text` at the moment `now` (ISO). Raises UserError for bad input."""
-    try:
-        moment = datetime.fromisoformat(now)
-    except ValueError as error:
-        raise UserError(f"--now {now!r}: not an ISO date or time; write 2025-01-17 or 2025-01-17T10:30") from error
+    moment = moment_of(now, "--now")
     if not text.strip():
         raise UserError('the text is empty; give what the person said, for instance "Послезавтра в 12"')
-    resolved = resolve_model(model)
-    spec = ModelSpec(resolved.path, resolved.adapter, model)
-    chosen = load_task(task or _trained_for(resolved.adapter or resolved.path))
-    if chosen.ask is None:
-        raise UserError(f"task {chosen.name!r} can't ask a free question (it has no `ask`)")
-    messages = chosen.ask(text, moment)
+    spec, chosen = model_and_task(model, task)
+    messages = asked(chosen, text, moment)
     with output_to(cache_dir() / "predict.log"):
         tokenizer = load_tokenizer(tokenizer_dir(spec))
         request = Request("0", tuple(render_prompt(tokenizer, messages)), messages)
         sampling = Sampling(max_tokens=max_tokens, stop_token_ids=stop_token_ids(tokenizer, spec.path))
         with closing(load_engine("transformers", spec, {})) as generator:
             (completion,) = generator.generate([request], sampling)
+    return prediction_of(completion)
+
+
+def moment_of(now: str, where: str) -> datetime:
+    """The moment that an ISO text states. Raises UserError that begins with `where`."""
+    try:
+        return datetime.fromisoformat(now.strip())
+    except ValueError as error:
+        raise UserError(f"{where} {now!r}: not an ISO date or time; write 2025-01-17 or 2025-01-17T10:30") from error
+
+
+def model_and_task(model: str, task: str | None) -> tuple[ModelSpec, Task]:
+    """What to ask, and through whose prompt: the task given, else the one that the model was trained on."""
+    resolved = resolve_model(model)
+    chosen = load_task(task or _trained_for(resolved.adapter or resolved.path))
+    if chosen.ask is None:
+        raise UserError(f"task {chosen.name!r} can't ask a free question (it has no `ask`)")
+    return ModelSpec(resolved.path, resolved.adapter, model), chosen
+
+
+def asked(task: Task, text: str, now: datetime) -> tuple[Message, ...]:
+    """The task's prompt for a stranger's text."""
+    assert task.ask is not None  # model_and_task refuses such a task
+    return task.ask(text, now)
+
+
+def prediction_of(completion: Completion) -> Prediction:
+    """Read a completion. One that was cut isn't parsed: the last words of an unfinished thought are no answer."""
+    if completion.finish_reason == "error":
+        return Prediction("", None, None, completion.text)
     if completion.finish_reason == "length":
-        return Prediction(completion.text, None, None, f"cut after {max_tokens} tokens (--max-tokens)")
+        return Prediction(completion.text, None, None, f"cut after {completion.tokens} tokens (--max-tokens)")
     response = parse(completion.text)
     if response.problem:
         return Prediction(completion.text, None, None, response.problem)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from eval.redaction import scrub
 from rewards.core import UserError
 
 
@@ -42,3 +43,4 @@ def output_to(log: Path) -> Iterator[TextIO]:
                 os.dup2(original, descriptor)
                 os.close(original)
             terminal.close()
+            scrub(log)

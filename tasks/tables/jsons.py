@@ -47,7 +47,7 @@ def read_json(path: Path, encoding: str) -> Iterator[Row | Bad]:
 def _is_jsonl(start: str) -> bool:
     try:
         json.loads(start.splitlines()[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

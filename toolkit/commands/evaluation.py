@@ -1,4 +1,4 @@
-"""toolkit eval, compare, predict: what a model answers, and whether it is better."""
+"""toolkit eval, compare: what a model answers, and whether it is better."""
 
 from __future__ import annotations
 
@@ -80,21 +80,6 @@ def compare(
     result = compare_dirs(base, candidate, alpha=alpha, margin=margin, noise=noise, out_dir=out)
     show(comparison_grid(result))
     raise typer.Exit(result.exit_code)
-
-
-@app.command()
-def predict(
-    text: Annotated[str, typer.Argument(help="what the person said")],
-    model: ModelRef,
-    now: Annotated[str, typer.Option(help="the reference moment, ISO: 2025-01-17 or 2025-01-17T10:30")],
-    task: Annotated[str | None, typer.Option(help="default: the task that the model was trained on")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-) -> None:
-    """Ask a model one question; print its reasoning and its answer."""
-    from toolkit.predict import predict_one, print_prediction
-
-    print_prediction(predict_one(text, model, now, task, max_tokens), as_json)
 
 
 def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:

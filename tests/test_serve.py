@@ -1,0 +1,153 @@
+"""The server: loopback without a key, a key that no process list shows, the template of training, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from socket import socket
+
+import pytest
+
+from rewards.core import UserError
+from toolkit.models import TRAINED_FOR, ResolvedModel
+from toolkit.serve import Serving, api_key, check_exposure, command, environment, example
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def model(fake_model: Path) -> ResolvedModel:
+    (fake_model / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    (fake_model / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    return ResolvedModel(fake_model)
+
+
+def serving(model: ResolvedModel, host: str = "127.0.0.1") -> Serving:
+    return Serving(model, "tuned", host, 8000)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
+def test_an_open_address_needs_a_key(host: str) -> None:
+    with pytest.raises(UserError, match="give it a key"):
+        check_exposure(host, None)
+    check_exposure(host, "a-good-key")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+def test_loopback_needs_none(host: str) -> None:
+    check_exposure(host, None)
+
+
+def test_the_key_is_in_the_environment_only(
+    model: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    (tmp_path / "key").write_text("a-secret-key\n", encoding="utf-8")
+    key = api_key(tmp_path / "key")
+    assert key == "a-secret-key"
+    assert environment(key)["VLLM_API_KEY"] == key
+    assert key not in " ".join(command(serving(model)))
+    assert key not in example(serving(model), with_key=True)
+    assert "$VLLM_API_KEY" in example(serving(model), with_key=True)
+    assert "VLLM_API_KEY" not in environment(None)
+
+
+@pytest.mark.parametrize("text", ["", "short", "two words here", "\n"])
+def test_a_useless_key_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="8 or more characters"):
+        api_key(tmp_path / "key")
+
+
+def test_a_missing_key_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="can't be read"):
+        api_key(tmp_path / "gone")
+
+
+def test_the_template_is_the_models(model: ResolvedModel) -> None:
+    line = command(serving(model))
+    assert line[line.index("--chat-template") + 1] == str(model.path / "chat_template.jinja")
+    assert line[line.index("--served-model-name") + 1] == "tuned"
+    assert line[line.index("--host") + 1] == "127.0.0.1"
+    assert "--trust-remote-code" not in line
+
+
+def test_an_adapter_brings_its_template_and_its_name(model: ResolvedModel, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 24}', encoding="utf-8")
+    (adapter / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    (adapter / "chat_template.jinja").write_text("other", encoding="utf-8")
+    line = command(serving(ResolvedModel(model.path, adapter)))
+    assert line[line.index("--chat-template") + 1] == str(adapter / "chat_template.jinja")
+    assert line[line.index("--max-lora-rank") + 1] == "32"
+    assert json.loads(line[line.index("--lora-modules") + 1]) == {"name": "tuned", "path": str(adapter)}
+    assert line[line.index("--served-model-name") + 1] == "tuned-base"
+
+
+def test_a_model_without_a_template_is_refused(fake_model: Path) -> None:
+    with pytest.raises(UserError, match="no chat template"):
+        command(serving(ResolvedModel(fake_model)))
+
+
+def test_the_example_is_the_tasks_own_question(model: ResolvedModel) -> None:
+    (model.path / TRAINED_FOR).write_text('{"task": "datetime_extraction_plain"}', encoding="utf-8")
+    words = shlex.split(example(serving(model), with_key=False).replace("\\\n", " "))
+    assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/chat/completions"]
+    body = json.loads(words[words.index("-d") + 1])
+    assert body["messages"][-1] == {"role": "user", "content": "Послезавтра в 12"}
+    assert "17 January 2025" in body["messages"][0]["content"]
+
+
+def test_an_address_of_ipv6_is_bracketed(model: ResolvedModel) -> None:
+    assert serving(model, "::1").url == "http://[::1]:8000"
+    assert serving(model, "0.0.0.0").url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.slow
+def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    key = "test-key-0123456789"
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    line = [sys.executable, "-m", "toolkit.cli", "serve", str(smollm2_dir), "--port", str(port), "--name", "smol"]
+    line += ["--api-key-file", str(tmp_path / "key"), "--max-model-len", "256", "--dtype", "float32"]
+    places = {"TOOLKIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**os.environ, **places})
+    try:
+        assert server.stderr is not None
+        said = []
+        for each in server.stderr:
+            said.append(each)
+            if "curl" in each:
+                break
+        assert any("serving smol" in each for each in said), said
+        assert key not in "".join(said)
+        assert key not in Path(f"/proc/{server.pid}/cmdline").read_text(encoding="utf-8")
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        turns = [{"role": "user", "content": "What is the capital of France?"}]
+        body = json.dumps({"model": "smol", "messages": turns, "temperature": 0, "max_tokens": 24}).encode()
+        headers = {"Content-Type": "application/json"}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(url, body, headers))
+        assert refused.value.code == 401
+        headers["Authorization"] = f"Bearer {key}"
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as reply:
+            choice = json.load(reply)["choices"][0]
+        # what the transformers engine says to the same prompt ids (test_eval_real)
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("The capital of France is Paris.", "stop")
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+        assert key not in (tmp_path / "cache" / f"serve-{port}.log").read_text(encoding="utf-8", errors="replace")
+    finally:
+        if server.poll() is None:
+            server.kill()
+            server.wait()

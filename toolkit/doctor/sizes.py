@@ -1,0 +1,79 @@
+"""How large a model is, read from the headers of its files; no weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# For a model that is known by its name only: the shapes of common models, by parameters.
+_TYPICAL = (
+    (0.2e9, 30, 576),
+    (0.7e9, 24, 1024),
+    (2e9, 28, 1536),
+    (4e9, 36, 2560),
+    (9e9, 36, 4096),
+    (math.inf, 64, 5120),
+)
+_VOCABULARY = 152_000  # Qwen's, the largest of the common ones but Gemma's
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """parameters: of the whole model. layers, width (of the hidden state), vocabulary: of its transformer."""
+
+    parameters: float
+    layers: int
+    width: int
+    vocabulary: int
+
+
+def size_of_directory(directory: Path) -> Size | None:
+    """From config.json and the headers of *.safetensors; None where they don't say."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        parameters = sum(_elements(path) for path in directory.glob("*.safetensors"))
+        shape = config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Size(parameters, *map(int, shape)) if parameters else None
+
+
+def _elements(path: Path) -> int:
+    """Elements of all tensors of a safetensors file: its header is JSON behind 8 bytes of length."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(path.stat().st_size, 1 << 28):
+            raise ValueError(f"{path}: not a safetensors file")
+        header: dict[str, Any] = json.loads(file.read(length))
+    return sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
+
+
+def size_of_gguf(path: Path) -> Size | None:
+    """From the header of a GGUF file; None where it can't be read."""
+    try:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(path)
+        kind = bytes(reader.fields["general.architecture"].parts[-1]).decode()
+        layers, width = (
+            int(reader.fields[f"{kind}.{key}"].parts[-1][0]) for key in ("block_count", "embedding_length")
+        )
+        words = len(reader.fields["tokenizer.ggml.tokens"].data)
+    except Exception:  # a file from anywhere, or no gguf package: the size stays unknown, nothing else
+        return None
+    return Size(float(sum(int(each.n_elements) for each in reader.tensors)), layers, width, words)
+
+
+def size_of_name(name: str) -> Size | None:
+    """From what a name says of itself: Qwen2.5-0.5B-Instruct, gemma-3-270m. None where it says nothing."""
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s?([BbMm])(?![A-Za-z0-9])", name.replace("_", "-"))
+    if found is None:
+        return None
+    parameters = float(found[1]) * (1e9 if found[2] in "Bb" else 1e6)
+    _, layers, width = next(each for each in _TYPICAL if parameters <= each[0])
+    return Size(parameters, layers, width, _VOCABULARY)

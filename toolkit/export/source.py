@@ -1,0 +1,57 @@
+"""What is exported: the adapter of a run, or an adapter's directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.files import read_json
+from rewards.core import Message, UserError
+from toolkit.config import load_recipe
+from toolkit.models import TRAINED_FOR, resolve_model
+from toolkit.rundir import Run
+from toolkit.stages import last_adapter
+
+PROMPTS = 6  # that the check of an export asks
+QUESTION: tuple[Message, ...] = (
+    {"role": "user", "content": "Послезавтра в 12. Какая это дата, если сегодня 17.01.2025?"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """base: the reference that a person writes; base_dir: where it is. run: None for a bare adapter."""
+
+    adapter: Path
+    base: str
+    base_dir: Path
+    task: str | None
+    run: Run | None = None
+
+    def prompts(self) -> list[tuple[Message, ...]]:
+        """Conversations to compare models on: held-out examples of the run, else one question."""
+        path = self.run.dir / "data" / "test.jsonl" if self.run is not None else None
+        if path is None or not path.is_file():
+            return [QUESTION]
+        with path.open(encoding="utf-8") as file:
+            rows: list[dict[str, Any]] = [json.loads(line) for _, line in zip(range(PROMPTS), file, strict=False)]
+        return [tuple(row["messages"]) for row in rows] or [QUESTION]
+
+
+def export_source(path: Path) -> ExportSource:
+    """The adapter that a run directory or an adapter directory holds. Raises UserError for anything else."""
+    if (path / "recipe.yaml").is_file():
+        run = Run(path, load_recipe(path / "recipe.yaml"))
+        adapter, base = last_adapter(run), run.recipe.model.reference
+        if not (adapter / "adapter_model.safetensors").is_file():
+            raise UserError(f"{path}: this run has no trained adapter yet ({adapter}); finish it with toolkit run")
+        return ExportSource(adapter, base, resolve_model(base).path, run.recipe.task, run)
+    if not (path / "adapter_config.json").is_file():
+        raise UserError(f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json)")
+    resolved = resolve_model(str(path))
+    trained = path / TRAINED_FOR
+    task = read_json(trained, "remove it").get("task") if trained.is_file() else None
+    base = read_json(path / "adapter_config.json", "is it an adapter?")["base_model_name_or_path"]
+    return ExportSource(path, base, resolved.path, task if isinstance(task, str) else None)
