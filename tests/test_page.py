@@ -83,6 +83,14 @@ def test_checkpoints_stand_in_the_curve_by_their_steps(run: Path, tmp_path: Path
     assert [name for name, _ in curve.legend] == ["other evaluations", "demo"]
 
 
+def test_a_model_that_answered_other_examples_isnt_in_the_curve(run: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", n=30)
+    curve = figures.learning_curve(read_sources([run, other]))
+    assert curve
+    assert curve.legend == ()
+    assert "other: SFT answered other examples and is left out." in curve.note
+
+
 def test_what_is_neither_run_nor_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a run directory nor a finished evaluation"):
         read_sources([tmp_path])
@@ -175,6 +183,10 @@ def test_cut_completions_are_a_caution(run: Path) -> None:
 
 
 # the page
+
+
+def test_a_run_is_introduced_in_a_line(page: str) -> None:
+    assert '<p class="note">demo: package:some_model, stages done: 1 (0 min)</p>' in page
 
 
 def test_completions_and_names_stay_text(page: str) -> None:

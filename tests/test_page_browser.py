@@ -82,7 +82,7 @@ def test_the_report_renders_in_both_schemes(tab: Page, report: Path, dark: bool)
     assert_well(tab)
     assert tab.js(PAPER) == ("rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
     headings = tab.js("[...document.querySelectorAll('h2')].map(each => each.textContent)")
-    assert headings == ["Verdict", "Results", "Slices", "Examples", "Completion lengths", "Training", "The same again"]
+    assert headings == ["Verdict", "Results", "Slices", "Completion lengths", "Training", "Examples", "The same again"]
     boxes = tab.js("[...document.querySelectorAll('figure svg')].map(each => each.getBoundingClientRect().height)")
     assert len(boxes) == 1 + 3 + 4
     assert min(boxes) > 100

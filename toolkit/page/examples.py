@@ -13,7 +13,7 @@ from eval.records import Record
 from rewards.core import Example, UserError
 from tasks.registry import load_task
 from toolkit.data import read_examples
-from toolkit.page.sources import Evaluation, Sources
+from toolkit.page.sources import Evaluation, Sources, same_examples
 
 BUDGET = 24_000_000  # characters of JSON on a page: a browser opens that in about a second
 LONGEST = 20_000  # characters of one text
@@ -36,8 +36,8 @@ def browser(sources: Sources, left: int, right: int, budget: int = BUDGET) -> Br
     if not sources.evaluations:
         return Browser({})
     chosen = sources.evaluations[left]
-    same = [i for i, each in enumerate(sources.evaluations) if _answers_same(each, chosen)]
-    others = [each.label for each in sources.evaluations if not _answers_same(each, chosen)]
+    same = [i for i, each in enumerate(sources.evaluations) if same_examples(each, chosen)]
+    others = [each.label for each in sources.evaluations if not same_examples(each, chosen)]
     prompts, missing = _prompts(sources, chosen)
     sides = [_by_id(sources.evaluations[i].records) for i in same]
     items = [_item(example_id, prompts.get(example_id), sides) for example_id in sides[same.index(left)]]
@@ -60,11 +60,6 @@ def browser(sources: Sources, left: int, right: int, budget: int = BUDGET) -> Br
         "items": kept,
     }
     return Browser(data, tuple(notices))
-
-
-def _answers_same(one: Evaluation, other: Evaluation) -> bool:
-    keys = ("task", "examples")
-    return all(one.identity.get(key) == other.identity.get(key) for key in keys)
 
 
 def _by_id(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -118,7 +113,7 @@ def _score(side: Mapping[str, Any] | None) -> float | None:
 def _prompts(sources: Sources, chosen: Evaluation) -> tuple[dict[str, Example], list[str]]:
     """Examples by id, from a run that evaluated them or from the task made anew; why there are none."""
     for each in sources.evaluations:
-        if each.run is not None and _answers_same(each, chosen):
+        if each.run is not None and same_examples(each, chosen):
             path = sources.runs[each.run].dir / "data" / "test.jsonl"
             if path.is_file():
                 return {example.id: example for example in read_examples(path)}, []

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from toolkit.page.sources import FINAL, ORDER, Evaluation, Row, Sources
+from toolkit.page.sources import FINAL, ORDER, Evaluation, Row, Sources, same_examples
 from toolkit.page.svg import (
     Frame,
     Point,
@@ -54,7 +54,8 @@ class SliceRow:
 
 def learning_curve(sources: Sources) -> Chart | None:
     """Exact over base, SFT and GRPO models in order, with intervals; a line a run, a dashed one a peer. None of one."""
-    staged = [each for each in sources.evaluations if each.stage in ORDER]
+    every = [each for each in sources.evaluations if each.stage in ORDER]
+    staged = [each for each in every if same_examples(each, every[0])]
     places = sorted({_place(each) for each in staged})
     if len(places) < 2:
         return None
@@ -70,12 +71,14 @@ def learning_curve(sources: Sources) -> Chart | None:
             frame.interval(place, each.summary.overall.exact.low, each.summary.overall.exact.high, colour)
         frame.line(Series("exact", at, colour, dots=True))
         legend.append(("exact" if len(runs) == 1 else _run_name(sources, run), colour))
-    for colour, each in enumerate((e for e in sources.evaluations if e.stage == "peer"), len(runs) + 1):
+    peers = [each for each in sources.evaluations if each.stage == "peer" and same_examples(each, staged[0])]
+    for colour, each in enumerate(peers, len(runs) + 1):
         value = each.summary.overall.exact.value
         frame.line(Series(each.label, ((0, value), (len(places) - 1, value)), colour, dashed=True))
         legend.append((f"{each.label} {value:.1%}", colour))
     shown = tuple(legend) if len(legend) > 1 else ()  # a single line needs no name
-    return Chart("Exact, from stage to stage", frame.svg(), shown, "Bars: 95% Wilson intervals.")
+    missing = "".join(f" {each.label} answered other examples and is left out." for each in every if each not in staged)
+    return Chart("Exact, from stage to stage", frame.svg(), shown, f"Bars: 95% Wilson intervals.{missing}")
 
 
 def _place(each: Evaluation) -> tuple[int, float]:

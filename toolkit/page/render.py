@@ -17,7 +17,7 @@ from rewards.core import UserError
 from toolkit import __version__
 from toolkit.page import figures, provenance, verdict
 from toolkit.page.examples import BUDGET, browser
-from toolkit.page.sources import Sources, read_sources
+from toolkit.page.sources import RunFiles, Sources, read_sources
 
 HERE = Path(__file__).parent
 REPORT = "report.html"
@@ -48,6 +48,7 @@ def report_page(sources: Sources, paths: Sequence[Path], budget: int = BUDGET) -
         scripts=("theme.js", "report.js"),
         title=_title(sources),
         sources=sources,
+        about=[_about(run) for run in sources.runs],
         pairs=pairs,
         grounds=verdict.grounds,
         cautions=verdict.cautions(sources),
@@ -67,6 +68,14 @@ def _title(sources: Sources) -> str:
     tasks = [str(each.identity["task"]) for each in sources.evaluations]
     tasks = tasks or [str(run.recipe.get("task") or "training on conversations") for run in sources.runs]
     return ", ".join(dict.fromkeys(tasks))
+
+
+def _about(run: RunFiles) -> str:
+    """A run in a line: its model, its date, and how long its stages took."""
+    said = [str(run.recipe.get("model", {}).get("reference", "")), str(run.manifest.get("created", ""))[:10]]
+    seconds = sum(float(facts.get("seconds", 0)) for facts in run.stages.values())
+    said.append(f"stages done: {len(run.stages)} ({seconds / 60:.0f} min)" if run.stages else "no stage is done")
+    return f"{run.name}: {', '.join(filter(None, said))}"
 
 
 def render(template: str, *, title: str, scripts: Sequence[str] = ("theme.js",), **values: Any) -> str:

@@ -162,6 +162,11 @@ def _place(evaluation: Evaluation) -> tuple[int, float, str]:
     return order.index(evaluation.stage), evaluation.step, evaluation.label
 
 
+def same_examples(one: Evaluation, other: Evaluation) -> bool:
+    """Whether two evaluations answered the same examples of the same task."""
+    return all(one.identity.get(key) == other.identity.get(key) for key in ("task", "examples"))
+
+
 def read_log(path: Path) -> list[Row]:
     """The entries of a trainer's log.jsonl; a torn last line is dropped, and there are none where there is no file.
 
