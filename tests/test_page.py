@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -112,74 +111,6 @@ def test_a_torn_log_line_is_dropped_and_a_broken_one_named(tmp_path: Path) -> No
     log.write_text('{"step": 1\n{"step": 2}\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"log.jsonl:1: not JSON"):
         read_log(log)
-
-
-# verdicts
-
-
-def test_a_run_gets_three_verdicts_the_stored_one_first(run: Path) -> None:
-    pairs = verdict.pairs_of(read_sources([run]))
-    assert [pair.title for pair in pairs] == [
-        "SFT+GRPO is better than base",
-        "SFT is better than base",
-        "SFT+GRPO is better than SFT",
-    ]
-    assert pairs[0].comparison == read_json(run / "comparison.json", "")
-    said = verdict.grounds(pairs[0])
-    assert said[0].startswith("90.0% exact against 0.0%: +90.0 points (95% interval +")
-    assert said[1].startswith("54 gained, 0 lost of 60 examples. Exact McNemar p = ")
-    assert said[2] == "No slice of 7 got worse."
-
-
-def test_slices_that_got_worse_are_named(tmp_path: Path) -> None:
-    base = write_evaluation(tmp_path / "base", lambda i: right(i) if i % 2 else wrong(i))
-    candidate = write_evaluation(tmp_path / "candidate", lambda i: wrong(i) if i % 2 else right(i))
-    (pair,) = verdict.pairs_of(read_sources([base, candidate]))
-    assert pair.verdict == "can't tell"
-    said = " ".join(verdict.grounds(pair))
-    assert "30 gained, 30 lost of 60 examples" in said
-    assert "Worse in 1 of 7 slices: lang=ru (−100.0, 30 examples)." in said
-    assert re.search(r"About \d+ examples would tell", said)
-
-
-def test_evaluations_of_other_examples_arent_compared(run: Path, tmp_path: Path) -> None:
-    other = write_evaluation(tmp_path / "fewer", right, n=30)
-    sources = read_sources([run, other])
-    pair = verdict.pairs_of(sources)[-1]
-    assert pair.title == "SFT+GRPO can't be compared with fewer"
-    assert any("examples" in reason for reason in verdict.grounds(pair))
-    assert "fewer answered other examples" in browser(sources, 0, 2).notices[0]
-    assert report_page(sources, [run, other]).count("<details") == 3 + 7
-
-
-def test_a_peer_is_a_row_a_line_and_a_pair(run: Path, tmp_path: Path) -> None:
-    peer = write_evaluation(tmp_path / "rules", lambda i: right(i) if i < 30 else wrong(i))
-    manifest = read_json(peer / "manifest.json", "")
-    manifest["identity"] |= {"engine": "peer:duckling", "prompts": "none"}
-    write_json(peer / "manifest.json", manifest)
-    sources = read_sources([run, peer])
-    assert sources.evaluations[-1].label == "duckling"
-    assert verdict.pairs_of(sources)[-1].title == "SFT+GRPO is better than duckling"
-    curve = figures.learning_curve(sources)
-    assert curve
-    assert ("duckling 50.0%", 2) in curve.legend
-    assert "dashed" in curve.svg
-
-
-def test_fields_that_a_comparison_may_have_are_shown_where_it_has_them(run: Path, tmp_path: Path) -> None:
-    pair = verdict.pairs_of(read_sources([run]))[0]
-    richer = json.loads(json.dumps(pair.comparison)) | {"mde": 0.071}
-    richer["by_tag"]["lang"]["ru"]["p_holm"] = 0.0042
-    more = replace(pair, comparison=richer)
-    assert "The smallest difference that these examples would show: about 7.1 points." in verdict.grounds(more)
-    _, rows = figures.forest(more)
-    assert [row.p for row in rows["lang"]] == ["0.0042" if row.value == "ru" else "" for row in rows["lang"]]
-
-
-def test_cut_completions_are_a_caution(run: Path) -> None:
-    (said,) = verdict.cautions(read_sources([run]))
-    assert said.startswith("base: 50.0% of the completions were cut at 40 tokens and count as wrong.")
-    assert said.endswith("it would have 50.0%.")
 
 
 # the page

@@ -166,6 +166,7 @@ def test_keys_reach_every_control(tab: Page, report: Path) -> None:
     assert {"theme", "SUMMARY", "wide", "left", "right", "change", "status", "tag0", "text", "forth"} <= reached
 
 
+@pytest.mark.slow
 def test_a_page_of_three_thousand_examples_opens_fast(tab: Page, tmp_path: Path) -> None:
     paths = [
         write_evaluation(tmp_path / "base", lambda i: wrong(i) + " слово" * 30, n=3000),

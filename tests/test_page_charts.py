@@ -38,12 +38,12 @@ def test_names_in_a_chart_are_text() -> None:
     chart = svg.line_chart([svg.Series(HOSTILE, ((1, 1.0),))], HOSTILE)
     assert "<script" not in chart
     assert "&lt;script&gt;" in chart
-    assert "<img" not in svg.interval_cell(0, 0.1, 0.2, (-1, 1), HOSTILE)
+    assert "<img" not in svg.interval_cell(0, 0.1, 0.2, (-1, 1), 0, HOSTILE)
 
 
 def test_a_forest_row_tells_its_side() -> None:
-    intervals = ((0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0, 0.1))
-    rows = [svg.interval_cell(low, middle, high, (-1, 1), "") for low, middle, high in intervals]
+    intervals = ((0.1, 0.2, 0.3, 1), (-0.3, -0.2, -0.1, -1), (-0.1, 0, 0.1, 0))
+    rows = [svg.interval_cell(low, middle, high, (-1, 1), side, "") for low, middle, high, side in intervals]
     assert [side in row for side, row in zip(("middle up", "middle down", "middle even"), rows, strict=True)] == [
         True
     ] * 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from eval.records import Record
+from eval.records import STATUSES, Record
 from rewards.core import Example, UserError
 from tasks.registry import load_task
 from toolkit.data import read_examples
@@ -56,6 +56,7 @@ def browser(sources: Sources, left: int, right: int, budget: int = BUDGET) -> Br
         "models": [{"label": sources.evaluations[i].label, "colour": i} for i in same],
         "left": same.index(left),
         "right": same.index(right) if right in same else same.index(left),
+        "statuses": list(STATUSES),
         "tags": {tag: sorted(counts.items()) for tag, counts in sorted(values.items())},
         "items": kept,
     }

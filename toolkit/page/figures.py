@@ -21,7 +21,7 @@ from toolkit.page.svg import (
     percent,
     plot_scales,
 )
-from toolkit.page.verdict import ADJUSTED, Paired, first_of, points
+from toolkit.page.verdict import Paired, points, side
 
 BINS = 24
 POINTS = 300  # of a training curve; longer logs are averaged
@@ -112,16 +112,17 @@ def forest(paired: Paired) -> tuple[Markup, dict[str, list[SliceRow]]]:
     low, high = min(each["low"] for each in every), max(each["high"] for each in every)
     room = 0.04 * max(high - min(low, 0), 0.1)
     axis = (min(low, 0.0) - room, max(high, 0.0) + room)
-    rows = {"": [_slice_row("", "all examples", found["overall"], axis)]}
+    rows = {"": [_slice_row("", "all examples", found["overall"], axis, side(found, found["overall"]))]}
     for tag, values in by_tag.items():
         ordered = sorted(values.items(), key=lambda item: -item[1]["difference"])
-        rows[tag] = [_slice_row(tag, value, some, axis) for value, some in ordered]
+        rows[tag] = [_slice_row(tag, value, some, axis, side(found, some)) for value, some in ordered]
     return interval_axis(axis), rows
 
 
-def _slice_row(tag: str, value: str, some: Row, axis: Point) -> SliceRow:
+def _slice_row(tag: str, value: str, some: Row, axis: Point, side: int) -> SliceRow:
     interval = f"{points(some['low'])} to {points(some['high'])}"
-    adjusted = first_of(some, ADJUSTED)
+    adjusted = some.get("p_holm")
+    drawn = (some["low"], some["difference"], some["high"])
     return SliceRow(
         tag,
         value,
@@ -130,9 +131,7 @@ def _slice_row(tag: str, value: str, some: Row, axis: Point) -> SliceRow:
         f"{some['candidate']:.1%}",
         points(some["difference"]),
         interval,
-        interval_cell(
-            some["low"], some["difference"], some["high"], axis, f"{points(some['difference'])} ({interval})"
-        ),
+        interval_cell(*drawn, axis, side, f"{points(some['difference'])} ({interval})"),
         "" if adjusted is None else f"{adjusted:.2g}",
     )
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.files import write_atomically
+from eval.records import STATUSES
 from rewards.core import UserError
 from toolkit import __version__
 from toolkit.page import figures, provenance, verdict
@@ -51,10 +52,11 @@ def report_page(sources: Sources, paths: Sequence[Path], budget: int = BUDGET) -
         about=[_about(run) for run in sources.runs],
         pairs=pairs,
         grounds=verdict.grounds,
+        failures=[status for status in STATUSES if status not in ("right", "truncated", "error")],
+        at_k=_at_k(sources),
         cautions=verdict.cautions(sources),
         curve=figures.learning_curve(sources),
         forests=[(pair, *figures.forest(pair)) for pair in pairs if pair.comparison.get("overall")],
-        adjusted=verdict.ADJUSTED,
         lengths=figures.lengths(sources),
         training=[(run, charts) for run in sources.runs if (charts := figures.training(run.logs))],
         browser=shown,
@@ -76,6 +78,18 @@ def _about(run: RunFiles) -> str:
     seconds = sum(float(facts.get("seconds", 0)) for facts in run.stages.values())
     said.append(f"stages done: {len(run.stages)} ({seconds / 60:.0f} min)" if run.stages else "no stage is done")
     return f"{run.name}: {', '.join(filter(None, said))}"
+
+
+def _at_k(sources: Sources) -> list[str]:
+    """pass@k and maj@k of each sampled evaluation, where its summary has them."""
+    lines = []
+    for each in sources.evaluations:
+        for name, field in (("pass", "pass_at"), ("maj", "majority_at")):
+            rates = getattr(each.summary, field, {})
+            if rates:
+                said = ", ".join(f"{name}@{k} {rate.value:.1%}" for k, rate in rates.items())
+                lines.append(f"{each.label}: {said}")
+    return lines
 
 
 def render(template: str, *, title: str, scripts: Sequence[str] = ("theme.js",), **values: Any) -> str:

@@ -5,9 +5,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   if (!data.items) return;
   const PAGE = 20;
-  const STATUS = {
-    right: "right", wrong: "wrong", wrong_format: "wrong format", truncated: "cut", error: "engine error",
-  };
+  const statusName = (status) => ({ truncated: "cut", error: "engine error" })[status] || status.replace("_", " ");
   const form = document.getElementById("filters");
   const list = document.getElementById("list");
   const pagers = document.querySelectorAll(".pager");
@@ -58,7 +56,7 @@
     const blocks = answers.said.flatMap(([status, tokens, text, answer, problem], i) => [
       make("p", { className: "said" },
         answers.said.length > 1 ? `sample ${i + 1}: ` : "",
-        make("span", { className: `status ${status}` }, STATUS[status] || status),
+        make("span", { className: `status ${status}` }, statusName(status)),
         ` ${tokens} tokens`, problem ? `; ${problem}` : "", answer === null ? "" : `; answer ${answer}`),
       make("pre", {}, text),
     ]);
@@ -104,7 +102,7 @@
     for (const [name, side] of [["left", data.left], ["right", data.right]]) {
       form.elements[name].append(...data.models.map((model, i) => option(String(i), model.label, i === side)));
     }
-    form.elements.status.append(...Object.entries(STATUS).map(([value, text]) => option(value, text, false)));
+    form.elements.status.append(...data.statuses.map((status) => option(status, statusName(status), false)));
     document.getElementById("tags").replaceWith(...Object.entries(data.tags).map(([tag, values], i) =>
       make("label", {}, `${tag} `, make("select", { name: `tag${i}` }, option("", "any", true),
         ...values.map(([value, n]) => option(value, `${value} (${n})`, false))))));

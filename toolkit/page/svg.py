@@ -162,15 +162,18 @@ def line_chart(
     return frame.svg()
 
 
-def interval_cell(low: float, middle: float, high: float, axis: Point, said: str) -> Markup:
-    """A row of a forest plot: the interval as a line, its middle as a square, zero as an upright line."""
+def interval_cell(low: float, middle: float, high: float, axis: Point, side: int, said: str) -> Markup:
+    """A row of a forest plot: the interval as a line, its middle as a square, zero as an upright line.
+
+    side: 1 to colour it as a gain, -1 as a loss, 0 as neither.
+    """
     x = Scale(*axis, 6, 254)
-    side = "up" if low > 0 else "down" if high < 0 else "even"
+    colour = {1: "up", -1: "down", 0: "even"}[side]
     return Markup(
         '<svg class="forest" viewBox="0 0 260 22" role="img" aria-label="{}"><title>{}</title>'
         '<path class="zero" d="M{} 0V22"/><path class="whisker {}" d="M{} 11H{}M{} 7V15M{} 7V15"/>'
         '<rect class="middle {}" x="{}" y="7" width="8" height="8"/></svg>'
-    ).format(said, said, x(0), side, x(low), x(high), x(low), x(high), side, round(x(middle) - 4, 2))
+    ).format(said, said, x(0), colour, x(low), x(high), x(low), x(high), colour, round(x(middle) - 4, 2))
 
 
 def interval_axis(axis: Point) -> Markup:

@@ -19,9 +19,6 @@ WORDS = {
     "not comparable": "can't be compared with",
 }
 NAMED = 5  # slices that a sentence names
-# What a comparison may hold beside the verdict's own grounds; shown where it does.
-DETECTABLE = ("minimal_detectable_effect", "minimum_detectable_effect", "mde", "detectable")
-ADJUSTED = ("p_holm", "holm_p", "p_adjusted", "adjusted_p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +105,11 @@ def grounds(paired: Paired) -> list[str]:
     ]
     p = "" if found.get("p") is None else f" Exact McNemar p = {found['p']:.2g}."
     said.append(f"{len(found['gained'])} gained, {len(found['lost'])} lost of {overall['n']} examples.{p}")
-    effect = first_of(found, DETECTABLE)
-    if isinstance(effect, float):
-        said.append(f"The smallest difference that these examples would show: about {100 * effect:.1f} points.")
+    # Comparisons that were written by an older version lack the fields that are asked for with `get`.
+    if overall.get("p") is not None and overall["p"] != found.get("p"):
+        said.append(f"Sign flips over {overall['clusters']} groups: p = {overall['p']:.2g}.")
+    if overall.get("detectable") is not None:
+        said.append(f"These examples would show a difference of {100 * overall['detectable']:.1f} points (power 0.8).")
     if found.get("examples_needed"):
         said.append(
             f"About {found['examples_needed']} examples would tell, if the difference stays what it is "
@@ -121,17 +120,17 @@ def grounds(paired: Paired) -> list[str]:
 
 def _worse_slices(found: Mapping[str, Any]) -> str:
     slices = [
-        (some["difference"], f"{tag}={value} ({points(some['difference'])}, {some['n']} examples)", some["high"] < 0)
+        (some["difference"], f"{tag}={value} ({points(some['difference'])}, {some['n']} examples)", side(found, some))
         for tag, values in (found.get("by_tag") or {}).items()
         for value, some in values.items()
     ]
-    worse = [name for _, name, surely in sorted(slices) if surely]
+    worse = [name for _, name, side_of in sorted(slices) if side_of < 0]
     lower = sum(difference < 0 for difference, _, _ in slices)
     if worse:
         more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
         return f"Worse in {len(worse)} of {len(slices)} slices: {', '.join(worse[:NAMED])}{more}."
     if lower:
-        return f"In {lower} of {len(slices)} slices the mean is lower, in none beyond the slice's interval."
+        return f"In {lower} of {len(slices)} slices the mean is lower, in none beyond doubt."
     return f"No slice of {len(slices)} got worse." if slices else "The examples have no tags, so there are no slices."
 
 
@@ -145,15 +144,21 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def first_of(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The value of the first of the keys that the row has and that isn't null."""
-    return next((row[name] for name in names if row.get(name) is not None), None)
+def side(found: Mapping[str, Any], some: Mapping[str, Any]) -> int:
+    """1 for a slice that is surely better, -1 for one surely worse, 0 for one that may be either.
+
+    Surely: its interval excludes 0 and, where the comparison has it, p after Holm over all slices is below alpha.
+    """
+    if some.get("p_holm") is not None and some["p_holm"] >= found["alpha"]:
+        return 0
+    return int(some["low"] > 0) - int(some["high"] < 0)
 
 
 def cautions(sources: Sources) -> list[str]:
     """What could mislead a reader of the rates: cut completions, engine errors, evaluations that aren't finished."""
     said = []
     for each in sources.evaluations:
+        said += [f"{each.label} is no valid measurement: {why}." for why in getattr(each.summary, "invalid", ())]
         overall = each.summary.overall
         cut = overall.truncated.value
         if cut > 0:
