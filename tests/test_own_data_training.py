@@ -16,6 +16,7 @@ from toolkit.conversations.inspecting import config_of, inspect
 from toolkit.conversations.preparing import QUARANTINE, prepare
 from toolkit.conversations.reading import Conversation
 from toolkit.conversations.rendering import Rendered, Renderer
+from toolkit.conversations.report import summary_lines
 from toolkit.conversations.showing import histogram, html_page
 from toolkit.templates import template_names, template_text, use_template
 from toolkit.training.rows import IGNORED, sft_row
@@ -284,9 +285,21 @@ def test_twins_are_reported(tmp_path: Path, model: Path) -> None:
     assert report["twins"] == {
         "repeated": 1,
         "conflicting": 2,
+        "near": 0,
         "repeated_examples": ["rows 1, 3"],
         "conflicting_examples": ["rows 2, 4"],
+        "near_examples": [],
     }
+
+
+def test_near_duplicates_are_reported_and_repetitions_are_not_near_ones(tmp_path: Path, model: Path) -> None:
+    long = "Как мне перенести запись к врачу с понедельника на среду, если регистратура не отвечает с утра"
+    rows = [(long, "Через сайт."), ("Где ключи?", "На столе."), (f"{long} 2", "Через сайт"), (long, "через сайт!")]
+    report = prepare(ConversationsConfig(path=table(tmp_path / "a.jsonl", rows), validation=0), model, None, 999).report
+    twins = report["twins"]
+    assert (twins["repeated"], twins["near"], twins["near_examples"]) == (1, 2, ["rows 1, 3"])
+    lines = "\n".join(summary_lines(report))
+    assert "near-duplicates (most of the text is the same): 2 rows: rows 1, 3" in lines
 
 
 def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> None:

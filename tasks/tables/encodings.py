@@ -60,7 +60,7 @@ def _refused(decoder: codecs.IncrementalDecoder, block: bytes) -> str | None:
         text = block.decode("utf-8", "replace")
         broken = text.count("\ufffd")
         others = sum(character > "\x7f" for character in text) - broken
-        return "utf-8" if broken <= 0.1 * others else FALLBACK
+        return "utf-8" if broken <= others else FALLBACK  # Windows-1251 forms next to no UTF-8 letters by chance
     return None
 
 

@@ -61,7 +61,7 @@ def _literal(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        as_json = error
+        as_json = str(error)  # the error itself would hold this frame, and the frame the error: a cycle a row
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:

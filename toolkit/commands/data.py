@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Seed, Set, SplitName, TaskRef, checked_split, say
+from toolkit.commands.shared import ChatTemplate, Seed, Set, SplitName, TaskRef, checked_split, say, with_template
 
 app = typer.Typer(help="Build datasets.", no_args_is_help=True)
 
@@ -39,6 +39,7 @@ def data_inspect(
     model: Annotated[str | None, typer.Option(help="render and tokenize for it; default: the recipe's")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page as well")] = None,
     quarantine: Annotated[Path | None, typer.Option(help="with a model: where to write the bad rows, JSONL")] = None,
+    chat_template: ChatTemplate = None,
     overrides: Set = None,
 ) -> None:
     """Show what the model will really see: counts, bad rows, twins; with a model, tokens, labels and lengths."""
@@ -46,7 +47,7 @@ def data_inspect(
     from toolkit.conversations.inspecting import config_of, inspect
     from toolkit.conversations.showing import html_page, show_inspection
 
-    found = inspect(*config_of(target, overrides or [], model), quarantine)
+    found = inspect(*config_of(target, with_template(overrides, chat_template), model), quarantine)
     show_inspection(found)
     if html is not None:
         write_atomically(html, html_page(found))

@@ -16,6 +16,9 @@ TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py fil
 ModelRef = Annotated[
     str, typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME")
 ]
+ChatTemplate = Annotated[
+    str | None, typer.Option("--chat-template", help="a shipped one (chatml, llama-3.1, gemma, qwen-3) or a file")
+]
 SplitName = Annotated[str, typer.Option("--split", help="train, validation or test")]
 Seed = Annotated[int, typer.Option(min=0, help="of the examples")]
 
@@ -32,3 +35,8 @@ def checked_split(name: str) -> Any:
     if name not in SPLITS:
         raise UserError(f"unknown split {name!r}; choose one of: {', '.join(SPLITS)}")
     return name
+
+
+def with_template(overrides: list[str] | None, chat_template: str | None) -> list[str]:
+    """--chat-template as the override that it stands for."""
+    return [*(overrides or []), *([] if chat_template is None else [f"model.chat_template={chat_template}"])]

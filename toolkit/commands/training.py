@@ -8,15 +8,15 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Recipe, Set, say
+from toolkit.commands.shared import ChatTemplate, Recipe, Set, say, with_template
 
 app = typer.Typer()
 
 
 @app.command()
-def sft(config: Recipe, overrides: Set = None) -> None:
+def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
     """Build the data and train the SFT adapter of a recipe."""
-    _stages(config, overrides, until="sft")
+    _stages(config, with_template(overrides, chat_template), until="sft")
 
 
 @app.command()
@@ -26,12 +26,12 @@ def grpo(config: Recipe, overrides: Set = None) -> None:
 
 
 @app.command()
-def run(config: Recipe, overrides: Set = None) -> None:
+def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
     """Run every stage of a recipe that isn't done yet, print the outcome, and leave report.html."""
     from toolkit.page.render import write_report
     from toolkit.report import print_outcome
 
-    opened = _stages(config, overrides)
+    opened = _stages(config, with_template(overrides, chat_template))
     if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
         print(f"the model: {opened.dir / 'model'}")
     code = 0 if opened.recipe.task is None else print_outcome(opened)

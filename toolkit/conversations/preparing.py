@@ -22,7 +22,7 @@ from toolkit.conversations.work import Worker, arrow_batch, chunks
 from toolkit.models import cache_dir
 from toolkit.templates import use_template
 
-VERSION = "1"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "2"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -107,7 +107,7 @@ def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[s
             for writer, batch in ((to_train, chunk.train), (to_validation, chunk.validation)):
                 if batch is not None:
                     writer.write_batch(batch)
-            tally.add(chunk.counts, chunk.bad, chunk.twins)
+            tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     if tally.counts.sequences == tally.counts.validation:
         raise UserError(f"{source.name}: no conversation is left to train on")

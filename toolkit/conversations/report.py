@@ -47,8 +47,8 @@ class Tally:
         self.first: list[Bad] = []
         self.fatal = False
 
-    def add(self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int]]) -> None:
-        """Count a chunk. Raises UserError when nothing but bad rows has come."""
+    def add(self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int]], near: Any) -> None:
+        """Count a chunk. near: features of the rows in twins. Raises UserError when nothing but bad rows has come."""
         for each in fields(Counts):
             value = getattr(self.counts, each.name)
             value += getattr(chunk_counts, each.name)
@@ -58,6 +58,7 @@ class Tally:
         self.first += bad[: SHOWN - len(self.first)]
         for twin in twins:
             self.twins.add(*twin)
+        self.twins.add_features(near)
         if self.counts.bad == self.counts.rows >= PATIENCE and self.max_bad_share < 1:
             self.check()
 
@@ -116,6 +117,10 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     if twins.conflicting:
         shown = "; ".join(twins.conflicting_examples)
         lines.append(f"  in conflict (same prompt, other answers): {twins.conflicting} rows: {shown}")
+    if twins.near:
+        lines.append(
+            f"  near-duplicates (most of the text is the same): {twins.near} rows: {'; '.join(twins.near_examples)}"
+        )
     if n["sequences"]:
         share = n["supervised"] / n["tokens"]
         lines.append(

@@ -1,4 +1,7 @@
-"""Rows that ask the same: repeated (the same answer) or in conflict (another one). 24 bytes of memory a row."""
+"""Rows that ask the same: repeated (the same answer), in conflict (another one), or near one another.
+
+48 bytes of memory a row.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,51 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rewards.core import Message
+from toolkit.conversations.near import FEATURES, near_groups
 
 SHOWN = 5  # groups of twins that a report names
 
 _NOISE = re.compile(r"[\W_]+")
 
 
-def fingerprint(messages: Sequence[Message]) -> int:
-    """64 bits of the turns' letters and digits: case, punctuation and white space don't count."""
-    text = "\n".join(f"{turn['role']}:{_NOISE.sub(' ', turn['content'].casefold()).strip()}" for turn in messages)
+def normalized(messages: Sequence[Message]) -> str:
+    """The turns' letters and digits: case, punctuation and white space don't count."""
+    return "\n".join(f"{turn['role'][0]}:{_NOISE.sub(' ', turn['content'].casefold()).strip()}" for turn in messages)
+
+
+def fingerprint(text: str) -> int:
+    """64 bits of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)
 class TwinReport:
     """repeated: rows that another row makes superfluous. conflicting: rows whose prompt has several answers.
+    near: rows that share most of their text with another, repetitions not counted.
 
     examples: `rows 3, 17, 21` of the first groups of each kind.
     """
 
     repeated: int
     conflicting: int
+    near: int = 0
     repeated_examples: tuple[str, ...] = ()
     conflicting_examples: tuple[str, ...] = ()
+    near_examples: tuple[str, ...] = ()
 
 
 class Twins:
     """Collects the fingerprints of rows, then finds the twins among them."""
 
     def __init__(self) -> None:
-        self.prompts, self.answers, self.rows = array("Q"), array("Q"), array("Q")
+        self.prompts, self.answers, self.rows, self.features = (array("Q") for _ in range(4))
+
+    def add_features(self, features: Any) -> None:
+        """`near.features` of the rows that are added, in their order."""
+        self.features.frombytes(features.tobytes())
 
     def add(self, prompt: int, answer: int, row: int) -> None:
         """One row, by the fingerprints of its prompt and of its last turn."""
@@ -57,8 +73,20 @@ class Twins:
             conflicting += len(rows) if several else 0
             shown = against if several else again
             if len(shown) < SHOWN:
-                shown.append(f"rows {', '.join(map(str, rows[:5]))}{' …' if len(rows) > 5 else ''}")
-        return TwinReport(repeated, conflicting, tuple(again), tuple(against))
+                shown.append(_named(rows))
+        near = self._near()
+        shown_near = tuple(map(_named, near[:SHOWN]))
+        return TwinReport(repeated, conflicting, sum(map(len, near)), tuple(again), tuple(against), shown_near)
+
+    def _near(self) -> list[list[int]]:
+        """Rows of each group of near ones."""
+        import numpy as np
+
+        if not self.features:
+            return []
+        prompts, answers, rows = (np.frombuffer(each, np.uint64) for each in (self.prompts, self.answers, self.rows))
+        found = np.frombuffer(self.features, np.uint64).reshape(-1, FEATURES)
+        return [rows[group].tolist() for group in near_groups(found, prompts * np.uint64(3) ^ answers)]
 
     def _groups(self) -> Iterator[tuple[list[int], list[int]]]:
         """(rows, answers) of each prompt that occurs more than once, in the order of the file."""
@@ -74,3 +102,7 @@ class Twins:
         groups = [order[start:end] for start, end in zip(starts, ends, strict=True) if end - start > 1]
         for group in sorted(groups, key=lambda group: int(group[0])):
             yield rows[group].tolist(), answers[group].tolist()
+
+
+def _named(rows: Sequence[int]) -> str:
+    return f"rows {', '.join(map(str, rows[:5]))}{' …' if len(rows) > 5 else ''}"

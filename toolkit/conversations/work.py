@@ -15,10 +15,11 @@ from typing import Any
 from rewards.core import UserError
 from tasks.tables.rows import Bad, Row
 from tasks.tables.shapes import Shape
+from toolkit.conversations.near import features
 from toolkit.conversations.reading import Conversation, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import Counts
-from toolkit.conversations.twins import fingerprint
+from toolkit.conversations.twins import fingerprint, normalized
 from toolkit.training.rows import IGNORED
 from toolkit.training.rows import Row as TrainingRow
 
@@ -28,11 +29,14 @@ ALONE = 4 * CHUNK  # rows up to which no process is worth its start
 
 @dataclass(slots=True)
 class Chunk:
-    """What became of some rows. twins: (prompt, answer, row) of each conversation. train, validation: Arrow batches."""
+    """What became of some rows. twins: (prompt, answer, row) of each conversation, near: its features. train,
+    validation: Arrow batches.
+    """
 
     counts: Counts = field(default_factory=Counts)
     bad: list[Bad] = field(default_factory=list)
     twins: list[tuple[int, int, int]] = field(default_factory=list)
+    near: Any = None
     train: Any = None
     validation: Any = None
 
@@ -53,16 +57,20 @@ class Worker:
         chunk = Chunk()
         good: list[Conversation] = []
         held = set()
+        texts: list[str] = []
         for row in rows:
             each = row if isinstance(row, Bad) else to_conversation(row, self.columns, self.shapes)
             if isinstance(each, Bad):
                 chunk.bad.append(each)
                 continue
             good.append(each)
-            prompt = fingerprint(each.messages[:-1])
-            chunk.twins.append((prompt, fingerprint(each.messages[-1:]), each.row))
+            asked, answered = normalized(each.messages[:-1]), normalized(each.messages[-1:])
+            prompt = fingerprint(asked)
+            chunk.twins.append((prompt, fingerprint(answered), each.row))
+            texts.append(f"{asked}\n{answered}")
             if self.held_out(prompt):
                 held.add(id(each))
+        chunk.near = features(texts)
         if self.renderer is not None and good:
             self._tokenize(self.renderer, good, held, chunk)
         refused = {(bad.file, bad.number) for bad in chunk.bad}
@@ -154,13 +162,15 @@ _worker: Callable[[list[Row | Bad]], Chunk]
 
 def _begin() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    gc.freeze()  # what the parent has loaded is never garbage, and rows make none in cycles
-    gc.disable()
+    gc.freeze()  # what the parent has loaded is never garbage
+    gc.disable()  # rows make little in cycles (ast.literal_eval some): it is swept once a chunk
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
 def _run(rows: list[Row | Bad]) -> Chunk:
-    return _worker(rows)
+    chunk = _worker(rows)
+    gc.collect()
+    return chunk
 
 
 def _parts(rows: Iterable[Row | Bad]) -> Iterator[list[Row | Bad]]:

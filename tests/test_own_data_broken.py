@@ -1,0 +1,99 @@
+"""Broken files, as people have them: a clear message with file and row, no traceback, the good rows kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from toolkit.cli import main
+
+GOOD = [
+    [{"role": "user", "content": f"Вопрос {i}?"}, {"role": "assistant", "content": f"Ответ {i}."}] for i in range(3)
+]
+
+
+def csv_with(cell: str) -> bytes:
+    """Three good rows, the broken one third of the four."""
+    file = io.StringIO(newline="")
+    cells = [*(json.dumps(chat, ensure_ascii=False) for chat in GOOD[:2]), cell, json.dumps(GOOD[2])]
+    csv.writer(file).writerows([["conversations"], *([each] for each in cells)])
+    return file.getvalue().encode()
+
+
+def csv_lines(line: str) -> bytes:
+    """The same with a raw line of the file."""
+    lines = csv_with("@").decode().split("\r\n")
+    lines[3] = line
+    return "\r\n".join(lines).encode()
+
+
+def jsonl_with(line: bytes) -> bytes:
+    rows = [json.dumps({"messages": chat}, ensure_ascii=False).encode() for chat in GOOD]
+    return b"\n".join([*rows[:2], line, rows[2]]) + b"\n"
+
+
+CELLS = json.loads((Path(__file__).parent / "broken_rows.json").read_text(encoding="utf-8"))
+FILES = {
+    **{name: ("a.csv", csv_with(cell), says) for name, (cell, says) in CELLS.items()},
+    "an open quote": ("a.csv", csv_lines('"[{""role""'), "broken quotes"),
+    "a cell too many": ("a.csv", csv_lines("x,y"), "has 2 cells, the header has 1"),
+    "a broken line of JSON": ("a.jsonl", jsonl_with(b'{"messages": [}'), "isn't JSON"),
+    "a line that is a list": ("a.jsonl", jsonl_with(b"[1, 2]"), "want an object"),
+    "another encoding in one row": (
+        "a.jsonl",
+        jsonl_with(json.dumps({"messages": GOOD[0]}, ensure_ascii=False).encode("cp1251")),
+        "isn't Unicode text",
+    ),
+}
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_broken_row_is_named_and_the_good_ones_are_kept(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, content, says = FILES[name]
+    path = tmp_path / file
+    path.write_bytes(content)
+    row = 4 if file == "a.csv" else 3
+    assert run("data", "inspect", str(path)) == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"error: {path}, row {row}: ")
+    assert says in first
+    assert "1 of 4 rows (25.0%) can't be used" in rest[-1]
+    assert run("data", "inspect", str(path), "--set", "data.max_bad_share=1") == 0
+    shown = capsys.readouterr()
+    assert f"{path}: 4 rows, 3 conversations, 1 bad" in shown.out
+    assert "Traceback" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"conversations\r\n", "has no rows"),
+        ("a.csv", b"text,label\r\nx,y\r\n", "no known columns among text, label"),
+        ("a.csv", b"prompt,prompt\r\nx,y\r\n", "two columns are called 'prompt'"),
+        ("a.parquet", b"PAR1 and nothing more", "a.parquet"),
+        ("a.xlsx", b"PK", "unknown kind of file '.xlsx'"),
+        ("a.json", b'{"rows": 4}', "a.json"),
+    ],
+)
+def test_a_file_without_one_good_row_is_told_in_a_line(
+    file: str, content: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / file
+    path.write_bytes(content)
+    assert run("data", "inspect", str(path)) == 2
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert all(line.startswith("error: ") for line in shown.splitlines())

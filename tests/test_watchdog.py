@@ -1,0 +1,105 @@
+"""The watchdog: each trouble is seen in the log entries that show it, and in no others."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from toolkit.training.watchdog import HELD_OUT, PATIENCE, WINDOW, Trouble, Watch, Watchdog  # noqa: E402
+
+FINE = {
+    "loss": 0.5,
+    "grad_norm": 1.0,
+    "kl": 0.01,
+    "reward": 0.4,
+    "entropy": 0.5,
+    "frac_reward_zero_std": 0.3,
+    "completions/clipped_ratio": 0.1,
+    HELD_OUT: 0.5,
+}
+
+
+def feed(watch: Watch, entries: list[dict[str, Any]]) -> tuple[list[str], Trouble | None, int]:
+    """(ids of the warnings, the trouble that stopped, entries until then)."""
+    warned: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        fresh, stop = watch.look(entry)
+        warned += [trouble.id for trouble in fresh]
+        if stop is not None:
+            return warned, stop, number
+    return warned, None, len(entries)
+
+
+def test_a_training_that_goes_well_is_left_alone() -> None:
+    entries = [
+        {**FINE, "loss": 1 / step, "reward": 0.3 + step / 400, HELD_OUT: 0.3 + step / 500} for step in range(1, 200)
+    ]
+    assert feed(Watch("grpo"), entries) == ([], None, 199)
+
+
+@pytest.mark.parametrize(
+    ("id_", "bad"),
+    [
+        ("clipped", {"completions/clipped_ratio": 0.7}),
+        ("dead-groups", {"frac_reward_zero_std": 0.95}),
+        ("entropy-collapse", {"entropy": 0.01}),
+        ("kl", {"kl": 3.0}),
+        ("loss-rises", {"loss": 2.0}),
+        ("reward-hacking", {"reward": 0.9, HELD_OUT: 0.3}),
+    ],
+)
+def test_a_trouble_is_warned_of_once_and_ends_the_training_when_it_lasts(id_: str, bad: dict[str, float]) -> None:
+    stage = "sft" if id_ == "loss-rises" else "grpo"
+    warned, stop, entries = feed(Watch(stage), [FINE] * WINDOW + [{**FINE, **bad}] * 40)
+    assert warned == [id_]
+    assert stop is not None
+    assert stop.id == id_
+    assert WINDOW + PATIENCE < entries <= WINDOW + PATIENCE + WINDOW + 1
+    assert "Cause: " in str(stop)
+    assert "Fix: " in str(stop)
+
+
+@pytest.mark.parametrize("id_", ["clipped", "dead-groups"])
+def test_a_trouble_that_passes_ends_nothing(id_: str) -> None:
+    bad = {**FINE, "completions/clipped_ratio": 0.9, "frac_reward_zero_std": 0.95}
+    warned, stop, _ = feed(Watch("grpo"), ([FINE] * WINDOW * 2 + [bad] * WINDOW) * 10)
+    assert id_ in warned
+    assert stop is None
+
+
+@pytest.mark.parametrize("key", ["loss", "grad_norm", "kl"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_ends_it_at_once(key: str, value: float) -> None:
+    warned, stop, entries = feed(Watch("sft"), [FINE, {**FINE, key: value}, FINE])
+    assert (warned, entries) == ([], 2)
+    assert stop is not None
+    assert stop.id == "not-finite"
+    assert key in stop.what
+
+
+def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    dog = Watchdog("sft", tmp_path, terminal)
+    trainer = SimpleNamespace(compute_loss=lambda model, inputs: 1.0)
+    dog.keep_batches(trainer)
+    control = SimpleNamespace(should_training_stop=False)
+    state = SimpleNamespace(global_step=1)
+    for batch, loss in ((1, 0.5), (2, math.nan)):
+        inputs = {"input_ids": torch.tensor([[batch]]), "labels": torch.tensor([[-100]])}
+        assert trainer.compute_loss(SimpleNamespace(training=True), inputs) == 1.0
+        dog.on_log(None, state, control, {"loss": loss})
+    assert control.should_training_stop
+    assert dog.stopped is not None
+    kept = json.loads((tmp_path / "bad_batches.json").read_text(encoding="utf-8"))
+    assert kept == {"batches": [{"input_ids": [[2]], "labels": [[-100]]}]}
+    assert "stopped at step 1: loss is nan" in terminal.getvalue()
+    assert "loss is nan" in (tmp_path / "watchdog.log").read_text(encoding="utf-8")

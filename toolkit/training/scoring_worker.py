@@ -1,0 +1,47 @@
+"""The rewards' own process: `python -m toolkit.training.scoring_worker TASK EXAMPLES`. scoring.py starts it.
+
+In: a line of JSON for each completion, {"text", "id", "rewards": names}. Out: a line for each of these rewards, in
+order: a number, or {"problem": why there is none}. A line is written as soon as its reward has answered, so that the
+parent knows which one hangs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rewards.core import Example, Reward
+from tasks.registry import load_task
+from toolkit.data import read_examples
+
+
+def main(task: str, examples: str) -> None:
+    """Answer until stdin closes."""
+    # what a reward prints must not be taken for a score
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    by_id = {example.id: example for example in read_examples(Path(examples))}
+    rewards = load_task(task).rewards
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        for name in asked["rewards"]:
+            answer = _answer(rewards[name][0], asked["text"], by_id[asked["id"]])
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def _answer(reward: Reward, text: str, example: Example) -> Any:
+    try:
+        score = reward(text, example)
+    except Exception as error:
+        return {"problem": f"raised {type(error).__name__}: {error}"[:500]}
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        return {"problem": f"gave {score!r}, not a number within [0, 1]"[:500]}
+    return float(score)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

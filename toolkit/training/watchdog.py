@@ -1,0 +1,212 @@
+"""Looks at every log entry of a training and says what is going wrong while it still can be helped.
+
+A trouble is warned of once; where it lasts, the training ends there and the stage keeps its best weights. A loss that
+is no number ends it at once and fails the stage, with the batches at fault in bad_batches.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TextIO
+
+from transformers import TrainerCallback
+
+from eval.files import write_json
+
+HELD_OUT = "held_out_metric"  # the log key of the task's strict metric on held-out prompts
+WINDOW = 5  # log entries that a mean is taken over
+PATIENCE = 2 * WINDOW  # entries that a warned trouble may last
+CLIPPED = 0.5  # share of completions cut at max_completion_length
+DEAD = 0.8  # share of groups whose rewards are all the same
+KL = 1.0  # nats a token, against the warm start
+ENTROPY = 0.1  # of what it was in the first entries
+LOSS = 2.0  # of its own lowest mean
+FALL = 0.05  # of the held-out metric below its best, while the reward rises
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """id: its heading in docs/troubleshooting.md."""
+
+    id: str
+    what: str
+    cause: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.what}. Cause: {self.cause}. Fix: {self.fix}."
+
+
+@dataclass(slots=True)
+class Watch:
+    """The judgement, without a trainer: feed it log entries."""
+
+    stage: str
+    series: dict[str, list[float]] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    warned: dict[str, Trouble] = field(default_factory=dict)
+    entries: int = 0
+
+    def look(self, entry: Mapping[str, Any]) -> tuple[list[Trouble], Trouble | None]:
+        """(troubles to warn of now, the trouble that should end the training or None)."""
+        self.entries += 1
+        for key, value in entry.items():
+            if isinstance(value, int | float):
+                self.series.setdefault(key, []).append(float(value))
+        if (broken := self._not_finite(entry)) is not None:
+            return [], broken
+        fresh: list[Trouble] = []
+        for trouble, here in self._troubles():
+            if not here:
+                self.since.pop(trouble.id, None)
+                continue
+            first = self.since.setdefault(trouble.id, self.entries)
+            if trouble.id not in self.warned:
+                self.warned[trouble.id] = trouble
+                fresh.append(trouble)
+            elif self.entries - first >= PATIENCE:
+                return fresh, trouble
+        return fresh, None
+
+    def _not_finite(self, entry: Mapping[str, Any]) -> Trouble | None:
+        for key in ("loss", "grad_norm", "kl"):
+            value = entry.get(key)
+            if isinstance(value, float) and not math.isfinite(value):
+                return Trouble(
+                    "not-finite",
+                    f"{key} is {value}",
+                    "a learning rate too high for the number format, or a batch without a labelled token",
+                    f"lower {self.stage}.learning_rate, or set model.dtype to float32; see bad_batches.json",
+                )
+        return None
+
+    def _mean(self, key: str, first: bool = False) -> float | None:
+        """Of the newest WINDOW entries, or of the first ones; None while there are fewer."""
+        values = self.series.get(key, [])
+        if len(values) < WINDOW:
+            return None
+        return fmean(values[:WINDOW] if first else values[-WINDOW:])
+
+    def _troubles(self) -> list[tuple[Trouble, bool]]:
+        clipped, dead, kl = map(self._mean, ("completions/clipped_ratio", "frac_reward_zero_std", "kl"))
+        entropy, entropy_then = self._mean("entropy"), self._mean("entropy", first=True)
+        loss, lowest = self._mean("loss"), self._lowest("loss")
+        return [
+            (
+                Trouble(
+                    "clipped",
+                    f"{clipped or 0:.0%} of the completions are cut at their longest",
+                    "grpo.max_completion_length is too short, or the model never writes its end token",
+                    "raise it; or look at rollouts.jsonl: endless completions want a longer warm start",
+                ),
+                clipped is not None and clipped > CLIPPED,
+            ),
+            (
+                Trouble(
+                    "dead-groups",
+                    f"in {dead or 0:.0%} of the groups all completions earn the same: they teach nothing",
+                    "the prompts are too easy or too hard for the model",
+                    "more grpo.generations, a higher grpo.temperature, a longer or shorter warm start",
+                ),
+                dead is not None and dead > DEAD,
+            ),
+            (
+                Trouble(
+                    "entropy-collapse",
+                    f"entropy fell from {entropy_then or 0:.3g} to {entropy or 0:.3g}",
+                    "the policy has settled on one answer a prompt and explores no more",
+                    "lower grpo.learning_rate, raise grpo.temperature or grpo.beta, or stop earlier",
+                ),
+                None not in (entropy, entropy_then) and (entropy or 0) < ENTROPY * (entropy_then or 0),
+            ),
+            (
+                Trouble(
+                    "kl",
+                    f"the policy is {kl or 0:.2f} nats a token away from the warm start",
+                    "the updates are too big",
+                    "lower grpo.learning_rate or raise grpo.beta",
+                ),
+                kl is not None and kl > KL,
+            ),
+            (
+                Trouble(
+                    "loss-rises",
+                    f"the loss is {loss or 0:.3g}, it was {lowest or 0:.3g}",
+                    "a learning rate too high",
+                    f"lower {self.stage}.learning_rate or raise {self.stage}.warmup",
+                ),
+                self.stage == "sft" and None not in (loss, lowest) and (loss or 0) > LOSS * (lowest or 0) + 0.1,
+            ),
+            (self._hacking(), self._is_hacked()),
+        ]
+
+    def _lowest(self, key: str) -> float | None:
+        values = self.series.get(key, [])
+        return min((fmean(values[i : i + WINDOW]) for i in range(len(values) - WINDOW + 1)), default=None)
+
+    def _hacking(self) -> Trouble:
+        held_out = self.series.get(HELD_OUT, [0.0])
+        return Trouble(
+            "reward-hacking",
+            f"the reward rises while the held-out metric fell from {max(held_out):.1%} to {held_out[-1]:.1%}",
+            "the model earns reward without answering right",
+            "`toolkit rewards lint` the task, read rollouts.jsonl, and give the part that it games less weight",
+        )
+
+    def _is_hacked(self) -> bool:
+        held_out, reward = self.series.get(HELD_OUT, []), self._mean("reward")
+        then = self._mean("reward", first=True)
+        if len(held_out) < 2 or reward is None or then is None:
+            return False
+        return reward > then and held_out[-1] < max(held_out) - FALL
+
+
+class Watchdog(TrainerCallback):
+    """Watch behind the trainer's callback protocol; also keeps the batches since the last log entry."""
+
+    def __init__(self, stage: str, stage_dir: Path, terminal: TextIO) -> None:
+        self.watch, self.stage_dir, self.terminal = Watch(stage), stage_dir, terminal
+        self.stopped: Trouble | None = None
+        self.batches: deque[Any] = deque(maxlen=64)
+
+    def keep_batches(self, trainer: Any) -> None:
+        """See every batch that the trainer computes a loss of."""
+        compute: Callable[..., Any] = trainer.compute_loss
+
+        def compute_loss(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if model.training:
+                self.batches.append(inputs)
+            return compute(model, inputs, *args, **kwargs)
+
+        trainer.compute_loss = compute_loss
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Called by the trainer with each log entry."""
+        warnings, stop = self.watch.look(logs or {})
+        for trouble in warnings:
+            self._say(f"warning, step {state.global_step}: {trouble}")
+        if stop is not None and self.stopped is None:
+            self.stopped = stop
+            if stop.id == "not-finite":
+                write_json(self.stage_dir / "bad_batches.json", {"batches": [_plain(batch) for batch in self.batches]})
+            control.should_training_stop = True
+            self._say(f"stopped at step {state.global_step}: {stop}")
+        self.batches.clear()
+
+    def _say(self, line: str) -> None:
+        print(f"{self.watch.stage}: {line}", file=self.terminal, flush=True)
+        with (self.stage_dir / "watchdog.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _plain(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors as lists; what JSON can't hold as text."""
+    listed = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in batch.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(listed, default=str))
+    return plain
