@@ -107,7 +107,9 @@ def write_run(directory: Path, *, n: int = 60, learning_rate: float = 0.001) -> 
         }
         for step in range(1, 5)
     ]
+    warning = "warning, step 3: every group is dead <b>\n"
     for stage, rows in (("sft", sft), ("grpo", grpo)):
         (directory / stage).mkdir()
         (directory / stage / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (directory / "grpo" / "watchdog.log").write_text(warning, encoding="utf-8")
     return directory

@@ -128,6 +128,10 @@ def test_completions_and_names_stay_text(page: str) -> None:
     assert data_of(page)["items"][1]["by"][0]["said"][0][2] == wrong(1)
 
 
+def test_the_watchdogs_warnings_are_shown(page: str) -> None:
+    assert "<li>GRPO: warning, step 3: every group is dead &lt;b&gt;</li>" in page
+
+
 def test_nothing_is_loaded_from_anywhere(page: str) -> None:
     assert all(address.startswith(("#", "data:")) for address in Elements(page).addresses)
     assert "default-src &#39;none&#39;" in page

@@ -44,9 +44,8 @@ def test_names_in_a_chart_are_text() -> None:
 def test_a_forest_row_tells_its_side() -> None:
     intervals = ((0.1, 0.2, 0.3, 1), (-0.3, -0.2, -0.1, -1), (-0.1, 0, 0.1, 0))
     rows = [svg.interval_cell(low, middle, high, (-1, 1), side, "") for low, middle, high, side in intervals]
-    assert [side in row for side, row in zip(("middle up", "middle down", "middle even"), rows, strict=True)] == [
-        True
-    ] * 3
+    for name, row in zip(("middle up", "middle down", "middle even"), rows, strict=True):
+        assert name in row
     assert 'x="126.0"' in rows[2], "a difference of 0 is in the middle of the axis"
 
 

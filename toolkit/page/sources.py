@@ -22,6 +22,7 @@ from rewards.core import UserError
 Row = Mapping[str, Any]
 ORDER = ("base", "sft", "grpo")  # stages, as a model passes through them
 CHECKPOINT = re.compile(r"(sft|grpo)/checkpoints/checkpoint-(\d+)/?$")
+TRAINED = ("sft", "grpo")
 FINAL = math.inf  # the step of a stage's last model
 
 
@@ -47,7 +48,9 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl. unfinished: evaluations."""
+    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl. warnings: lines of their
+    watchdog.log. unfinished: evaluations.
+    """
 
     name: str
     dir: Path
@@ -56,6 +59,7 @@ class RunFiles:
     stages: Mapping[str, Row]
     comparison: Row | None
     logs: Mapping[str, Sequence[Row]]
+    warnings: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
 
 
@@ -91,6 +95,13 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     return Sources(tuple(runs), (*own, *(each for each in found if each.run is None)))
 
 
+def _warnings(path: Path, stage: str) -> list[str]:
+    """What the watchdog said while the stage trained."""
+    if not path.is_file():
+        return []
+    return [f"{stage.upper()}: {line}" for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
     """Each directory's own name, or its path where names are the same."""
     short = [path.resolve().name for path in paths]
@@ -119,7 +130,8 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
         manifest=read_json(path / MANIFEST, "run the recipe again") if (path / MANIFEST).is_file() else {},
         stages={each.stem: read_json(each, "run it again") for each in sorted((path / "stages").glob("*.json"))},
         comparison=read_json(comparison, "run the recipe again") if comparison.is_file() else None,
-        logs={stage: read_log(path / stage / "log.jsonl") for stage in ("sft", "grpo")},
+        logs={stage: read_log(path / stage / "log.jsonl") for stage in TRAINED},
+        warnings=tuple(line for stage in TRAINED for line in _warnings(path / stage / "watchdog.log", stage)),
         unfinished=tuple(each.name for each in folders if each not in finished),
     )
     return files, sorted(evaluations, key=_place)
