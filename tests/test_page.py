@@ -13,6 +13,7 @@ from eval.compare import compare
 from eval.files import read_json, write_json
 from rewards.core import UserError
 from tests.pages import HOSTILE, right, write_evaluation, write_run, wrong
+from toolkit import stages
 from toolkit.cli import main
 from toolkit.page import figures, provenance, verdict
 from toolkit.page.examples import LONGEST, browser, cut
@@ -246,6 +247,32 @@ def test_a_run_without_a_task_shows_its_training(tmp_path: Path) -> None:
     assert "Nothing was evaluated" in page
     assert "SFT: loss" in page
     assert data_of(page) == {}
+
+
+def test_toolkit_run_leaves_a_report(
+    tmp_path: Path,
+    task_file: Path,
+    fake_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stages, "_in_own_process", lambda run, stage: {"steps": 1})
+    recipe = {
+        "task": str(task_file),
+        "output": str(tmp_path / "run"),
+        "model": {"reference": str(fake_model), "backend": "transformers"},
+        "data": {"sft": 8, "grpo": 16, "validation": 4, "test": 60},
+        "sft": {},
+        "grpo": {},
+        "eval": {"engine": "scripted"},
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(tmp_path / "recipe.yaml")])
+    assert not end.value.code
+    report = tmp_path / "run" / "report.html"
+    assert capsys.readouterr().err.splitlines()[-1] == f"the report: {report}"
+    assert "SFT+GRPO is better than base" in report.read_text(encoding="utf-8")
 
 
 def test_a_place_that_cant_be_written_is_one_line(run: Path, tmp_path: Path) -> None:
