@@ -5,13 +5,15 @@ Overlapping intervals of two rates say little: the two models answered the same 
 The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and margin 0.02 unless told otherwise:
 
 - not comparable: not the same task, version, split, seed, examples and prompts, or an example lacks its answers.
-- better / worse: d is significantly above / below 0. Significant: the cluster-bootstrap interval of d, at confidence
-  1 - alpha, excludes 0 and, for one yes-or-no sample an example, exact McNemar gives p < alpha. Both, because McNemar
-  takes examples as independent, which those of one group aren't, and the bootstrap is shaky with few flips.
-- equal: not significant, and the interval lies within [-margin, margin]. Where no example differs in score the
-  bootstrap has nothing to draw, and the interval is the exact bound of a flip never seen, 1 - alpha^(1/n), about 3/n:
-  149 examples for a margin of 0.02. Two evaluations whose every completion is the same text are equal at any size.
+- better / worse: d is significantly above / below 0. Significant: the interval of d, at confidence 1 - alpha, excludes
+  0, the sign-flip test over clusters gives p < alpha and, for one yes-or-no sample an example, so does exact McNemar,
+  which takes examples as independent.
+- equal: not significant, and the interval lies within [-margin, margin]: 189 examples of as many groups can show it for
+  a margin of 0.02, where none differs. Two evaluations whose every completion is the same text are equal at any size.
 - can't tell: everything else; `examples_needed` estimates how many would settle it.
+
+A slice (all examples with one value of one tag) counts as better or worse when its p, after Holm over all slices, is
+below alpha.
 """
 
 from __future__ import annotations
@@ -24,17 +26,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from eval.differences import Difference, by_tag, difference, independent, with_holm
 from eval.files import read_json, write_json
 from eval.manifest import MANIFEST
+from eval.noise import read_floor
 from eval.records import RECORDS, Record, read_records
-from eval.statistics import Interval, cluster_bootstrap, mcnemar, no_difference_interval
+from eval.statistics import mcnemar
+from eval.summary import why_invalid
 
 Verdict = Literal["better", "equal", "worse", "can't tell", "not comparable"]
 EXIT_CODES: Mapping[Verdict, int] = {"better": 0, "equal": 0, "worse": 10, "can't tell": 11, "not comparable": 12}
 COMPARISON = "comparison.json"
 MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
 WORTH_A_NOTE = ("sampling", "engine", "options", "template")
-TAG_RESAMPLES = 2_000  # a tag's interval is for reading, the verdict doesn't rest on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +53,12 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Means of the metric over n examples, and candidate - base with its interval."""
-
-    n: int
-    base: float
-    candidate: float
-    difference: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """The outcome. overall and p are None when not comparable; p also when scores aren't one yes or no an example.
 
     gained: the candidate's score is higher; lost: lower. reasons: why not comparable. notes: what else differs.
     examples_needed: for "can't tell", about how many examples would settle it, should the difference stay what it is.
+    better_slices, worse_slices: as "tag=value". noise: the noise floor given, from `eval.noise`.
     """
 
     verdict: Verdict
@@ -81,6 +74,9 @@ class Comparison:
     examples_needed: int | None = None
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    better_slices: tuple[str, ...] = ()
+    worse_slices: tuple[str, ...] = ()
+    noise: float | None = None
 
     @property
     def exit_code(self) -> int:
@@ -105,9 +101,20 @@ class Pair:
         return self.base[0]
 
     @property
+    def cluster(self) -> str:
+        """The group or, where there is none, the example itself."""
+        return f"group {self.first.group}" if self.first.group else f"id {self.first.id}"
+
+    @property
+    def scores(self) -> tuple[float, float]:
+        """Mean score of the base, and of the candidate."""
+        return fmean(record.score for record in self.base), fmean(record.score for record in self.candidate)
+
+    @property
     def difference(self) -> float:
         """Mean score of the candidate less that of the base."""
-        return fmean(record.score for record in self.candidate) - fmean(record.score for record in self.base)
+        base, candidate = self.scores
+        return candidate - base
 
 
 def compare(
@@ -117,9 +124,12 @@ def compare(
     alpha: float = 0.05,
     margin: float = 0.02,
     same_prompts: bool = True,
+    noise: Path | None = None,
     out_dir: Path | None = None,
 ) -> Comparison:
     """Compare two finished evaluations; see the module for the verdict. Writes comparison.json into out_dir, if given.
+
+    noise: a file of `toolkit noise`; a difference within its floor gets a note.
 
     same_prompts=False drops the demand that the prompts be the same tokens, for models of different families; the
     examples must still be the same. Raises UserError for a directory that holds no evaluation.
@@ -131,13 +141,16 @@ def compare(
     must_match = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in must_match if ours[key] != theirs[key]] + reasons
     notes = [f"{key} differs: {ours[key]!r} and {theirs[key]!r}" for key in WORTH_A_NOTE if ours[key] != theirs[key]]
+    for side, directory in (("base", base_dir), ("candidate", candidate_dir)):
+        notes += [f"the {side} is invalid: {reason}" for reason in why_invalid(directory)]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
             "not comparable", names[0], names[1], alpha, margin, reasons=tuple(reasons), notes=tuple(notes)
         )
     else:
-        result = _judge(pairs, names, alpha, margin, notes)
+        floor = None if noise is None else read_floor(noise, ours)
+        result = _judge(pairs, names, alpha, margin, notes, floor)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / COMPARISON, result.to_json())
@@ -169,13 +182,16 @@ def _pair(
     return [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]], reasons
 
 
-def _judge(pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str]) -> Comparison:
-    overall = _difference(pairs, alpha)
+def _judge(
+    pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str], noise: float | None
+) -> Comparison:
+    clusters = independent([pair.cluster for pair in pairs])
+    overall = _difference(pairs, clusters, alpha)
     gained = [pair for pair in pairs if pair.difference > 0]
     lost = [pair for pair in pairs if pair.difference < 0]
     binary = all(len(side) == 1 and side[0].score in (0, 1) for pair in pairs for side in (pair.base, pair.candidate))
     p = mcnemar(len(gained), len(lost)) if binary else None
-    significant = (overall.low > 0 or overall.high < 0) and (p is None or p < alpha)
+    significant = (overall.low > 0 or overall.high < 0) and max(overall.p, p or 0) < alpha
     verdict: Verdict
     if significant:
         verdict = "better" if overall.difference > 0 else "worse"
@@ -183,9 +199,13 @@ def _judge(pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: fl
         verdict = "equal"
     else:
         verdict = "can't tell"
-    needed = _examples_needed(overall, margin, len(gained) + len(lost))
-    if len(_clusters(pairs)[1]) == 1:
+    if len({pair.cluster for pair in pairs}) == 1:
         notes.append("all examples are of one group: the interval takes them as independent")
+    if noise is not None and abs(overall.difference) <= noise:
+        notes.append(f"the difference is within the noise floor of ±{100 * noise:.1f} pt: a rerun may show as much")
+    slices = _slices(pairs, clusters, alpha)
+    moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
+    moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
     return Comparison(
         verdict=verdict,
         base=names[0],
@@ -196,47 +216,26 @@ def _judge(pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: fl
         p=p,
         gained=tuple(map(_flip, gained)),
         lost=tuple(map(_flip, lost)),
-        by_tag=_by_tag(pairs, alpha),
-        examples_needed=needed if verdict == "can't tell" else None,
+        by_tag=slices,
+        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if verdict == "can't tell" else None,
         notes=tuple(notes),
+        better_slices=tuple(name for name, some in moved if some.difference > 0),
+        worse_slices=tuple(name for name, some in moved if some.difference < 0),
+        noise=noise,
     )
 
 
-def _difference(pairs: Sequence[Pair], alpha: float, resamples: int = 10_000) -> Difference:
-    differences = [pair.difference for pair in pairs]
-    clusters, groups = _clusters(pairs)
-    if not any(differences):
-        interval = no_difference_interval(len(pairs), 1 - alpha)
-    elif len(pairs) == 1:
-        interval = Interval(-1.0, 1.0)
-    else:
-        own = clusters if len(groups) > 1 else range(len(pairs))
-        interval = cluster_bootstrap(differences, list(own), confidence=1 - alpha, resamples=resamples)
-    return Difference(
-        n=len(pairs),
-        base=fmean(record.score for pair in pairs for record in pair.base),
-        candidate=fmean(record.score for pair in pairs for record in pair.candidate),
-        difference=fmean(differences),
-        low=interval.low,
-        high=interval.high,
-    )
+def _difference(pairs: Sequence[Pair], clusters: Sequence[str], alpha: float) -> Difference:
+    base, candidate = zip(*(pair.scores for pair in pairs), strict=True)
+    return difference(base, candidate, clusters, alpha)
 
 
-def _clusters(pairs: Sequence[Pair]) -> tuple[list[str], set[str]]:
-    """The cluster of each pair (its group, or itself where it has none), and the set of them."""
-    clusters = [f"group {pair.first.group}" if pair.first.group else f"id {pair.first.id}" for pair in pairs]
-    return clusters, set(clusters)
+def _slices(pairs: Sequence[Pair], clusters: Sequence[str], alpha: float) -> dict[str, dict[str, Difference]]:
+    def of(some: Sequence[int]) -> Difference:
+        return _difference([pairs[index] for index in some], [clusters[index] for index in some], alpha)
 
-
-def _by_tag(pairs: Sequence[Pair], alpha: float) -> dict[str, dict[str, Difference]]:
-    tagged: dict[str, dict[str, list[Pair]]] = defaultdict(lambda: defaultdict(list))
-    for pair in pairs:
-        for tag, value in pair.first.tags.items():
-            tagged[tag][str(value)].append(pair)
-    return {
-        tag: {value: _difference(some, alpha, TAG_RESAMPLES) for value, some in sorted(values.items())}
-        for tag, values in sorted(tagged.items())
-    }
+    tagged = by_tag([pair.first.tags for pair in pairs])
+    return with_holm({tag: {value: of(some) for value, some in values.items()} for tag, values in tagged.items()})
 
 
 def _flip(pair: Pair) -> Flip:
@@ -261,7 +260,7 @@ def _examples_needed(overall: Difference, margin: float, flips: int) -> int | No
     """How many examples would settle it, should the difference stay what it is; None where no number would.
 
     Half the interval must shrink to the difference (then it excludes 0) or to what the margin leaves beside the
-    difference, whichever is wider. It narrows with the square root of n, or, while nothing flips, with n.
+    difference, whichever is wider. It narrows with the square root of n or, while nothing flips, with n.
     """
     target = max(abs(overall.difference), margin - abs(overall.difference))
     if target <= 0:

@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args
 from eval.engines.base import Completion, FinishReason
 from eval.files import write_atomically
 from rewards.core import Example, Reward, UserError
-from rewards.response import parse
+from rewards.response import parse, says_nothing
 from tasks.base import Task
 
-Status = Literal["right", "wrong", "wrong_format", "truncated", "error"]
+Status = Literal["right", "wrong", "no_answer", "wrong_format", "truncated", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 RECORDS = "records.jsonl"
 
@@ -28,7 +28,9 @@ RECORDS = "records.jsonl"
 class Record:
     """One completion of one example, scored. One line of records.jsonl.
 
-    sample: index among the samples of the example. gold: the canonical answer. score: the task's metric, in [0, 1].
+    sample: index among the samples of the example. status: "right" is a score of 1; then "wrong" keeps the format,
+    "wrong_format" breaks it, "no_answer" breaks it by saying nothing outside the reasoning; "truncated" was cut at
+    max_tokens; "error" was never given. gold: the canonical answer. score: the task's metric, in [0, 1].
     answer: what `rewards.response.parse` read, or None. problem: what is wrong with the format, or, for status
     "error", the engine's reason. tokens: generated ones, the end token included.
     """
@@ -69,7 +71,7 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         answer = None if problem else response.answer
         value = call("metric", task.metric, completion.text, example)
         rewards = {name: call(name, reward, completion.text, example) for name, (reward, _) in task.rewards.items()}
-        status = "right" if value == 1 else "wrong_format" if problem else "wrong"
+        status = "right" if value == 1 else "wrong" if problem is None else _failing(completion.text)
     return Record(
         id=example.id,
         sample=completion.index,
@@ -86,6 +88,11 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         prompt_hash=prompt_hash,
         tags=dict(example.tags),
     )
+
+
+def _failing(completion: str) -> Status:
+    """What a completion that breaks the format is counted as: did it try to answer at all?"""
+    return "no_answer" if says_nothing(completion) else "wrong_format"
 
 
 def call(name: str, reward: Reward, completion: str, example: Example) -> float:

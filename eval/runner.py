@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval.cache import with_cache
 from eval.engines.base import Generator, ModelSpec, Request, Sampling
 from eval.engines.registry import WITHOUT_TOKENIZER, check_engine, load_engine
 from eval.files import write_json
@@ -27,6 +29,7 @@ from eval.prompts import (
 )
 from eval.records import RECORDS, Record, keep_complete, score, to_line, write_records
 from eval.summary import SUMMARY, Summary, summarize
+from eval.validity import DEFAULT_LIMITS, Limits
 from rewards.core import Example, UserError
 from tasks.base import Task
 
@@ -55,12 +58,15 @@ def evaluate(
     out_dir: Path,
     options: Mapping[str, Any] | None = None,
     progress: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+    cache: Path | None = None,
 ) -> Summary:
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
 
     split and seed say where the examples come from; they are part of the evaluation's identity, as are model, engine
     and sampling. In a directory with the same identity, examples that have all their samples aren't asked again.
-    options are the engine's own (`eval.engines`).
+    options are the engine's own (`eval.engines`). limits: what makes the summary `invalid`. cache: a file of
+    completions that evaluations share (`eval.cache`).
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory; with exit code 14 when the engine fails or answers nothing.
@@ -80,14 +86,18 @@ def evaluate(
     missing = [request for request in prepared.requests if request.id not in known]
     by_id = {example.id: example for example in examples}
     fresh: list[Record] = []
-    seconds = 0.0
+    seconds, cached = 0.0, 0
     if missing:
         total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
-        with live(total, first, progress) as show, closing(load_engine(engine, model, chosen)) as generator:
+        load = partial(load_engine, engine, model, chosen)
+        source_of = partial(with_cache, cache, run, model, missing, prepared.sampling, load)
+        with live(total, first, progress) as show, closing(source_of()) as generator:
             fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
+            cached = getattr(generator, "hits", 0)
     place = {example_id: index for index, example_id in enumerate(by_id)}
     records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
-    summary = summarize(task.name, model.name, records, len(fresh), seconds)
+    counts = {"cached": cached, "expected": len(examples) * sampling.n}
+    summary = summarize(task.name, model.name, records, len(fresh) - cached, seconds, limits=limits, **counts)
     write_records(out_dir / RECORDS, records)
     write_json(out_dir / SUMMARY, summary.to_json())
     return summary

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.compare import Comparison, Difference, Flip
+from eval.compare import Comparison, Flip
+from eval.differences import Difference
 from eval.summary import Rate, Slice, Summary
 
 if TYPE_CHECKING:
@@ -25,18 +26,35 @@ class Grid:
 
 def summary_grid(summary: Summary) -> Grid:
     """One row for all examples, one for each value of each tag."""
-    header = ("slice", "n", "exact", "95% CI", "format", "truncated", "tokens", "errors")
+    header = ("slice", "n", "exact", "95% CI", "format", "truncated", "bounds", "tokens", "errors")
     rows = [_summary_row("all", summary.overall)]
     for tag, values in summary.by_tag.items():
         rows += [_summary_row(f"{tag}={value}", some) for value, some in values.items()]
     counts = ", ".join(f"{status} {count}" for status, count in summary.overall.statuses.items())
-    lines = [f"completions: {counts}"]
+    lines = [f"INVALID: {reason}" for reason in summary.invalid] + [f"completions: {counts}"]
+    if summary.overall.statuses["truncated"]:
+        low, high = summary.overall.bounds
+        lines.append(f"bounds: exact is {low:.1%} with all truncated wrong, {high:.1%} with all of them right")
+    lines += _sample_lines(summary)
     if summary.rewards:
         lines.append("mean rewards: " + ", ".join(f"{name} {value:.3f}" for name, value in summary.rewards.items()))
     if summary.completions and summary.seconds:
         speed = summary.completions / summary.seconds
         lines.append(f"generated {summary.completions} completions in {summary.seconds:.1f} s ({speed:.1f}/s)")
-    return Grid(f"{summary.task}: {summary.model}", header, tuple(rows), tuple(lines))
+    if summary.cached:
+        lines.append(f"took {summary.cached} completions from the cache")
+    title = f"{summary.task}: {summary.model}" + (" (invalid)" if summary.invalid else "")
+    return Grid(title, header, tuple(rows), tuple(lines))
+
+
+def _sample_lines(summary: Summary) -> list[str]:
+    if not summary.pass_at:
+        return []
+    samples = summary.overall.samples // summary.overall.n
+    lines = [f"mean of {samples}: {summary.overall.exact.value:.1%} ({_interval(summary.overall.exact)})"]
+    for name, rates in (("pass", summary.pass_at), ("maj", summary.majority_at)):
+        lines.append(", ".join(f"{name}@{k} {rate.value:.1%} ({_interval(rate)})" for k, rate in rates.items()))
+    return lines
 
 
 def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
@@ -47,6 +65,7 @@ def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
         _interval(some.exact),
         f"{some.format.value:.1%}",
         f"{some.truncated.value:.1%}",
+        f"{some.bounds[0]:.1%}..{some.bounds[1]:.1%}",
         f"{some.tokens:.0f}",
         str(some.statuses["error"]),
     )
@@ -59,7 +78,7 @@ def _interval(rate: Rate) -> str:
 def comparison_grid(comparison: Comparison, flips: int = 3) -> Grid:
     """Differences, overall and by tag; below, the verdict with its grounds and up to `flips` examples each way."""
     confidence = f"{1 - comparison.alpha:.0%} CI"
-    header = ("slice", "n", "base", "candidate", "difference", confidence)
+    header = ("slice", "n", "base", "candidate", "difference", confidence, "Holm p")
     rows = []
     if comparison.overall is not None:
         rows.append(_difference_row("all", comparison.overall))
@@ -77,6 +96,7 @@ def _difference_row(name: str, some: Difference) -> tuple[str, ...]:
         f"{some.candidate:.1%}",
         f"{100 * some.difference:+.1f} pt",
         f"{100 * some.low:+.1f}..{100 * some.high:+.1f}",
+        "" if some.p_holm is None else f"{some.p_holm:.2g}",
     )
 
 
@@ -85,7 +105,13 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
     lines = [f"verdict: {comparison.verdict}"]
     if comparison.overall is not None:
         p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
-        lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {comparison.overall.n}{p}")
+        some = comparison.overall
+        lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {some.n}{p}")
+        if some.clusters < some.n or comparison.p is None:
+            lines.append(f"sign flips over {some.clusters} groups: p = {some.p:.3g}")
+        lines.append(f"smallest difference that this sample shows with power 0.8: {100 * some.detectable:.1f} pt")
+        for name, slices in (("better", comparison.better_slices), ("worse", comparison.worse_slices)):
+            lines.append(f"slices {name} after Holm: {', '.join(slices) or 'none'}")
     if comparison.examples_needed is not None:
         margin = f"±{100 * comparison.margin:g} pt"
         lines.append(f"to tell, with equal meaning within {margin}: about {comparison.examples_needed} examples")

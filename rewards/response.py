@@ -55,3 +55,12 @@ def parse(completion: str) -> Response:
     if not answer.strip():
         return Response(problem="empty_answer")
     return Response(reasoning=reasoning.strip(), answer=answer.strip())
+
+
+def says_nothing(completion: str) -> bool:
+    """Whether nothing is said outside the reasoning: no answer was tried, in whatever form. Linear; never raises."""
+    before, *blocks = completion.split(REASONING_OPEN)
+    outside = before + "".join(block.partition(REASONING_CLOSE)[2] for block in blocks)
+    for tag in TAGS:
+        outside = outside.replace(tag, "")
+    return not outside.strip()

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 from rewards.core import Example, Reward, UserError
-from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_CLOSE, REASONING_OPEN, render
+from rewards.response import render
 from tasks.base import SPLITS, Split, Task
+from tasks.cheats import cheats
+from tasks.contract import Problems, contract_score
 
 ROLES = ("system", "user", "assistant")
 
@@ -35,25 +37,6 @@ class TaskReport:
     counts: dict[Split, SplitCounts]
 
 
-@dataclass(slots=True)
-class _Problems:
-    """Problems by kind: the first example of each is shown, the others are counted."""
-
-    first: dict[str, str] = field(default_factory=dict)
-    more: Counter[str] = field(default_factory=Counter)
-
-    def add(self, kind: str, where: str, detail: str = "") -> None:
-        if kind in self.first:
-            self.more[kind] += 1
-        else:
-            self.first[kind] = f"{where}: {kind}{detail}"
-
-    def lines(self) -> list[str]:
-        return [
-            f"{line} (and {self.more[kind]} more)" if self.more[kind] else line for kind, line in self.first.items()
-        ]
-
-
 def check_task(task: Task, n: int = 2000, seed: int = 0) -> list[str]:
     """The problems of a task over n examples a split, one readable line each; an empty list means healthy."""
     return inspect_task(task, n, seed).problems
@@ -61,7 +44,7 @@ def check_task(task: Task, n: int = 2000, seed: int = 0) -> list[str]:
 
 def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
     """check_task, with the counts of each split beside the problems."""
-    problems = _Problems()
+    problems = Problems()
     built: dict[Split, list[Example]] = {}
     for split in SPLITS:
         try:
@@ -82,7 +65,7 @@ def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
     return TaskReport(problems.lines() + own, {split: _count(examples) for split, examples in built.items()})
 
 
-def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example], problems: _Problems) -> None:
+def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example], problems: Problems) -> None:
     for n, kind in ((len(examples), "a second build differs"), (len(examples) // 2, "a shorter build isn't a prefix")):
         again = list(task.examples(split, n, seed))
         if len(again) != n:
@@ -92,7 +75,7 @@ def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example],
                 problems.add(kind, one.id)
 
 
-def _check_items(examples: list[Example], problems: _Problems) -> None:
+def _check_items(examples: list[Example], problems: Problems) -> None:
     for example in examples:
         roles = [turn["role"] for turn in example.messages]
         if not roles or roles[-1] != "user":
@@ -115,61 +98,25 @@ def _survives_json(example: Example) -> bool:
         return False
 
 
-def _check_scores(task: Task, examples: list[Example], problems: _Problems) -> None:
+def _check_scores(task: Task, examples: list[Example], problems: Problems) -> None:
     scorers: dict[str, Reward] = {"metric": task.metric} | {name: fn for name, (fn, _) in task.rewards.items()}
     others = list(dict.fromkeys(answer for example in examples for answer in example.answers))[:3]
     for example in examples:
         for answer in example.answers:
             gold = render(example.reasoning, answer)
             for name, scorer in scorers.items():
-                score = _score(name, scorer, gold, example, problems)
+                score = contract_score(name, scorer, gold, example, problems)
                 if score is not None and score != 1.0:
                     problems.add(f"the gold must score 1.0 with {name}", example.id, f", got {score} for {gold!r}")
-        for kind, completion in _cheats(example, others):
+        for kind, completion in cheats(example, others):
             for name, scorer in scorers.items():
-                score = _score(name, scorer, completion, example, problems)
+                score = contract_score(name, scorer, completion, example, problems)
                 if name == "metric" and score is not None and score >= 1.0:
                     detail = f": {score} for {completion[:200]!r}"
                     problems.add(f"the metric gives full marks to {kind}", example.id, detail)
 
 
-def _score(name: str, scorer: Reward, completion: str, example: Example, problems: _Problems) -> float | None:
-    """The score, or None if the reward broke its contract, which becomes a problem."""
-    shown = f" on {completion[:200]!r}"
-    try:
-        score, again = scorer(completion, example), scorer(completion, example)
-    except Exception as error:  # a reward must never raise: whatever it raised is the finding
-        problems.add(f"{name} raised {type(error).__name__}", example.id, f" ({error}){shown}")
-        return None
-    if not isinstance(score, (int, float)) or not 0 <= score <= 1:
-        problems.add(f"{name} must give a number within [0, 1]", example.id, f", got {score!r}{shown}")
-        return None
-    if score != again:
-        problems.add(f"{name} gave two scores to one completion", example.id, f": {score} and {again}{shown}")
-    return score
-
-
-def _cheats(example: Example, others: list[str]) -> Iterator[tuple[str, str]]:
-    """What a model gives when it hasn't solved anything, or hopes that the scorer won't look closely."""
-    prompt = "\n".join(turn["content"] for turn in example.messages)
-    gold = example.answers[0] if example.answers else ""
-    response = render(example.reasoning, gold)
-    yield "an empty completion", ""
-    yield "white space", " \n"
-    yield "the prompt repeated", prompt
-    yield "the prompt repeated as the reasoning", render(prompt, "")
-    yield "bare tags", render("", "")
-    yield "bare opening tags", REASONING_OPEN + ANSWER_OPEN
-    yield "an answer in the reasoning only", render(gold, "")
-    yield "a reasoning block without an answer block", f"{REASONING_OPEN}{gold}{REASONING_CLOSE}"
-    yield "the response given twice", response + response
-    for other in [answer for answer in others if answer not in example.answers][:1]:
-        second = f"{ANSWER_OPEN}{other}{ANSWER_CLOSE}"
-        yield "two answer blocks", response + second
-        yield "two answers in one block", render(example.reasoning, f"{gold} or {other}")
-
-
-def _check_splits(built: Mapping[Split, list[Example]], problems: _Problems) -> None:
+def _check_splits(built: Mapping[Split, list[Example]], problems: Problems) -> None:
     seen: Counter[str] = Counter()
     for split, examples in built.items():
         for example in examples:

@@ -460,7 +460,7 @@ def test_compare_takes_margin_and_level(toolkit: Toolkit, tmp_path: Path) -> Non
     base = evaluated(toolkit, tmp_path / "base", [True] * 60)
     other = evaluated(toolkit, tmp_path / "other", [i > 0 for i in range(60)])
     assert toolkit("compare", base, other).code == 11
-    assert toolkit("compare", base, other, "--margin", "0.1").code == 0
+    assert toolkit("compare", base, other, "--margin", "0.2").code == 0
     assert "--alpha" in toolkit("compare", base, other, "--alpha", "2").error
 
 

@@ -66,7 +66,14 @@ def test_each_status_is_counted_apart(tmp_path: Path) -> None:
     cut = "<reasoning>" + "so " * 30 + "</reasoning><answer>4</answer>"
     said = [RIGHT[0], render("add", "99"), "the answer is 3", cut, RIGHT[4]]
     summary = run(write_script(tmp_path / "m.jsonl", said), tmp_path / "out")
-    assert summary.overall.statuses == {"right": 2, "wrong": 1, "wrong_format": 1, "truncated": 1, "error": 1}
+    assert summary.overall.statuses == {
+        "right": 2,
+        "wrong": 1,
+        "no_answer": 0,
+        "wrong_format": 1,
+        "truncated": 1,
+        "error": 1,
+    }
     assert summary.overall.exact.value == pytest.approx(2 / 6)
     assert summary.overall.exact.low < 2 / 6 < summary.overall.exact.high
     assert summary.overall.format.value == pytest.approx(3 / 6)

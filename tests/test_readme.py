@@ -56,7 +56,7 @@ def commands() -> list[Any]:
 def test_each_command_works(command: str, folder: Path) -> None:
     """In the README's order, in one folder: later commands use what earlier ones left."""
     done = run(command, folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in ((0, 11) if command.startswith("toolkit compare") else (0,)), done.stderr
     assert "error:" not in done.stderr
 
 

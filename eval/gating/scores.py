@@ -1,0 +1,153 @@
+"""What a gate reads: the scores of a run's directory, or of a baseline file that was written from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.differences import METRICS, Item, items_of
+from eval.files import read_json, write_atomically
+from eval.manifest import MANIFEST
+from eval.records import RECORDS, read_records
+from eval.summary import SUMMARY
+from rewards.core import UserError
+
+FORMAT = 1
+INVALID, INFRASTRUCTURE = 13, 14
+WRITE_AGAIN = "write it with toolkit baseline write RUN --out FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """An evaluation without its texts. identity, versions: of its manifest. items: by example id, in its order.
+
+    expected: completions that it should have; found, truncated, errors: completions that it has, and of which kind.
+    """
+
+    identity: Mapping[str, Any]
+    model: str
+    versions: Mapping[str, str]
+    items: Mapping[str, Item]
+    expected: int
+    found: int
+    truncated: int
+    errors: int
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what can be gated."""
+        return list(next(iter(self.items.values())).values)
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The largest shares, of all completions, that a run may have without being invalid."""
+
+    max_truncated: float = 0.1
+    max_errors: float = 0.0
+    max_missing: float = 0.0
+
+
+def problems_of(scores: Scores, bounds: Validity) -> list[str]:
+    """Why a run can't be judged; empty for a valid one."""
+    shares = (
+        ("truncated", scores.truncated, bounds.max_truncated, "raise --max-tokens"),
+        ("errors", scores.errors, bounds.max_errors, "run the evaluation again: it retries them"),
+        ("missing", scores.expected - scores.found, bounds.max_missing, "run the evaluation again: it goes on"),
+    )
+    return [
+        f"{count} of {scores.expected} completions are {name}; max_{name} allows {bound:.1%}: {remedy}"
+        for name, count, bound, remedy in shares
+        if count > bound * scores.expected + 1e-9
+    ]
+
+
+def read_scores(path: Path) -> Scores:
+    """Scores of an evaluation's directory or a baseline file. Raises UserError, 14, for what can't be read."""
+    try:
+        return _of_directory(path) if path.is_dir() else _of_file(path)
+    except UserError as error:
+        raise UserError(str(error), INFRASTRUCTURE) from error
+
+
+def _of_directory(directory: Path) -> Scores:
+    manifest = read_json(directory / MANIFEST, "give the directory of an evaluation")
+    unfinished = f"{directory}: the evaluation isn't finished; run it again with the same directory"
+    if not (directory / SUMMARY).is_file():
+        raise UserError(unfinished)
+    records = read_records(directory / RECORDS)
+    if not records:
+        raise UserError(unfinished)
+    try:
+        identity = manifest["identity"]
+        samples, n = int(identity["sampling"]["n"]), int(identity["n"])
+        model, versions = str(manifest["model"]["name"]), manifest["versions"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{directory / MANIFEST}: lacks {error}; evaluate into an empty directory") from error
+    return Scores(
+        identity=identity,
+        model=model,
+        versions=versions,
+        items=items_of(records, samples),
+        expected=n * samples,
+        found=len({(record.id, record.sample) for record in records}),
+        truncated=sum(record.status == "truncated" for record in records),
+        errors=sum(record.status == "error" for record in records),
+    )
+
+
+def write_baseline(run: Path, out: Path) -> Scores:
+    """Write the scores of a finished evaluation as a baseline: JSON to commit, an example a line.
+
+    Raises UserError: 13 when completions are missing or are errors, 14 when the evaluation isn't finished.
+    """
+    scores = read_scores(run)
+    problems = problems_of(scores, Validity(max_truncated=1))
+    if problems:
+        raise UserError(f"{run}: no baseline: {'; '.join(problems)}", INVALID)
+    metrics = scores.metrics
+    head = {
+        "format": FORMAT,
+        "model": scores.model,
+        "identity": dict(scores.identity),
+        "versions": dict(scores.versions),
+        "completions": {"truncated": scores.truncated, "total": scores.found},
+        "metrics": metrics,
+    }
+    rows = [
+        f"    {_line(key)}: {_line([item.group, item.prompt_hash, [item.values[name] for name in metrics], item.tags])}"
+        for key, item in scores.items.items()
+    ]
+    top = json.dumps(head, ensure_ascii=False, indent=2)[:-2]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, top + ',\n  "items": {\n' + ",\n".join(rows) + "\n  }\n}\n")
+    return scores
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_line, value)) + "]"
+    if isinstance(value, float):  # exact, or a mean of three samples would differ from itself
+        return str(int(value)) if value.is_integer() else repr(value)
+    return json.dumps(value if isinstance(value, str) else dict(value), ensure_ascii=False)
+
+
+def _of_file(path: Path) -> Scores:
+    row = read_json(path, WRITE_AGAIN)
+    if row.get("format") != FORMAT:
+        raise UserError(f"{path}: want a baseline of format {FORMAT}, got {row.get('format')!r}; {WRITE_AGAIN}")
+    try:
+        metrics = row["metrics"]
+        items = {
+            key: Item(key, group, tags, prompt, dict(zip(metrics, map(float, values), strict=True)))
+            for key, (group, prompt, values, tags) in row["items"].items()
+        }
+        total, truncated = row["completions"]["total"], row["completions"]["truncated"]
+        if not items or not set(METRICS) <= set(metrics):
+            raise ValueError("no items, or a metric is missing")
+        return Scores(row["identity"], row["model"], row["versions"], items, total, total, truncated, 0)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a baseline ({error}); {WRITE_AGAIN}") from error

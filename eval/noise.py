@@ -1,0 +1,138 @@
+"""The noise floor: how far two evaluations of the same model lie apart (an A/A comparison).
+
+Greedy decoding isn't deterministic across batch sizes and request orders: kernels add in another order, and a close
+call between two tokens falls the other way. A difference smaller than that is no news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.differences import Difference, difference, independent, items_of
+from eval.files import read_json, write_json
+from eval.manifest import MANIFEST
+from eval.records import RECORDS, Record, read_records
+from eval.statistics import Interval, noise_floor, wilson_interval
+from rewards.core import UserError
+
+NOT_COMPARABLE = 12
+# Order and batch size may differ, so hashes that depend on the order aren't asked: the records' own are, by id.
+SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter")
+MAY_DIFFER = ("engine", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Two evaluations of one model.
+
+    flips: examples whose score differs; flip_rate: their share with its 95% interval; texts: completions that differ.
+    floor: a difference of means that 95% of reruns stay within, 0 where no score differs. notes: what the two did
+    differently, or "nothing". task, task_version: what it was measured on.
+    """
+
+    task: str
+    task_version: str
+    model: str
+    n: int
+    flips: int
+    flip_rate: tuple[float, float, float]
+    texts: int
+    completions: int
+    difference: Difference
+    floor: float
+    notes: tuple[str, ...]
+
+
+def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) -> Noise:
+    """Compare a model with itself; write the outcome as JSON to out, if given.
+
+    Raises UserError, 12, when the two aren't of the same model, adapter, examples, prompts and sampling.
+    """
+    ask = "give the directory of a finished evaluation"
+    ours, theirs = (read_json(each / MANIFEST, ask) for each in (first_dir, second_dir))
+    first, second = (_by_sample(each / RECORDS) for each in (first_dir, second_dir))
+    if first_dir.resolve() == second_dir.resolve():
+        raise UserError(f"{first_dir} is given twice: evaluate the model again, into another directory")
+    problems = _problems(ours["identity"], theirs["identity"], first, second)
+    if problems:
+        raise UserError("not two evaluations of one model: " + "; ".join(problems), NOT_COMPARABLE)
+    one, two = items_of(first.values()), items_of(second.values())
+    base, again = ([side[key].values["exact"] for key in one] for side in (one, two))
+    clusters = independent([item.cluster for item in one.values()])
+    apart = [after - before for before, after in zip(base, again, strict=True)]
+    flips = sum(value != 0 for value in apart)
+    rate: Interval = wilson_interval(flips, len(apart))
+    identity = ours["identity"]
+    differing = [key for key in MAY_DIFFER if identity[key] != theirs["identity"][key]]
+    differing += ["order"] if list(first) != list(second) else []
+    result = Noise(
+        task=identity["task"],
+        task_version=identity["task_version"],
+        model=str(ours["model"]["name"]),
+        n=len(apart),
+        flips=flips,
+        flip_rate=(flips / len(apart), rate.low, rate.high),
+        texts=sum(first[key].completion != second[key].completion for key in first),
+        completions=len(first),
+        difference=difference(base, again, clusters),
+        floor=noise_floor(apart, clusters) if len(set(clusters)) > 1 else 1.0,
+        notes=tuple(f"other {key}" for key in differing),
+    )
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, asdict(result))
+    return result
+
+
+def _by_sample(path: Path) -> dict[tuple[str, int], Record]:
+    return {(record.id, record.sample): record for record in read_records(path)}
+
+
+def _problems(
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    first: Mapping[tuple[str, int], Record],
+    second: Mapping[tuple[str, int], Record],
+) -> list[str]:
+    found = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in SAME_MODEL if ours[key] != theirs[key]]
+    sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
+    if sampling[0] != sampling[1]:
+        found.append(f"sampling: {sampling[0]} and {sampling[1]}")
+    expected = ours["n"] * ours["sampling"]["n"]
+    if set(first) != set(second) or len(first) != expected:
+        found.append(f"{len(first)} and {len(second)} records, of {expected}: finish both, over the same examples")
+    elif any((first[key].prompt_hash, first[key].gold) != (second[key].prompt_hash, second[key].gold) for key in first):
+        found.append("prompts or gold answers differ")
+    return found
+
+
+def noise_lines(noise: Noise) -> list[str]:
+    """The outcome, a line a fact."""
+    rate, low, high = noise.flip_rate
+    some = noise.difference
+    how = ", ".join(noise.notes) or "no difference on record"
+    return [
+        f"{noise.task}: {noise.model} against itself, {noise.n} examples ({how})",
+        f"completions that differ: {noise.texts} of {noise.completions}",
+        f"scores that flip: {noise.flips} of {noise.n}, {rate:.1%} ({low:.1%}..{high:.1%})",
+        f"difference of the means: {100 * some.difference:+.1f} pt",
+        f"noise floor: ±{100 * noise.floor:.1f} pt; 95% of reruns stay within",
+    ]
+
+
+def read_floor(path: Path, identity: Mapping[str, Any]) -> float:
+    """The floor in a file of `measure_noise`. Raises UserError when it was measured on another task."""
+    row = read_json(path, "write it with toolkit noise RUN SAME_MODEL_AGAIN --out FILE")
+    try:
+        task, floor = (row["task"], row["task_version"]), float(row["floor"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a file of `toolkit noise` ({error}); write it again") from error
+    if task != (identity["task"], identity["task_version"]):
+        wanted = f"{identity['task']} version {identity['task_version']}"
+        raise UserError(
+            f"{path}: measured on {task[0]} version {task[1]}, the comparison is on {wanted}", NOT_COMPARABLE
+        )
+    return floor

@@ -1,0 +1,22 @@
+"""When do two answers say the same? For votes, and for telling a wrong answer from the right one in other words."""
+
+from __future__ import annotations
+
+import json
+
+from rewards.datetimes import moment
+from rewards.numbers import number_of
+from rewards.structured import object_of
+
+
+def canonical(answer: str) -> str:
+    """One text for answers that say the same: a moment's spellings of UTC, a number's of its digits, a JSON object's
+    of its order of keys; else the text with its white space collapsed.
+    """
+    if (then := moment(answer)) is not None:
+        return then.isoformat()
+    if (number := number_of(answer)) is not None:
+        return str(number.normalize() + 0)
+    if (found := object_of(answer)) is not None:
+        return json.dumps(found, sort_keys=True, ensure_ascii=False)
+    return " ".join(answer.split())

@@ -1,0 +1,363 @@
+"""The gate: baseline files, gates.toml, verdicts and exit codes, reports, false alarms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from eval.differences import Item
+from eval.engines.base import ModelSpec, Sampling
+from eval.gating.reports import to_junit, to_markdown
+from eval.gating.rules import Gate, Rules, read_rules
+from eval.gating.scores import Scores, Validity, read_scores, write_baseline
+from eval.gating.verdicts import Report, check, judge
+from eval.runner import evaluate
+from rewards.core import Example, UserError
+from rewards.response import parse, render
+from tasks.base import Task
+
+
+def exact(completion: str, example: Example) -> float:
+    return float(parse(completion).answer in example.answers)
+
+
+def brief(completion: str, example: Example) -> float:
+    return 0.5 if len(completion) < 60 else 0.25
+
+
+def examples(n: int, groups: int) -> list[Example]:
+    return [
+        Example(
+            id=f"e{i}",
+            messages=({"role": "user", "content": f"what is {i}?"},),
+            answers=(str(i),),
+            tags={"parity": "odd" if i % 2 else "even"},
+            group=f"g{i % groups}" if groups else "",
+        )
+        for i in range(n)
+    ]
+
+
+def run(
+    directory: Path,
+    said: Sequence[str | None],
+    *,
+    groups: int = 0,
+    version: str = "1",
+    samples: int = 1,
+    limit: int = 9,
+) -> Path:
+    """Evaluate a scripted model. said: "right", another text, or None for an engine's error."""
+    chosen = Task("echo", version, lambda split, n, seed: iter(()), {"brief": (brief, 0.1)}, exact)
+    script = directory.with_suffix(".jsonl")
+    rows = [
+        {"id": f"e{i}", "completion": render("", str(i)) if text == "right" else text}
+        for i, text in enumerate(said)
+        if text is not None
+    ]
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluate(
+        chosen,
+        examples(len(said), groups),
+        split="test",
+        seed=0,
+        model=ModelSpec(script, None, directory.name),
+        engine="scripted",
+        sampling=Sampling(max_tokens=limit, n=samples, temperature=float(samples > 1)),
+        out_dir=directory,
+    )
+    return directory
+
+
+def words(right: Sequence[bool], otherwise: str = "no") -> list[str]:
+    return ["right" if ok else otherwise for ok in right]
+
+
+def gates(folder: Path, text: str) -> Path:
+    path = folder / "gates.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+NON_INFERIOR = '[[gate]]\nkind = "non_inferior"\nmargin = 0.02\n'
+HALF = [i % 2 == 0 for i in range(300)]
+
+
+def outcome(folder: Path, rules: str, baseline: Sequence[bool], candidate: Sequence[bool]) -> Report:
+    first, second = run(folder / "first", words(baseline)), run(folder / "second", words(candidate))
+    write_baseline(first, folder / "baseline.json")
+    return check(gates(folder, rules), second, folder / "baseline.json")
+
+
+def test_a_baseline_file_holds_the_scores_of_its_run(tmp_path: Path) -> None:
+    directory = run(tmp_path / "run", words(HALF), groups=50)
+    write_baseline(directory, tmp_path / "baseline.json")
+    assert read_scores(tmp_path / "baseline.json") == read_scores(directory)
+    lines = (tmp_path / "baseline.json").read_text(encoding="utf-8").splitlines()
+    # an example a line: a changed score is one line of a diff
+    assert sum(line.startswith('    "e') for line in lines[lines.index('  "items": {') :]) == 300
+    assert max(map(len, lines)) < 120
+    assert "what is" not in "".join(lines)
+
+
+def test_a_mean_of_three_samples_survives_the_file(tmp_path: Path) -> None:
+    directory = run(tmp_path / "run", words(HALF[:3]), samples=3)
+    lines = (directory / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines]
+    rows[0]["score"] = 0.0
+    (directory / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_baseline(directory, tmp_path / "baseline.json")
+    assert read_scores(tmp_path / "baseline.json").items["e0"].values["exact"] == 2 / 3
+    assert read_scores(tmp_path / "baseline.json") == read_scores(directory)
+
+
+def test_the_same_model_passes(tmp_path: Path) -> None:
+    report = outcome(tmp_path, NON_INFERIOR, HALF, HALF)
+    assert (report.outcome, report.exit_code) == ("pass", 0)
+
+
+def test_a_regression_fails_and_names_what_was_lost(tmp_path: Path) -> None:
+    report = outcome(tmp_path, NON_INFERIOR, HALF, [ok and i % 8 > 0 for i, ok in enumerate(HALF)])
+    assert (report.outcome, report.exit_code) == ("fail", 10)
+    (each,) = report.judgements
+    assert each.lost[:3] == ("e0", "e8", "e16")
+    assert each.high < each.limit == -0.02
+    assert each.p_fail < 0.025
+
+
+def test_a_small_loss_on_few_examples_is_inconclusive(tmp_path: Path) -> None:
+    report = outcome(tmp_path, NON_INFERIOR, HALF[:60], [ok and i > 2 for i, ok in enumerate(HALF[:60])])
+    assert (report.outcome, report.exit_code) == ("inconclusive", 11)
+    assert (report.judgements[0].examples_needed or 0) > 60
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(60, "pass"), (0, "inconclusive"), (-60, "fail")])
+def test_superior(tmp_path: Path, gain: int, expected: str) -> None:
+    candidate = [(ok or i < gain) and i >= -gain for i, ok in enumerate(HALF)]
+    assert outcome(tmp_path, '[[gate]]\nkind = "superior"\n', HALF, candidate).outcome == expected
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        ('kind = "at_least"\nbound = 0.4', "pass"),
+        ('kind = "at_least"\nbound = 0.48', "inconclusive"),
+        ('kind = "at_least"\nbound = 0.6', "fail"),
+        ('kind = "at_most"\nbound = 0.6', "pass"),
+        ('kind = "at_most"\nbound = 0.4', "fail"),
+        ('kind = "at_most"\nmetric = "truncated"\nbound = 0.02', "pass"),
+        ('kind = "at_least"\nmetric = "format"\nbound = 0.6', "fail"),
+        ('kind = "at_least"\nmetric = "reward:brief"\nbound = 0.4', "pass"),
+        ('kind = "at_least"\nslice = "parity=even"\nbound = 0.9', "pass"),
+        ('kind = "at_most"\nslice = "parity=odd"\nbound = 0.1', "pass"),
+    ],
+)
+def test_bounds_need_no_baseline(tmp_path: Path, gate: str, expected: str) -> None:
+    report = check(gates(tmp_path, f"[[gate]]\n{gate}\n"), run(tmp_path / "run", words(HALF)))
+    assert report.outcome == expected
+    with pytest.raises(UserError, match="give --baseline FILE"):
+        check(gates(tmp_path, NON_INFERIOR), tmp_path / "run")
+
+
+def test_more_truncation_is_worse(tmp_path: Path) -> None:
+    rules = '[[gate]]\nkind = "non_inferior"\nmetric = "truncated"\nmargin = 0.02\n[valid]\nmax_truncated = 1\n'
+    long = "word " * 20
+    first = run(tmp_path / "first", words(HALF))
+    second = run(tmp_path / "second", words(HALF, long))
+    assert check(gates(tmp_path, rules), second, first).outcome == "fail"
+    assert check(gates(tmp_path, rules), first, second).outcome == "pass"
+
+
+def test_each_makes_a_gate_a_value_and_a_bad_slice_fails_alone(tmp_path: Path) -> None:
+    rules = NON_INFERIOR + 'each = "parity"\n'
+    report = outcome(tmp_path, rules, HALF, [ok and i % 8 > 0 for i, ok in enumerate(HALF)])
+    assert [(each.gate.slice, each.verdict) for each in report.judgements] == [
+        ("parity=even", "fail"),
+        ("parity=odd", "inconclusive"),  # 150 without a flip: 0.02 isn't shown
+    ]
+
+
+def test_three_broken_groups_show_only_where_they_are_all_there_is(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", words([True] * 90), groups=3)
+    second = run(tmp_path / "second", words([i % 3 > 0 for i in range(90)]), groups=3)
+    report = check(gates(tmp_path, NON_INFERIOR), second, first)
+    assert report.outcome == "inconclusive"
+    assert "only 3 groups" in to_markdown(report)
+    assert check(gates(tmp_path, NON_INFERIOR + 'unit = "example"\n'), second, first).outcome == "fail"
+
+
+def test_other_examples_are_not_comparable_and_named(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF), version="2")
+    report = check(gates(tmp_path, NON_INFERIOR), second, first)
+    assert (report.outcome, report.exit_code) == ("not comparable", 12)
+    assert report.reasons == ("task_version: '1' in the baseline, '2' in the run",)
+    shorter = check(gates(tmp_path, NON_INFERIOR), run(tmp_path / "third", words(HALF[:50])), first)
+    assert any(reason.startswith("examples: ") for reason in shorter.reasons)
+
+
+def test_other_prompts_need_a_word(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF))
+    manifest = json.loads((second / "manifest.json").read_text(encoding="utf-8"))
+    manifest["identity"]["prompts"] = "of another tokenizer"
+    (second / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert check(gates(tmp_path, NON_INFERIOR), second, first).exit_code == 12
+    assert check(gates(tmp_path, "same_prompts = false\n" + NON_INFERIOR), second, first).exit_code == 0
+
+
+def test_an_invalid_run_has_no_figures(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", words(HALF))
+    cut = check(gates(tmp_path, NON_INFERIOR), run(tmp_path / "cut", words(HALF, "word " * 20)), first)
+    assert (cut.outcome, cut.exit_code) == ("invalid run", 13)
+    assert cut.reasons[0].startswith("150 of 300 completions are truncated; max_truncated allows 10.0%")
+    some = run(tmp_path / "failed", [None, *words(HALF[1:])])
+    assert check(gates(tmp_path, NON_INFERIOR), some, first).reasons[0].startswith("1 of 300 completions are errors")
+    assert check(gates(tmp_path, NON_INFERIOR + "[valid]\nmax_errors = 0.01\n"), some, first).exit_code == 0
+    records = first / "records.jsonl"
+    records.write_text("".join(records.read_text(encoding="utf-8").splitlines(keepends=True)[5:]), encoding="utf-8")
+    missing = check(gates(tmp_path, NON_INFERIOR), first, some)
+    assert missing.reasons[0].startswith("5 of 300 completions are missing")
+    with pytest.raises(UserError, match="no baseline: 5 of 300") as caught:
+        write_baseline(first, tmp_path / "baseline.json")
+    assert caught.value.exit_code == 13
+
+
+def test_missing_examples_count_as_wrong(tmp_path: Path) -> None:
+    first, second = (run(tmp_path / name, words([True] * 300)) for name in ("first", "second"))
+    records = second / "records.jsonl"
+    records.write_text("".join(records.read_text(encoding="utf-8").splitlines(keepends=True)[60:]), encoding="utf-8")
+    rules = gates(tmp_path, NON_INFERIOR + "[valid]\nmax_missing = 0.5\n")
+    assert check(rules, second, first).judgements[0].run == 0.8
+
+
+@pytest.mark.parametrize("broken", ["summary.json", "manifest.json", "records.jsonl", "all", "baseline"])
+def test_what_cant_be_read_is_infrastructure(tmp_path: Path, broken: str) -> None:
+    first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF))
+    write_baseline(first, tmp_path / "baseline.json")
+    if broken == "baseline":
+        (tmp_path / "baseline.json").write_text('{"format": 1, "items": {"e0": []}}', encoding="utf-8")
+    elif broken == "all":
+        second = tmp_path / "nowhere"
+    else:
+        (second / broken).unlink()
+    report = check(gates(tmp_path, NON_INFERIOR), second, tmp_path / "baseline.json")
+    assert (report.outcome, report.exit_code) == ("infrastructure", 14)
+    assert len(report.reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"want at least one \[\[gate\]\] section"),
+        ("alhpa = 0.05\n" + NON_INFERIOR, "unknown key 'alhpa'.*did you mean 'alpha'"),
+        ("alpha = 5\n" + NON_INFERIOR, "alpha = 5: want a number from 0.0001 to 0.5"),
+        ("inconclusive = 'pass'\n" + NON_INFERIOR, 'want "fail" or "skip"'),
+        (NON_INFERIOR + "marign = 1\n", "gate 1: unknown key 'marign'.*did you mean 'margin'"),
+        (NON_INFERIOR + "[valid]\nmax_truncate = 0.1\n", r"\[valid\] unknown key.*did you mean 'max_truncated'"),
+        ("[[gate]]\nkind = 'non-inferior'\n", "kind = 'non-inferior': want one of.*did you mean 'non_inferior'"),
+        ("[[gate]]\nkind = 'non_inferior'\n", "gate 1: non_inferior needs margin"),
+        ("[[gate]]\nkind = 'at_least'\nmargin = 0.1\n", "at_least takes bound, not margin"),
+        ("[[gate]]\nkind = 'at_least'\nbound = 1\n", "bound = 1: no sample can show that"),
+        (NON_INFERIOR + "slice = 'odd'\n", 'want "tag=value"'),
+        (NON_INFERIOR + "slice = 'parity=odd'\neach = 'parity'\n", "give one of them"),
+        (NON_INFERIOR + "unit = 'item'\n", 'unit = .item.: want "group" or "example"'),
+        (NON_INFERIOR + "metric = 'exacct'\n", "unknown metric 'exacct'.*did you mean 'exact'"),
+        (NON_INFERIOR + "slice = 'parity=od'\n", "no example of the run has it; did you mean 'parity=odd'"),
+        (NON_INFERIOR + "each = 'partiy'\n", "the run's tags are parity; did you mean 'parity'"),
+        ("[[gate]\n", "can't be read"),
+    ],
+)
+def test_a_bad_gates_file_names_the_key_and_the_nearest(tmp_path: Path, text: str, message: str) -> None:
+    directory = run(tmp_path / "run", words(HALF[:10]))
+    with pytest.raises(UserError, match=message) as caught:
+        check(gates(tmp_path, text), directory, directory)
+    assert caught.value.exit_code == 2
+
+
+def test_defaults(tmp_path: Path) -> None:
+    rules = read_rules(gates(tmp_path, NON_INFERIOR))
+    assert rules == Rules((Gate("non_inferior", margin=0.02),), 0.05, "fail", True, Validity(0.1, 0.0, 0.0))
+
+
+def test_junit_has_a_case_a_gate(tmp_path: Path) -> None:
+    rules = NON_INFERIOR + 'each = "parity"\n[[gate]]\nkind = "at_least"\nbound = 0.2\nname = "a <floor>"\n'
+    report = outcome(tmp_path, rules, HALF, [ok and i % 8 > 0 for i, ok in enumerate(HALF)])
+    suite = ElementTree.fromstring(to_junit(report).split("\n", 1)[1]).find("testsuite")
+    assert suite is not None
+    counts = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "3", "failures": "2", "errors": "0", "skipped": "0"}
+    cases = {case.get("name"): case for case in suite}
+    assert list(cases)[2] == "a <floor>"
+    failure = cases["exact non_inferior (margin 0.02) [parity=even]"].find("failure")
+    assert failure is not None
+    assert failure.get("type") == "fail"
+    assert "worse on e0, e8" in (failure.text or "")
+    skipping = check(gates(tmp_path, 'inconclusive = "skip"\n' + rules), tmp_path / "second", tmp_path / "first")
+    assert 'failures="1" errors="0" skipped="1"' in to_junit(skipping)
+
+
+def test_junit_of_what_couldnt_be_judged_is_errors(tmp_path: Path) -> None:
+    report = check(gates(tmp_path, NON_INFERIOR * 2), tmp_path / "no\x00where", tmp_path / "nothing")
+    root = ElementTree.fromstring(to_junit(report).split("\n", 1)[1])
+    assert [error.get("type") for error in root.iter("error")] == ["infrastructure"] * 2
+
+
+def test_markdown_leads_with_the_verdict(tmp_path: Path) -> None:
+    report = outcome(tmp_path, NON_INFERIOR + 'name = "a|b"\n', HALF, [ok and i % 8 > 0 for i, ok in enumerate(HALF)])
+    lines = to_markdown(report).splitlines()
+    assert lines[0] == "## Model gate: fail"
+    assert lines[2].startswith("Don't ship this model.")
+    (row,) = [line for line in lines if line.startswith("| a")]
+    assert row.startswith(r"| a\|b | 300 | 50.0% | 37.3% | -12.7 pt |")
+
+
+def world(rng: np.random.Generator, gain: float, loss: float) -> tuple[Scores, Scores]:
+    """A baseline and a run on 300 examples in 120 clusters of unequal size, flips correlated at 0.3 within."""
+    sizes = np.clip(np.random.default_rng(4).lognormal(0.7, 0.7, 120).astype(int), 1, None)
+    codes = np.arange(120).repeat(sizes)
+    shares = np.array([gain, loss, 1 - gain - loss])
+    rates = rng.dirichlet(np.maximum(shares * (1 / 0.3 - 1), 1e-6), size=120)[codes]
+    chance = rng.random(len(codes))
+    flip = np.where(chance < rates[:, 0], 1, np.where(chance > 1 - rates[:, 1], -1, 0))
+    before = np.where(flip == 0, rng.integers(0, 2, len(codes)), flip < 0)
+    identity = {"task": "t"}
+    sides = [
+        {
+            f"e{i}": Item(f"e{i}", f"g{codes[i]}", {"lang": "abcd"[codes[i] % 4]}, "", {"exact": float(value)})
+            for i, value in enumerate(values)
+        }
+        for values in (before, before + flip)
+    ]
+    base, run = (Scores(identity, "m", {}, side, len(codes), len(codes), 0, 0) for side in sides)
+    return base, run
+
+
+@pytest.mark.parametrize(("gain", "loss"), [(0.1, 0.1), (0.03, 0.03)])
+def test_no_more_than_5_percent_false_alarms_over_five_gates(gain: float, loss: float) -> None:
+    """Nothing changed; every gate at margin 0, the hardest: a fail is a false alarm."""
+    rules = Rules((Gate("non_inferior"), Gate("non_inferior", each="lang")))
+    rng = np.random.default_rng(8)
+    reports = [judge(rules, run, base) for base, run in (world(rng, gain, loss) for _ in range(250))]
+    assert len(reports[0].judgements) == 5
+    assert np.mean([report.outcome == "fail" for report in reports]) <= 0.05
+    assert np.mean([report.outcome == "pass" for report in reports]) <= 0.05
+
+
+@pytest.mark.parametrize(("gain", "loss"), [(0.0, 0.02), (0.01, 0.03), (0.08, 0.10)])
+def test_a_loss_of_just_the_margin_passes_or_fails_at_most_5_percent(gain: float, loss: float) -> None:
+    rules = Rules((Gate("non_inferior", margin=0.02),))
+    rng = np.random.default_rng(9)
+    outcomes = [judge(rules, run, base).outcome for base, run in (world(rng, gain, loss) for _ in range(400))]
+    assert outcomes.count("pass") / 400 <= 0.05
+    assert outcomes.count("fail") / 400 <= 0.05
+
+
+def test_a_real_regression_is_caught_with_power() -> None:
+    rules = Rules((Gate("non_inferior", margin=0.02), Gate("non_inferior", margin=0.05, each="lang")))
+    rng = np.random.default_rng(10)
+    reports = [judge(rules, run, base) for base, run in (world(rng, 0.02, 0.20) for _ in range(100))]
+    assert np.mean([report.outcome == "fail" for report in reports]) > 0.8

@@ -1,0 +1,56 @@
+"""toolkit rescore: stored completions under the scorer as it is now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewards.core import UserError
+from toolkit.commands.shared import say
+
+app = typer.Typer()
+
+
+@app.command()
+def rescore(
+    directory: Annotated[Path, typer.Argument(metavar="EVAL_DIR", help="an evaluation's directory")],
+    task: Annotated[str | None, typer.Option(help="default: the task that the evaluation names")] = None,
+    out: Annotated[Path | None, typer.Option(help="a new directory; default: EVAL_DIR-rescored")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="an older evaluation: split EVAL_DIR's difference to it into scorer and model")
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="moved completions to print of each kind")] = 5,
+) -> None:
+    """Score an evaluation's completions again, into a new directory. No model is asked, nothing is written over."""
+    from eval.rescore import attribute, free_directory, write_rescored
+    from eval.rescore import rescore as score_again
+    from eval.rescore_tables import attribution_grid, rescored_grid
+    from eval.tables import show as print_grid
+
+    chosen = _task(directory, task)
+    found = score_again(directory, chosen)
+    if against is not None:
+        older = score_again(against, chosen)
+        print_grid(attribution_grid(attribute(found, older), found, older))
+    else:
+        print_grid(rescored_grid(found, show))
+    if against is None or out is not None:
+        target = out or free_directory(directory)
+        write_rescored(found, chosen, target)
+        say(f"the new scores: {target}")
+
+
+def _task(directory: Path, name: str | None) -> Any:
+    from eval.files import read_json
+    from eval.manifest import MANIFEST
+    from tasks.registry import load_task
+
+    if name is not None:
+        return load_task(name)
+    stored = read_json(directory / MANIFEST, "give the directory of an evaluation")["identity"]["task"]
+    try:
+        return load_task(stored)
+    except UserError as error:
+        raise UserError(f"{directory}: was asked of task {stored!r}; name where it is with --task: {error}") from error
