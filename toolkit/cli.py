@@ -14,7 +14,20 @@ import typer
 
 from eval.redaction import redact_text
 from rewards.core import UserError
-from toolkit.commands import data, doctor, evaluation, export, gate, predict, rescore, rewards, serve, task, training
+from toolkit.commands import (
+    data,
+    doctor,
+    evaluation,
+    export,
+    gate,
+    predict,
+    report,
+    rescore,
+    rewards,
+    serve,
+    task,
+    training,
+)
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -29,6 +42,7 @@ app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
+app.add_typer(report.app)
 app.add_typer(gate.app)
 app.add_typer(rescore.app)
 app.add_typer(rewards.app, name="rewards")

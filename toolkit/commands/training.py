@@ -27,14 +27,16 @@ def grpo(config: Recipe, overrides: Set = None) -> None:
 
 @app.command()
 def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
-    """Run every stage of a recipe that isn't done yet, and print the outcome."""
+    """Run every stage of a recipe that isn't done yet, print the outcome, and leave report.html."""
+    from toolkit.page.render import write_report
     from toolkit.report import print_outcome
 
     opened = _stages(config, with_template(overrides, chat_template))
     if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
         print(f"the model: {opened.dir / 'model'}")
-        return
-    raise typer.Exit(print_outcome(opened))
+    code = 0 if opened.recipe.task is None else print_outcome(opened)
+    say(f"the report: {write_report([opened.dir])}")
+    raise typer.Exit(code)
 
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from toolkit.conversations.inspecting import Inspection
 from toolkit.conversations.report import summary_lines
 
@@ -44,30 +42,14 @@ def show_inspection(found: Inspection) -> None:
         console.print(f"note: {note}", markup=False)
 
 
-_PAGE = """<!doctype html>
-<meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f6f6; padding: .8rem; border-radius: 6px }}
-.t {{ border-right: 1px solid #ccc }} .s {{ background: #b7ebc0 }} .problem {{ color: #b00020 }}
-</style>
-<h1>{title}</h1>
-{body}
-"""
-
-
 def html_page(found: Inspection) -> str:
-    """A page that needs nothing else: counts, lengths, and the tokens with the supervised ones on green."""
-    parts = [f"<pre>{escape(chr(10).join(summary_lines(found.report)))}</pre>"]
-    parts += [f'<p class="problem">{escape(problem)}</p>' for problem in found.problems]
-    parts += [f"<p>{escape(note)}</p>" for note in found.notes]
-    if found.template:
-        parts.append(f"<h2>Template</h2><p>{escape(found.template)}</p><h2>Length in tokens, up to</h2>")
-        parts.append(f"<pre>{escape(chr(10).join(histogram(found.report['lengths'])))}</pre>")
-    for title, tokens in found.samples:
-        spans = (
-            f'<span class="t{" s" if token.supervised else ""}" title="{token.id}">{escape(token.text)}</span>'
-            for token in tokens
-        )
-        parts.append(f"<h2>{escape(title)}</h2><pre>{''.join(spans)}</pre>")
-    return _PAGE.format(title=escape(str(found.report["source"])), body="\n".join(parts))
+    """A page that needs nothing else: counts, lengths, and the tokens with the supervised ones marked."""
+    from toolkit.page.render import render
+
+    return render(
+        "inspect.html.jinja",
+        title=str(found.report["source"]),
+        found=found,
+        summary="\n".join(summary_lines(found.report)),
+        lengths="\n".join(histogram(found.report["lengths"])) if found.template else "",
+    )
