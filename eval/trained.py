@@ -5,7 +5,6 @@ A model that was trained on one chat template and is asked through another score
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from eval.engines.base import ModelSpec

@@ -1,4 +1,4 @@
-"""The engines without their packages: a stand-in vllm package, a local HTTP server, a tokenizer of words."""
+"""The server engine against a local HTTP server, and prompts with a tokenizer of words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eval.engines import server, vllm
+from eval.engines import server
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
 from eval.prompts import decode, prompt_hash, render_prompt, stop_token_ids, template_hash, tokenizer_dir
 from rewards.core import Message, UserError
@@ -20,141 +20,6 @@ from rewards.core import Message, UserError
 USER: Message = {"role": "user", "content": "x"}
 REQUESTS = [Request(f"r{i}", (5, 6, 7 + i), (USER,)) for i in range(3)]
 SAMPLING = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, n=2, seed=3, stop_token_ids=(2,))
-
-# A vllm that "generates" the seed and the last prompt token, finishes in reverse order, and refuses prompts with a 99.
-STAND_IN = """
-import json, os, sys
-from types import SimpleNamespace as NS
-print("chatter on stdout")
-def TokensPrompt(prompt_token_ids): return prompt_token_ids
-class SamplingParams:
-    def __init__(self, **kw): self.__dict__.update(kw)
-class Tokenizer:
-    def decode(self, ids, skip_special_tokens, clean_up_tokenization_spaces): return " ".join(map(str, ids))
-class Engine:
-    def __init__(self): self.queue = []
-    def add_request(self, request_id, prompt, params, lora_request=None):
-        if 99 in prompt: raise ValueError("prompt too long\\nand more")
-        self.queue.append((request_id, prompt, params, lora_request))
-    def has_unfinished_requests(self): return bool(self.queue)
-    def step(self):
-        if MODE == "die": sys.stderr.write("RuntimeError: no memory\\n"); sys.stderr.flush(); os._exit(9)
-        if MODE == "raise": raise RuntimeError("engine broke\\nlong story")
-        number, prompt, params, lora = self.queue.pop()
-        ids = [params.seed, prompt[-1], 2] if lora is None else [len(lora.path), 2]
-        return [NS(finished=True, request_id=number, outputs=[NS(token_ids=ids, finish_reason="stop")])]
-class LLM:
-    def __init__(self, **kw):
-        global MODE
-        MODE = open(os.path.join(kw["model"], "mode")).read()
-        if MODE == "no start": raise ValueError("bad weights")
-        sys.stderr.write(json.dumps(kw) + "\\n")
-        self.llm_engine = Engine()
-    def get_tokenizer(self): return Tokenizer()
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model directory whose file `mode` tells the stand-in vllm how to behave."""
-    package = tmp_path / "lib" / "vllm"
-    (package / "lora").mkdir(parents=True)
-    (package / "__init__.py").write_text(STAND_IN, encoding="utf-8")
-    (package / "sampling_params.py").write_text("class RequestOutputKind: FINAL_ONLY = 2\n", encoding="utf-8")
-    (package / "lora" / "__init__.py").write_text("", encoding="utf-8")
-    request = "class LoRARequest:\n    def __init__(self, name, number, path): self.path = path\n"
-    (package / "lora" / "request.py").write_text(request, encoding="utf-8")
-    platforms = "class current_platform:\n    @staticmethod\n    def is_cpu(): return True\n"
-    (package / "platforms.py").write_text(platforms, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}", encoding="utf-8")
-    (model / "mode").write_text("work", encoding="utf-8")
-    return model
-
-
-def options(model: Path) -> dict[str, Any]:
-    return {"log_file": model / "engine.log"}
-
-
-def test_vllm_child_answers_every_sample_with_its_own_seed(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    found = list(engine.generate(REQUESTS, SAMPLING))
-    again = list(engine.generate(REQUESTS[:1], SAMPLING))
-    engine.close()
-    engine.close()
-    expected = {
-        Completion(request.id, index, f"{sample_seed(SAMPLING, request.id, index)} {7 + place}", "stop", 3)
-        for place, request in enumerate(REQUESTS)
-        for index in range(2)
-    }
-    assert set(found) == expected
-    assert found[0].request_id == "r2", "in the order in which they finish"
-    assert len(again) == 2
-    assert engine.process.returncode == 0
-    assert "chatter on stdout" in engine.log_file.read_text(encoding="utf-8")
-
-
-def test_vllm_refused_prompt_is_one_error_not_the_end(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    found = {
-        each.request_id: each
-        for each in engine.generate([*REQUESTS, Request("long", (99,), (USER,))], Sampling(4, stop_token_ids=(2,)))
-    }
-    engine.close()
-    assert found["long"] == Completion("long", 0, "prompt too long", "error", 0)
-    assert {each.finish_reason for key, each in found.items() if key != "long"} == {"stop"}
-
-
-@pytest.mark.parametrize(
-    ("mode", "reason"),
-    [
-        ("no start", "ValueError: bad weights"),
-        ("die", "ended with status 9: RuntimeError: no memory"),
-        ("raise", "RuntimeError: engine broke"),
-    ],
-)
-def test_vllm_failure_is_one_line_with_the_log(stand_in: Path, mode: str, reason: str) -> None:
-    (stand_in / "mode").write_text(mode, encoding="utf-8")
-    with pytest.raises(UserError) as caught:
-        list(vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in)).generate(REQUESTS, SAMPLING))
-    assert reason in str(caught.value)
-    assert str(stand_in / "engine.log") in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 14
-
-
-def test_vllm_child_ends_when_its_answers_are_dropped(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    answers = engine.generate(REQUESTS, SAMPLING)
-    next(answers)
-    answers.close()  # type: ignore[attr-defined]
-    assert engine.process.poll() is not None
-
-
-def test_vllm_adapter_sets_the_rank(stand_in: Path, tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    model = ModelSpec(stand_in, adapter, "m")
-    with pytest.raises(UserError, match="not a PEFT adapter"):
-        vllm.load(model, options(stand_in))
-    (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": {"q_proj": 40}}', encoding="utf-8")
-    engine = vllm.load(model, {**options(stand_in), "dtype": "float32"})
-    (found,) = engine.generate(REQUESTS[:1], Sampling(4, stop_token_ids=(2,)))
-    engine.close()
-    assert found.text == str(len(str(adapter)))
-    started = next(
-        json.loads(line)
-        for line in engine.log_file.read_text(encoding="utf-8").splitlines()
-        if line.startswith("{") and "max_lora_rank" in line
-    )
-    assert (started["max_lora_rank"], started["enable_lora"], started["dtype"]) == (64, True, "float32")
-
-
-def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no config.json there"):
-        vllm.load(ModelSpec(tmp_path, None, "m"), {})
 
 
 @pytest.fixture
@@ -241,6 +106,7 @@ class Words:
 
     def __init__(self, template: str | None = "words", eos: int | None = 1) -> None:
         self.chat_template: str | dict[str, str] | None = template
+        self.bos_token_id: int | None = 0
         self.eos_token_id = eos
         self.pad_token_id: int | None = None
         self.added_tokens_decoder = {1: SimpleNamespace(special=True), 2: SimpleNamespace(special=True)}

@@ -129,7 +129,8 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
             sampling=Sampling(max_tokens=recipe.eval.max_tokens, seed=recipe.seed),
             out_dir=run.dir / "eval" / name,
             options=recipe.eval.options,
-            any_template=name == "base",  # the recipe's template is the run's own choice, whatever the base was made for
+            any_template=name
+            == "base",  # the recipe's template is the run's own choice, whatever the base was made for
         )
         return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
 

@@ -104,7 +104,7 @@ def drop_undone(log: Path, last_step: int) -> None:
 
 
 def save_adapter(model: Any, tokenizer: Any, target: Path, task: str | None) -> None:
-    """Write the adapter, its tokenizer and what it was trained for (a task or None; the template) to `target`, whole or not at all."""
+    """Write the adapter, its tokenizer and what it was trained for to `target`, whole or not at all."""
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):  # of a run that was killed between two of these lines
         shutil.rmtree(leftover, ignore_errors=True)
