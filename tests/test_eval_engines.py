@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +27,8 @@ SAMPLING = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, n=2, seed=3, stop_
 def endpoint() -> Iterator[SimpleNamespace]:
     """An OpenAI-compatible server: fails each request's first try with 503, refuses prompts of token 99."""
     pytest.importorskip("openai")
-    seen = SimpleNamespace(bodies=[], tried=set(), key="none", url="")
+    seen = SimpleNamespace(bodies=[], tried=set(), key="none", url="", tries=0, always=0, busy=0, most=0)
+    lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *args: Any) -> None:
@@ -48,14 +50,26 @@ def endpoint() -> Iterator[SimpleNamespace]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                seen.tries, seen.busy = seen.tries + 1, seen.busy + 1
+                seen.most = max(seen.most, seen.busy)
+            time.sleep(0.01)
+            with lock:
+                seen.busy -= 1
+            if seen.always:
+                return self.reply(seen.always, {"error": {"message": "for ever"}})
             if body["seed"] not in seen.tried:
                 seen.tried.add(body["seed"])
                 return self.reply(503, {"error": {"message": "busy"}})
             seen.bodies.append(body)
+            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+            if self.path.endswith("/chat/completions"):
+                message = {"role": "assistant", "content": f"chat {body['messages'][0]['content']}"}
+                said = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+                return self.reply(200, {"id": "1", "object": "chat.completion", "choices": [said], "usage": usage})
             if 99 in body["prompt"]:
                 return self.reply(400, {"error": {"message": "too long"}})
             choice = {"index": 0, "text": f"seed {body['seed']}", "finish_reason": "length", "logprobs": None}
-            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
             return self.reply(200, {"id": "1", "object": "text_completion", "choices": [choice], "usage": usage})
 
     service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -99,6 +113,38 @@ def test_server_troubles_are_one_line_each(
     with pytest.raises(UserError, match="can't be reached") as caught:
         server.load(ModelSpec(tmp_path, None, "small"), {"base_url": "http://127.0.0.1:9/v1", "retries": 0})
     assert caught.value.exit_code == 14
+
+
+def test_server_keeps_to_its_concurrency(endpoint: SimpleNamespace, tmp_path: Path) -> None:
+    engine = server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url, "concurrency": 3})
+    requests = [Request(f"r{i}", (5, i), (USER,)) for i in range(12)]
+    assert len(list(engine.generate(requests, Sampling(4)))) == 12
+    engine.close()
+    assert 1 < endpoint.most <= 3
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_server_that_keeps_failing_is_an_error_of_the_sample(
+    endpoint: SimpleNamespace, tmp_path: Path, status: int
+) -> None:
+    endpoint.always = status
+    engine = server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url, "retries": 2})
+    (found,) = engine.generate(REQUESTS[:1], Sampling(4))
+    engine.close()
+    assert (found.finish_reason, found.tokens) == ("error", 0)
+    assert found.text.startswith("the server failed 3 times: ")
+    assert endpoint.tries == 3
+
+
+def test_server_chat_sends_messages_only_when_asked(endpoint: SimpleNamespace, tmp_path: Path) -> None:
+    model = ModelSpec(tmp_path, None, "small")
+    engine = server.load(model, {"base_url": endpoint.url, "api": "chat"})
+    (found,) = engine.generate(REQUESTS[:1], Sampling(4))
+    engine.close()
+    assert found == Completion("r0", 0, "chat x", "stop", 4)
+    assert "prompt" not in endpoint.bodies[0]
+    with pytest.raises(UserError, match="choose completions or chat"):
+        server.load(model, {"base_url": endpoint.url, "api": "responses"})
 
 
 class Words:

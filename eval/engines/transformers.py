@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,8 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:
     chosen = engine_options("transformers", DEFAULTS, options)
     if not (model.path / "config.json").is_file():
         raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
+    # Read when torch is first imported: threads that spin while they wait lose most of a busy machine's time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
