@@ -77,6 +77,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "__init__.py").write_text(STAND_IN, encoding="utf-8")
     (package / "sampling_params.py").write_text("class RequestOutputKind: FINAL_ONLY = 2\n", encoding="utf-8")
     (package / "lora" / "__init__.py").write_text("", encoding="utf-8")
+    (package / "engine").mkdir()
+    (package / "engine" / "__init__.py").write_text("", encoding="utf-8")
+    arguments = "class EngineArgs: lora_target_modules = None\n"
+    (package / "engine" / "arg_utils.py").write_text(arguments, encoding="utf-8")
     request = "class LoRARequest:\n    def __init__(self, name, number, path): self.number, self.path = number, path\n"
     (package / "lora" / "request.py").write_text(request, encoding="utf-8")
     platforms = "class current_platform:\n    @staticmethod\n    def is_cpu(): return True\n"
@@ -193,6 +197,19 @@ def test_base_and_adapters_share_an_engine(stand_in: Path, tmp_path: Path) -> No
     assert (seen["max_loras"], seen["max_lora_rank"]) == (2, 32)
     with pytest.raises(UserError, match="one base and its adapters"):
         vllm.load_shared([models[0], ModelSpec(tmp_path, None, "other")], options(stand_in))
+
+
+def test_only_the_adapters_modules_are_prepared(stand_in: Path, tmp_path: Path) -> None:
+    for name, modules in (("one", ["q_proj", "v_proj"]), ("other", ["v_proj", "down_proj"]), ("pattern", "all-linear")):
+        config = {"r": 8, "target_modules": modules}
+        (adapter_in(tmp_path / name) / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    one, other, pattern = (ModelSpec(stand_in, tmp_path / name, name) for name in ("one", "other", "pattern"))
+    for models in ([one, other], [one, pattern]):
+        vllm.load_shared(models, options(stand_in)).close()
+    (tmp_path / "lib" / "vllm" / "engine" / "arg_utils.py").write_text("class EngineArgs: pass\n", encoding="utf-8")
+    vllm.load_shared([one, other], options(stand_in)).close()  # an older vLLM
+    found = [each.get("lora_target_modules") for each in started(stand_in)]
+    assert found == [["down_proj", "q_proj", "v_proj"], None, None]
 
 
 def test_scoring_gives_what_follows_the_start(stand_in: Path) -> None:

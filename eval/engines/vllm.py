@@ -153,6 +153,20 @@ def max_lora_rank(adapter: Path) -> int:
     raise UserError(f"{adapter}: vLLM takes LoRA ranks up to {LORA_RANKS[-1]}, this one has {rank}: merge it first")
 
 
+def target_modules(adapters: Sequence[Path]) -> list[str]:
+    """The modules that the adapters change; empty when one of them names them by a pattern.
+
+    vLLM otherwise prepares every module for adapters, the output layer included, and computes there for nothing.
+    """
+    found: set[str] = set()
+    for adapter in adapters:
+        names = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("target_modules")
+        if not isinstance(names, list):
+            return []
+        found.update(names)
+    return sorted(found)
+
+
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Vllm:
     """An engine for one model; see `load_shared`."""
     return load_shared([model], options).serve(model, owner=True)
@@ -180,6 +194,8 @@ def load_shared(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engi
     if adapters:
         rank = max(map(max_lora_rank, adapters))
         engine |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank}
+        if modules := target_modules(adapters):
+            engine["lora_target_modules"] = modules
     children = _start(engine, [str(each.resolve()) for each in adapters], chosen)
     return Engine(children, {None: 0, **{adapter: slot for slot, adapter in enumerate(adapters, 1)}})
 

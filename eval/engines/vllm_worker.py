@@ -68,10 +68,14 @@ def cannot() -> str | None:
 def start(setup: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     """The loaded LLM, and by slot its LoRARequests; the base's slot holds None."""
     from vllm import LLM
+    from vllm.engine.arg_utils import EngineArgs
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
 
-    llm = LLM(**{"enforce_eager": current_platform.is_cpu(), **setup["engine"]})
+    arguments = {"enforce_eager": current_platform.is_cpu(), **setup["engine"]}
+    if not hasattr(EngineArgs, "lora_target_modules"):  # an older vLLM
+        arguments.pop("lora_target_modules", None)
+    llm = LLM(**arguments)
     requests = [LoRARequest(f"adapter-{slot}", slot, path) for slot, path in enumerate(setup["adapters"], 1)]
     return llm, [None, *requests]
 
@@ -102,23 +106,24 @@ def generated(output: Any) -> Answer:
 
 
 def score(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[list[Answer]]:
-    """Log probabilities of given tokens: those of a prompt, which vLLM computes on the way to one new token."""
-    from vllm import SamplingParams
+    """Log probabilities of given tokens: those of a prompt, which vLLM computes on the way to one new token.
 
-    starts = {}
-    for number, (ids, start, slot) in enumerate(job["score"]):
-        starts[number] = start
-        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
-        if reason := submit(llm, number, ids, params, adapters[slot]):
-            raise ValueError(reason)
+    One prompt at a time: with several and an adapter, vLLM takes the logits of a prompt's tokens for those of requests
+    (0.32: LogitsProcessorWithLoRA fails, or adds another request's).
+    """
+    from vllm import SamplingParams
 
     def scored(output: Any) -> Answer:
         number = int(output.request_id)
-        pairs = zip(output.prompt_token_ids, output.prompt_logprobs, strict=True)
-        found = [probabilities[token] for token, probabilities in list(pairs)[starts[number] :]]
+        pairs = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))
+        found = [probabilities[token] for token, probabilities in pairs[job["score"][number][1] :]]
         return [number, [each.logprob for each in found], [each.rank == 1 for each in found]]
 
-    yield from steps(llm, scored)
+    for number, (ids, _, slot) in enumerate(job["score"]):
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        if reason := submit(llm, number, ids, params, adapters[slot]):
+            raise ValueError(reason)
+        yield from steps(llm, scored)
 
 
 def submit(llm: Any, number: int, ids: list[int], params: Any, adapter: Any) -> str | None:
