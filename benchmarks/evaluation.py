@@ -36,7 +36,8 @@ def main() -> None:
     """Run the arms in turn, `rounds` times; print the table and write the JSON."""
     chosen = _arguments()
     if chosen.arm:
-        print(json.dumps(ARMS[chosen.arm](chosen)), file=sys.stdout)
+        figures = json.dumps(ARMS[chosen.arm](chosen))
+        (chosen.work / f"{chosen.arm}-{chosen.round}.json").write_text(figures, encoding="utf-8")
         return
     chosen.work.mkdir(parents=True, exist_ok=True)
     prepare(chosen)
@@ -98,14 +99,16 @@ def run_arm(name: str, chosen: Any, number: int) -> dict[str, Any]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
+    (chosen.work / f"{name}-{number}.json").unlink(missing_ok=True)
     started = time.perf_counter()
     log = chosen.work / f"{name}-{number}.log"
     with log.open("w", encoding="utf-8") as file:
         command = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", name, "--round", str(number)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=file, text=True, check=False)
+        done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
     if done.returncode != 0:
         raise SystemExit(f"arm {name} ended with {done.returncode}; its log: {log}")
-    return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - started}
+    figures: dict[str, Any] = json.loads((chosen.work / f"{name}-{number}.json").read_text(encoding="utf-8"))
+    return {**figures, "process": time.perf_counter() - started}
 
 
 def bare(chosen: Any) -> dict[str, Any]:

@@ -127,6 +127,8 @@ def _named_spec(text: str, engine: str) -> Any:
         raise UserError(
             f"--model {text!r}: with several models write --model NAME=MODEL; a name is letters, digits, ._-"
         )
+    if engine == "scripted" and not Path(reference).is_file():
+        raise UserError(f"--model {text!r}: with several models the scripted engine takes files of completions")
     return replace(_model_spec(reference, engine, None), name=name)
 
 
