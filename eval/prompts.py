@@ -26,6 +26,7 @@ class Tokenizer(Protocol):
     """What we use of a Hugging Face tokenizer."""
 
     chat_template: str | dict[str, str] | None
+    bos_token_id: int | None
     eos_token_id: int | None
     pad_token_id: int | None
 
@@ -63,7 +64,8 @@ def load_tokenizer(model_dir: Path | str) -> Tokenizer:
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """Token ids of the conversation, ending where the model's turn begins.
 
-    Raises UserError without a chat template, or when the template refuses the conversation (an unknown role).
+    Raises UserError without a chat template, or when the template refuses the conversation (an unknown role) or writes
+    BOS twice.
     """
     return _render(tokenizer, messages, add_generation_prompt=True)
 
@@ -79,12 +81,15 @@ def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation
     if not tokenizer.chat_template:
         raise UserError(NO_TEMPLATE)
     try:
-        return tokenizer.apply_chat_template(
+        ids = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
         )
     except TemplateError as error:
         roles = [message["role"] for message in messages]
         raise UserError(f"the chat template refuses a conversation of roles {roles}: {error}") from error
+    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+        raise UserError("the chat template begins a prompt with two BOS tokens: take one of its bos_token out")
+    return ids
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int], stop_ids: Iterable[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +30,13 @@ from eval.prompts import (
 )
 from eval.records import RECORDS, Record, keep_complete, score, to_line, write_records
 from eval.summary import SUMMARY, Summary, summarize
+from eval.trained import check_trained_for
 from eval.validity import DEFAULT_LIMITS, Limits
 from rewards.core import Example, UserError
 from tasks.base import Task
 
 ENGINE_FAILED = 14
+EngineLoader = Callable[[str, ModelSpec, Mapping[str, Any]], Generator]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,19 @@ def evaluate(
     progress: bool = True,
     limits: Limits = DEFAULT_LIMITS,
     cache: Path | None = None,
+    any_template: bool = False,
+    shuffle: int | None = None,
+    load: EngineLoader = load_engine,
 ) -> Summary:
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
 
     split and seed say where the examples come from; they are part of the evaluation's identity, as are model, engine
     and sampling. In a directory with the same identity, examples that have all their samples aren't asked again.
     options are the engine's own (`eval.engines`). limits: what makes the summary `invalid`. cache: a file of
-    completions that evaluations share (`eval.cache`).
+    completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
+    template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
+    where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
+    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory; with exit code 14 when the engine fails or answers nothing.
@@ -74,23 +83,27 @@ def evaluate(
     check_engine(engine)
     _check_ids(examples)
     chosen = dict(options or {})
-    prepared = prepare(examples, model, engine, sampling)
+    prepared = prepare(examples, model, engine, sampling, any_template)
     source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
     rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
     run = identity(examples, model, engine, chosen, prepared.sampling)
-    claim(out_dir, {**source, **rendered, **run}, model)
+    claim(out_dir, {**source, **rendered, **run}, model, {"shuffle": shuffle, "any_template": any_template})
     if engine == "vllm":
         chosen.setdefault("log_file", out_dir / "vllm.log")
     records = keep_complete(out_dir / RECORDS, sampling.n)
     known = {record.id for record in records}
     missing = [request for request in prepared.requests if request.id not in known]
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(missing)
     by_id = {example.id: example for example in examples}
     fresh: list[Record] = []
     seconds, cached = 0.0, 0
     if missing:
         total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
-        load = partial(load_engine, engine, model, chosen)
-        source_of = partial(with_cache, cache, run, model, missing, prepared.sampling, load)
+        cache = cache if shuffle is None else None
+        source_of = partial(
+            with_cache, cache, run, model, missing, prepared.sampling, partial(load, engine, model, chosen)
+        )
         with live(total, first, progress) as show, closing(source_of()) as generator:
             fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
             cached = getattr(generator, "hits", 0)
@@ -103,8 +116,13 @@ def evaluate(
     return summary
 
 
-def prepare(examples: Sequence[Example], model: ModelSpec, engine: str, sampling: Sampling) -> Prepared:
-    """Render every prompt. Stop tokens that the caller didn't give are the tokenizer's and the model's."""
+def prepare(
+    examples: Sequence[Example], model: ModelSpec, engine: str, sampling: Sampling, any_template: bool = False
+) -> Prepared:
+    """Render every prompt. Stop tokens that the caller didn't give are the tokenizer's and the model's.
+
+    Raises UserError when the model was trained on another chat template, unless any_template allows it.
+    """
     if engine in WITHOUT_TOKENIZER:
         requests = tuple(Request(example.id, (), example.messages) for example in examples)
         hashes = {example.id: messages_hash(example.messages) for example in examples}
@@ -112,6 +130,8 @@ def prepare(examples: Sequence[Example], model: ModelSpec, engine: str, sampling
     tokenizer = load_tokenizer(tokenizer_dir(model))
     if model.chat_template is not None:
         tokenizer.chat_template = model.chat_template
+    if not any_template:
+        check_trained_for(model, tokenizer)
     requests = tuple(
         Request(example.id, tuple(render_prompt(tokenizer, example.messages)), example.messages) for example in examples
     )

@@ -1,9 +1,10 @@
-"""The engines without their packages: a stand-in vllm package, a local HTTP server, a tokenizer of words."""
+"""The server engine against a local HTTP server, and prompts with a tokenizer of words."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eval.engines import server, vllm
+from eval.engines import server
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
 from eval.prompts import decode, prompt_hash, render_prompt, stop_token_ids, template_hash, tokenizer_dir
 from rewards.core import Message, UserError
@@ -21,147 +22,13 @@ USER: Message = {"role": "user", "content": "x"}
 REQUESTS = [Request(f"r{i}", (5, 6, 7 + i), (USER,)) for i in range(3)]
 SAMPLING = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, n=2, seed=3, stop_token_ids=(2,))
 
-# A vllm that "generates" the seed and the last prompt token, finishes in reverse order, and refuses prompts with a 99.
-STAND_IN = """
-import json, os, sys
-from types import SimpleNamespace as NS
-print("chatter on stdout")
-def TokensPrompt(prompt_token_ids): return prompt_token_ids
-class SamplingParams:
-    def __init__(self, **kw): self.__dict__.update(kw)
-class Tokenizer:
-    def decode(self, ids, skip_special_tokens, clean_up_tokenization_spaces): return " ".join(map(str, ids))
-class Engine:
-    def __init__(self): self.queue = []
-    def add_request(self, request_id, prompt, params, lora_request=None):
-        if 99 in prompt: raise ValueError("prompt too long\\nand more")
-        self.queue.append((request_id, prompt, params, lora_request))
-    def has_unfinished_requests(self): return bool(self.queue)
-    def step(self):
-        if MODE == "die": sys.stderr.write("RuntimeError: no memory\\n"); sys.stderr.flush(); os._exit(9)
-        if MODE == "raise": raise RuntimeError("engine broke\\nlong story")
-        number, prompt, params, lora = self.queue.pop()
-        ids = [params.seed, prompt[-1], 2] if lora is None else [len(lora.path), 2]
-        return [NS(finished=True, request_id=number, outputs=[NS(token_ids=ids, finish_reason="stop")])]
-class LLM:
-    def __init__(self, **kw):
-        global MODE
-        MODE = open(os.path.join(kw["model"], "mode")).read()
-        if MODE == "no start": raise ValueError("bad weights")
-        sys.stderr.write(json.dumps(kw) + "\\n")
-        self.llm_engine = Engine()
-    def get_tokenizer(self): return Tokenizer()
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model directory whose file `mode` tells the stand-in vllm how to behave."""
-    package = tmp_path / "lib" / "vllm"
-    (package / "lora").mkdir(parents=True)
-    (package / "__init__.py").write_text(STAND_IN, encoding="utf-8")
-    (package / "sampling_params.py").write_text("class RequestOutputKind: FINAL_ONLY = 2\n", encoding="utf-8")
-    (package / "lora" / "__init__.py").write_text("", encoding="utf-8")
-    request = "class LoRARequest:\n    def __init__(self, name, number, path): self.path = path\n"
-    (package / "lora" / "request.py").write_text(request, encoding="utf-8")
-    platforms = "class current_platform:\n    @staticmethod\n    def is_cpu(): return True\n"
-    (package / "platforms.py").write_text(platforms, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}", encoding="utf-8")
-    (model / "mode").write_text("work", encoding="utf-8")
-    return model
-
-
-def options(model: Path) -> dict[str, Any]:
-    return {"log_file": model / "engine.log"}
-
-
-def test_vllm_child_answers_every_sample_with_its_own_seed(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    found = list(engine.generate(REQUESTS, SAMPLING))
-    again = list(engine.generate(REQUESTS[:1], SAMPLING))
-    engine.close()
-    engine.close()
-    expected = {
-        Completion(request.id, index, f"{sample_seed(SAMPLING, request.id, index)} {7 + place}", "stop", 3)
-        for place, request in enumerate(REQUESTS)
-        for index in range(2)
-    }
-    assert set(found) == expected
-    assert found[0].request_id == "r2", "in the order in which they finish"
-    assert len(again) == 2
-    assert engine.process.returncode == 0
-    assert "chatter on stdout" in engine.log_file.read_text(encoding="utf-8")
-
-
-def test_vllm_refused_prompt_is_one_error_not_the_end(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    found = {
-        each.request_id: each
-        for each in engine.generate([*REQUESTS, Request("long", (99,), (USER,))], Sampling(4, stop_token_ids=(2,)))
-    }
-    engine.close()
-    assert found["long"] == Completion("long", 0, "prompt too long", "error", 0)
-    assert {each.finish_reason for key, each in found.items() if key != "long"} == {"stop"}
-
-
-@pytest.mark.parametrize(
-    ("mode", "reason"),
-    [
-        ("no start", "ValueError: bad weights"),
-        ("die", "ended with status 9: RuntimeError: no memory"),
-        ("raise", "RuntimeError: engine broke"),
-    ],
-)
-def test_vllm_failure_is_one_line_with_the_log(stand_in: Path, mode: str, reason: str) -> None:
-    (stand_in / "mode").write_text(mode, encoding="utf-8")
-    with pytest.raises(UserError) as caught:
-        list(vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in)).generate(REQUESTS, SAMPLING))
-    assert reason in str(caught.value)
-    assert str(stand_in / "engine.log") in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 14
-
-
-def test_vllm_child_ends_when_its_answers_are_dropped(stand_in: Path) -> None:
-    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
-    answers = engine.generate(REQUESTS, SAMPLING)
-    next(answers)
-    answers.close()  # type: ignore[attr-defined]
-    assert engine.process.poll() is not None
-
-
-def test_vllm_adapter_sets_the_rank(stand_in: Path, tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    model = ModelSpec(stand_in, adapter, "m")
-    with pytest.raises(UserError, match="not a PEFT adapter"):
-        vllm.load(model, options(stand_in))
-    (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": {"q_proj": 40}}', encoding="utf-8")
-    engine = vllm.load(model, {**options(stand_in), "dtype": "float32"})
-    (found,) = engine.generate(REQUESTS[:1], Sampling(4, stop_token_ids=(2,)))
-    engine.close()
-    assert found.text == str(len(str(adapter)))
-    started = next(
-        json.loads(line)
-        for line in engine.log_file.read_text(encoding="utf-8").splitlines()
-        if line.startswith("{") and "max_lora_rank" in line
-    )
-    assert (started["max_lora_rank"], started["enable_lora"], started["dtype"]) == (64, True, "float32")
-
-
-def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no config.json there"):
-        vllm.load(ModelSpec(tmp_path, None, "m"), {})
-
 
 @pytest.fixture
 def endpoint() -> Iterator[SimpleNamespace]:
     """An OpenAI-compatible server: fails each request's first try with 503, refuses prompts of token 99."""
     pytest.importorskip("openai")
-    seen = SimpleNamespace(bodies=[], tried=set(), key="none", url="")
+    seen = SimpleNamespace(bodies=[], tried=set(), key="none", url="", tries=0, always=0, busy=0, most=0)
+    lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *args: Any) -> None:
@@ -183,14 +50,26 @@ def endpoint() -> Iterator[SimpleNamespace]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                seen.tries, seen.busy = seen.tries + 1, seen.busy + 1
+                seen.most = max(seen.most, seen.busy)
+            time.sleep(0.01)
+            with lock:
+                seen.busy -= 1
+            if seen.always:
+                return self.reply(seen.always, {"error": {"message": "for ever"}})
             if body["seed"] not in seen.tried:
                 seen.tried.add(body["seed"])
                 return self.reply(503, {"error": {"message": "busy"}})
             seen.bodies.append(body)
+            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+            if self.path.endswith("/chat/completions"):
+                message = {"role": "assistant", "content": f"chat {body['messages'][0]['content']}"}
+                said = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+                return self.reply(200, {"id": "1", "object": "chat.completion", "choices": [said], "usage": usage})
             if 99 in body["prompt"]:
                 return self.reply(400, {"error": {"message": "too long"}})
             choice = {"index": 0, "text": f"seed {body['seed']}", "finish_reason": "length", "logprobs": None}
-            usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
             return self.reply(200, {"id": "1", "object": "text_completion", "choices": [choice], "usage": usage})
 
     service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -236,11 +115,44 @@ def test_server_troubles_are_one_line_each(
     assert caught.value.exit_code == 14
 
 
+def test_server_keeps_to_its_concurrency(endpoint: SimpleNamespace, tmp_path: Path) -> None:
+    engine = server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url, "concurrency": 3})
+    requests = [Request(f"r{i}", (5, i), (USER,)) for i in range(12)]
+    assert len(list(engine.generate(requests, Sampling(4)))) == 12
+    engine.close()
+    assert 1 < endpoint.most <= 3
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_server_that_keeps_failing_is_an_error_of_the_sample(
+    endpoint: SimpleNamespace, tmp_path: Path, status: int
+) -> None:
+    endpoint.always = status
+    engine = server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url, "retries": 2})
+    (found,) = engine.generate(REQUESTS[:1], Sampling(4))
+    engine.close()
+    assert (found.finish_reason, found.tokens) == ("error", 0)
+    assert found.text.startswith("the server failed 3 times: ")
+    assert endpoint.tries == 3
+
+
+def test_server_chat_sends_messages_only_when_asked(endpoint: SimpleNamespace, tmp_path: Path) -> None:
+    model = ModelSpec(tmp_path, None, "small")
+    engine = server.load(model, {"base_url": endpoint.url, "api": "chat"})
+    (found,) = engine.generate(REQUESTS[:1], Sampling(4))
+    engine.close()
+    assert found == Completion("r0", 0, "chat x", "stop", 4)
+    assert "prompt" not in endpoint.bodies[0]
+    with pytest.raises(UserError, match="choose completions or chat"):
+        server.load(model, {"base_url": endpoint.url, "api": "responses"})
+
+
 class Words:
     """A tokenizer of four words; its template closes every turn with <end>, token 2, which isn't its eos."""
 
     def __init__(self, template: str | None = "words", eos: int | None = 1) -> None:
         self.chat_template: str | dict[str, str] | None = template
+        self.bos_token_id: int | None = 0
         self.eos_token_id = eos
         self.pad_token_id: int | None = None
         self.added_tokens_decoder = {1: SimpleNamespace(special=True), 2: SimpleNamespace(special=True)}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eval.engines.base import Completion, ModelSpec, Request, Sampling
+from eval.engines.base import Completion, Generator, ModelSpec, Request, Sampling
 from eval.engines.registry import load_engine
+from eval.engines.vllm_child import CHILD_ENV
+from eval.parity import TOLERANCES
 from eval.prompts import load_tokenizer, render_prompt, stop_token_ids
-from rewards.core import Message
+from rewards.core import Message, UserError
 
 pytestmark = pytest.mark.slow
 
@@ -75,15 +83,98 @@ def test_a_batch_answers_as_its_rows_alone(smollm2_dir: Path, tmp_path: Path) ->
     assert answers("transformers", model, tmp_path) == answers("transformers", model, tmp_path, batch_size=1)
 
 
-def test_vllm_agrees_with_transformers(smollm2_dir: Path, tmp_path: Path) -> None:
-    model = ModelSpec(smollm2_dir, None, "smol")
-    assert answers("vllm", model, tmp_path) == answers("transformers", model, tmp_path)
+@pytest.fixture(scope="module")
+def shared(smollm2_dir: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One vLLM engine for the base and the adapter."""
+    pytest.importorskip("vllm")
+    from eval.engines.vllm import load_shared
+
+    models = [ModelSpec(smollm2_dir, None, "base"), ModelSpec(smollm2_dir, adapter, "tuned")]
+    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    engine = load_shared(models, {"dtype": "float32", "max_model_len": 512, "log_file": log})
+    yield engine
+    engine.close()
 
 
-def test_an_adapter_reaches_both_engines(smollm2_dir: Path, adapter: Path, tmp_path: Path) -> None:
-    tuned = answers("vllm", ModelSpec(smollm2_dir, adapter, "tuned"), tmp_path)
-    assert tuned == answers("transformers", ModelSpec(smollm2_dir, adapter, "tuned"), tmp_path)
-    assert tuned != answers("transformers", ModelSpec(smollm2_dir, None, "base"), tmp_path)
+def test_base_and_adapter_of_one_engine_agree_with_transformers(
+    smollm2_dir: Path, adapter: Path, tmp_path: Path, shared: Any
+) -> None:
+    requests, sampling = requests_for(smollm2_dir)
+    said = {}
+    for model in (ModelSpec(smollm2_dir, None, "base"), ModelSpec(smollm2_dir, adapter, "tuned")):
+        said[model.name] = {each.request_id: each for each in shared.serve(model).generate(requests, sampling)}
+        assert said[model.name] == answers("transformers", model, tmp_path)
+    assert said["base"] != said["tuned"]
+
+
+def test_a_seed_gives_the_same_texts_again_in_another_order(smollm2_dir: Path, shared: Any) -> None:
+    requests, greedy = requests_for(smollm2_dir)
+    sampling = Sampling(16, temperature=1.0, n=2, seed=1, stop_token_ids=greedy.stop_token_ids)
+    base = shared.serve(ModelSpec(smollm2_dir, None, "base"))
+    first, second = set(base.generate(requests, sampling)), set(base.generate(requests[::-1], sampling))
+    assert first == second
+    assert len({each.text for each in first if each.request_id == "q3"}) == 2
+
+
+def test_vllms_log_probabilities_are_transformers(smollm2_dir: Path, adapter: Path, shared: Any) -> None:
+    """What `toolkit parity` rests on, for the base and for LoRA; and an adapter that is left out shows."""
+    requests, _ = requests_for(smollm2_dir)
+    sequences = [((*request.prompt_ids, 198, 504, 2), len(request.prompt_ids)) for request in requests]
+    found = {}
+    for model in (ModelSpec(smollm2_dir, None, "base"), ModelSpec(smollm2_dir, adapter, "tuned")):
+        reference = load_engine("transformers", model, {"dtype": "float32"})
+        pairs = zip(reference.score(sequences), shared.serve(model).score(sequences), strict=True)  # type: ignore[attr-defined]
+        reference.close()
+        found[model.name] = [
+            (one, other) for mine, theirs in pairs for one, other in zip(mine.logprobs, theirs.logprobs, strict=True)
+        ]
+        assert max(abs(one - other) for one, other in found[model.name]) < TOLERANCES["float32"].largest
+    apart = [abs(one - other) for (one, _), (_, other) in zip(found["tuned"], found["base"], strict=True)]
+    assert sum(apart) / len(apart) > 10 * TOLERANCES["float32"].mean
+
+
+def test_two_processes_answer_as_one(smollm2_dir: Path, tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two CPU cores")
+    model = ModelSpec(smollm2_dir, None, "base")
+    assert answers("vllm", model, tmp_path, processes=2) == answers("transformers", model, tmp_path)
+
+
+def test_a_real_server_answers_our_token_ids(smollm2_dir: Path, tmp_path: Path) -> None:
+    for package in ("vllm", "openai"):
+        pytest.importorskip(package)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2_dir)]
+    command += ["--served-model-name", "smol", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
+    command += ["--max-model-len", "512", "--enforce-eager"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, **CHILD_ENV}, start_new_session=True
+        )
+    try:
+        options = {"base_url": f"http://127.0.0.1:{port}/v1", "retries": 0}
+        engine = wait_for(process, lambda: load_engine("server", ModelSpec(smollm2_dir, None, "smol"), options))
+        requests, sampling = requests_for(smollm2_dir)
+        long = Request("long", tuple([5] * 600), ())
+        found = {each.request_id: each for each in engine.generate([*requests, long], sampling)}
+        engine.close()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert found.pop("long").finish_reason == "error"
+    assert found == answers("transformers", ModelSpec(smollm2_dir, None, "smol"), tmp_path)
+
+
+def wait_for(process: subprocess.Popen[bytes], connect: Callable[[], Generator]) -> Generator:
+    """What `connect` gives once the server listens."""
+    while True:
+        try:
+            return connect()
+        except UserError:
+            assert process.poll() is None, "the server ended"
+            time.sleep(1)
 
 
 def test_sampling_is_seeded(smollm2_dir: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_merged_model_is_its_base_and_its_adapter(road: Road, smollm2_dir: Pat
         torch.testing.assert_close(merged[f"{name}.weight"], expected, rtol=1e-4, atol=1e-6)
     untouched = "model.embed_tokens.weight"
     assert torch.equal(merged[untouched], base[untouched].float())
-    assert json.loads((road.run / where / "trained_for.json").read_text()) == {"task": "task.py"}
+    assert json.loads((road.run / where / "trained_for.json").read_text())["task"] == "task.py"
 
 
 def test_sft_logs_its_steps(road: Road) -> None:

@@ -167,7 +167,9 @@ def test_sft_leaves_a_trained_adapter_and_its_logs(trained: Run) -> None:
     stage = trained.dir / "sft"
     weights = adapter_weights(stage / "adapter")
     assert all(bool((tensor != 0).any()) for name, tensor in weights.items() if "lora_B" in name)
-    assert json.loads((stage / "adapter" / "trained_for.json").read_text()) == {"task": trained.recipe.task}
+    record = json.loads((stage / "adapter" / "trained_for.json").read_text())
+    assert record["task"] == trained.recipe.task
+    assert record["template"] == trained.facts("sft")["template"]
     steps = [row for row in rows(stage / "log.jsonl") if "loss" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4]
     assert steps[-1]["loss"] < steps[0]["loss"]

@@ -20,6 +20,7 @@ from toolkit.commands import (
     evaluation,
     export,
     gate,
+    parity,
     predict,
     report,
     rescore,
@@ -42,6 +43,7 @@ app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
 app.add_typer(evaluation.app)
+app.add_typer(parity.app)
 app.add_typer(report.app)
 app.add_typer(gate.app)
 app.add_typer(rescore.app)

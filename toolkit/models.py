@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.files import read_json
+from eval.trained import TRAINED_FOR as TRAINED_FOR
 from rewards.core import UserError
 from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-TRAINED_FOR = "trained_for.json"  # beside the weights: the task that a model or an adapter was trained on
 CONVERTER_VERSION = "1"  # part of the cache key: raise it when convert_gguf writes something else
 ALLOWED = "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME"
 

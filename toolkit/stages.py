@@ -133,6 +133,8 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
             options=recipe.eval.options,
             limits=Limits(truncated=recipe.eval.max_truncated, failed=recipe.eval.max_failed),
             cache=cache_dir() / CACHE,
+            # the recipe's template is the run's own choice, whatever the base was made for
+            any_template=name == "base",
         )
         return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
 

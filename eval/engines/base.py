@@ -86,6 +86,22 @@ class Generator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model's view of given tokens: each one's natural log probability, and whether no token was likelier."""
+
+    logprobs: tuple[float, ...]
+    best: tuple[bool, ...]
+
+
+class Scorer(Generator, Protocol):
+    """An engine that also tells how likely given tokens are."""
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], int]]) -> list[Scored]:
+        """For each (token ids, start): how the model sees ids[start:], each token after all that come before it."""
+        ...
+
+
 def sample_seed(sampling: Sampling, request_id: str, index: int) -> int:
     """A 31-bit seed of one sample. It depends on the request, not on its position: a resumed run draws the same."""
     key = f"{sampling.seed}/{request_id}/{index}".encode()

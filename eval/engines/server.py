@@ -1,6 +1,7 @@
-"""Any server that speaks OpenAI's /v1/completions: `vllm serve`, SGLang, llama.cpp. Prompts are sent as token ids.
+"""Any server that speaks OpenAI's API: `vllm serve`, SGLang, llama.cpp. Prompts go to /v1/completions as token ids.
 
-Chat endpoints would apply the server's own template, which nobody here has checked: ids keep the prompt ours.
+A chat endpoint applies the server's own template, which nobody here has checked: ids keep the prompt ours. For a server
+that takes no ids there is --option api=chat, which is part of the evaluation's identity.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULTS: dict[str, Any] = {
     "base_url": "http://localhost:8000/v1",
+    "api": "completions",  # our token ids; or chat: messages, through the server's own template
     "api_key_env": "OPENAI_API_KEY",  # the variable that holds the key; local servers need none
     "concurrency": 32,
-    "retries": 4,  # with exponential backoff: connection errors, 408, 409, 429 and 5xx
+    "retries": 4,  # with exponential backoff: no connection, no answer in time, 408, 409, 429 and 5xx
     "timeout": 600.0,  # seconds a request
 }
 SERVER_FAILED = 14
@@ -34,9 +36,13 @@ class Server:
     client: OpenAI
     model: str
     concurrency: int
+    chat: bool = False
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
-        """One HTTP request a sample, each with its own seed."""
+        """One HTTP request a sample, each with its own seed.
+
+        What the server refuses, or fails at after all retries, is that sample's error; a server that is gone ends all.
+        """
         pool = ThreadPoolExecutor(self.concurrency)
         try:
             futures = [
@@ -53,24 +59,33 @@ class Server:
         import openai
 
         try:
-            reply = self.client.completions.create(
-                model=self.model,
-                prompt=list(request.prompt_ids),
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                n=1,
-                seed=sample_seed(sampling, request.id, index),
-                extra_body={"stop_token_ids": list(sampling.stop_token_ids), "skip_special_tokens": True},
-            )
+            reply = self._ask(request, sampling, sample_seed(sampling, request.id, index))
         except openai.BadRequestError as error:  # this prompt only: for instance, longer than the model takes
             return Completion(request.id, index, f"the server refused the request: {error.message}", "error", 0)
+        except (openai.RateLimitError, openai.InternalServerError, openai.APITimeoutError) as error:
+            tries = self.client.max_retries + 1
+            return Completion(request.id, index, f"the server failed {tries} times: {error.message}", "error", 0)
         except openai.APIError as error:
             raise explain(error, self.client, self.model) from error
         choice = reply.choices[0]
+        text = (choice.message.content or "") if self.chat else choice.text
         reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
         tokens = reply.usage.completion_tokens if reply.usage else 0
-        return Completion(request.id, index, choice.text, reason, tokens)
+        return Completion(request.id, index, text, reason, tokens)
+
+    def _ask(self, request: Request, sampling: Sampling, seed: int) -> Any:
+        shared = {
+            "model": self.model,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "n": 1,
+            "seed": seed,
+        }
+        if self.chat:
+            return self.client.chat.completions.create(messages=list(request.messages), **shared)
+        ours = {"stop_token_ids": list(sampling.stop_token_ids), "skip_special_tokens": True}
+        return self.client.completions.create(prompt=list(request.prompt_ids), extra_body=ours, **shared)
 
     def close(self) -> None:
         """Close the connections."""
@@ -85,7 +100,7 @@ def explain(error: Exception, client: OpenAI, model: str) -> UserError:
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         text = f"{where} refuses the API key ({error.status_code}): set it in the variable that api_key_env names"
     elif isinstance(error, openai.NotFoundError):
-        text = f"{where} has no model {model!r} or no /completions (404): {error.message}"
+        text = f"{where} has no model {model!r} or no such endpoint (404): {error.message}; try --option api=chat"
     elif isinstance(error, openai.APIConnectionError):
         text = f"{where} can't be reached ({error.__cause__ or error}): is the server running, is base_url right?"
     else:
@@ -96,6 +111,8 @@ def explain(error: Exception, client: OpenAI, model: str) -> UserError:
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
     """Options: see DEFAULTS. Asks the server for its models, so that a wrong address, key or name shows at once."""
     chosen = engine_options("server", DEFAULTS, options)
+    if chosen["api"] not in ("completions", "chat"):
+        raise UserError(f"option api: choose completions or chat, got {chosen['api']!r}")
     if model.adapter is not None:
         raise UserError(
             "the server engine can't load an adapter: serve it, then give its served name as the model's name"
@@ -116,4 +133,4 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
         raise explain(error, client, model.name) from error
     if served and model.name not in served:
         raise UserError(f"{client.base_url} serves no model {model.name!r}; it serves: {', '.join(served)}")
-    return Server(client, model.name, int(chosen["concurrency"]))
+    return Server(client, model.name, int(chosen["concurrency"]), chosen["api"] == "chat")

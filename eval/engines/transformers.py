@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.engines.base import Completion, ModelSpec, Request, Sampling, engine_options, sample_seed
+from eval.engines.base import (
+    Completion,
+    FinishReason,
+    ModelSpec,
+    Request,
+    Sampling,
+    Scored,
+    engine_options,
+    sample_seed,
+)
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
@@ -39,6 +49,13 @@ class Transformers:
             yield from self._batch(fitting[start : start + self.batch_size], sampling)
 
     def _batch(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> Iterator[Completion]:
+        for (request, index), ids in zip(rows, self.generate_ids(rows, sampling), strict=True):
+            reason: FinishReason = "stop" if ids and ids[-1] in sampling.stop_token_ids else "length"
+            text = decode(self.tokenizer, ids, sampling.stop_token_ids)
+            yield Completion(request.id, index, text, reason, len(ids))
+
+    def generate_ids(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> list[list[int]]:
+        """What one batch of (request, sample index) generates, each row up to its end token, that included."""
         import torch
         from transformers import GenerationConfig
 
@@ -67,11 +84,25 @@ class Transformers:
             output = self.model.generate(
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
             )
-        for (request, index), generated in zip(rows, output[:, width:].tolist(), strict=True):
-            end = next((at for at, token in enumerate(generated) if token in stops), None)
-            kept = generated if end is None else generated[: end + 1]
-            text = decode(self.tokenizer, kept, stops)
-            yield Completion(request.id, index, text, "length" if end is None else "stop", len(kept))
+        kept = []
+        for generated in output[:, width:].tolist():
+            end = next((at for at, token in enumerate(generated) if token in stops), len(generated))
+            kept.append(generated[: end + 1])
+        return kept
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], int]]) -> list[Scored]:
+        """See `eval.engines.base.Scorer`. One sequence at a time: no padding, the plainest computation there is."""
+        import torch
+
+        scored = []
+        for ids, start in sequences:
+            tokens = torch.tensor([list(ids)], device=self.model.device)
+            with torch.inference_mode():
+                logits = self.model(tokens).logits[0, start - 1 : -1].float()
+            logprobs = logits.log_softmax(-1).gather(1, tokens[0, start:, None])[:, 0]
+            best = logits.argmax(-1) == tokens[0, start:]
+            scored.append(Scored(tuple(logprobs.tolist()), tuple(best.tolist())))
+        return scored
 
     def close(self) -> None:
         """Drop the model and give its GPU memory back."""
@@ -87,6 +118,8 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:
     chosen = engine_options("transformers", DEFAULTS, options)
     if not (model.path / "config.json").is_file():
         raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
+    # Read when torch is first imported: threads that spin while they wait lose most of a busy machine's time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 

@@ -1,129 +1,142 @@
-"""vLLM in a process of its own: the parent's side.
+"""vLLM in processes of its own: the parent's side.
 
-The child (vllm_worker.py) frees all memory by ending, which vLLM can't do otherwise; its output goes to a log file; and
-a crash in it, even a segmentation fault, becomes one readable line here. The two talk in lines of JSON.
+Base and adapters share an engine: every request names the LoRA adapter that answers it. For small models, several
+processes share the requests. Token ids go in and come out; texts are made here, while the children generate.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import gettempdir
-from typing import IO, Any, NoReturn
+from threading import Thread
+from typing import Any
 
-from eval.engines.base import Completion, ModelSpec, Request, Sampling, engine_options, sample_seed
-from eval.prompts import tokenizer_dir
+from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
+from eval.engines.vllm_child import Child, start_child
+from eval.engines.vllm_placing import Place, places
+from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
+# Ours; the rest of DEFAULTS goes to vllm.LLM as it is, None meaning its own choice.
+OWN: dict[str, Any] = {
+    "log_file": None,  # default: vllm-<pid>.log in the temporary directory; further processes add their number
+    "processes": 1,  # engines that share the requests: on several GPUs, on one for a small model, on CPU cores
+    "batch_invariant": False,  # the same numbers whatever shares the batch; needs kernels that a CPU hasn't
+    "engine_core_process": False,  # vLLM's scheduler in one more process: overlaps with it, at the cost of determinism
+}
 DEFAULTS: dict[str, Any] = {
-    "log_file": None,  # default: vllm-<pid>.log in the temporary directory
+    **OWN,
     "dtype": "auto",
     "enforce_eager": None,  # default: only on CPU, where compiling takes a minute and gains 6%
     "max_model_len": None,
     "max_num_seqs": None,
-    "gpu_memory_utilization": 0.9,
+    "max_num_batched_tokens": None,
+    "gpu_memory_utilization": 0.9,  # processes that share a GPU share this
     "tensor_parallel_size": 1,
-}
-# How the child is set up, unless the environment says otherwise.
-CHILD_ENV = {
-    # the engine core in the child itself, not in a grandchild: deterministic scheduling, one process to end
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; only the CPU backend reads it (its own default: half of the memory)
-    # CPU threads that spin while they wait make it ten times slower as soon as another process wants a core
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "VLLM_NO_USAGE_STATS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
+    "max_cudagraph_capture_size": None,
+    "cudagraph_capture_sizes": None,
+    "compilation_config": None,
+    "async_scheduling": None,
+    "enable_prefix_caching": None,
+    "attention_backend": None,
 }
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM sizes its adapter slots in these steps
-ENGINE_FAILED = 14
+
+
+@dataclass(slots=True)
+class Engine:
+    """The children, and which adapters they hold: slots maps an adapter's directory (None: the base) to its number."""
+
+    children: tuple[Child, ...]
+    slots: Mapping[Path | None, int]
+
+    def serve(self, model: ModelSpec, owner: bool = False) -> Vllm:
+        """The generator of one of the models. owner: closing it ends the engine."""
+        return Vllm(self, self.slots[model.adapter], load_tokenizer(tokenizer_dir(model)), owner)
+
+    def ask(self, key: str, rows: Sequence[Any], **more: Any) -> Iterator[list[Any]]:
+        """Deal the rows to the children in turn; yield what comes back, the row's number first.
+
+        A thread a child reads, so that no child waits for us to score. Leaving the loop early, or one child's failure,
+        ends all of them.
+        """
+        found: SimpleQueue[list[list[Any]] | UserError] = SimpleQueue()
+        finished = False
+        try:
+            for place, child in enumerate(self.children):
+                mine = rows[place :: len(self.children)]
+                child.send({key: mine, **more})
+                Thread(target=self._read, args=(place, len(mine), found), daemon=True).start()
+            left = len(rows)
+            while left:
+                answers = found.get()
+                if isinstance(answers, UserError):
+                    raise answers
+                left -= len(answers)
+                yield from answers
+            finished = True
+        finally:
+            if not finished:
+                self.kill()
+
+    def _read(self, place: int, expected: int, found: SimpleQueue[list[list[Any]] | UserError]) -> None:
+        try:
+            while expected:
+                answers = self.children[place].receive()
+                expected -= len(answers)
+                found.put([[place + number * len(self.children), *rest] for number, *rest in answers])
+        except UserError as error:
+            found.put(error)
+
+    def kill(self) -> None:
+        """End the children at once."""
+        for child in self.children:
+            child.kill()
+
+    def close(self) -> None:
+        """End the children in order."""
+        for child in self.children:
+            child.close()
 
 
 @dataclass(slots=True)
 class Vllm:
-    """A running child. Its stdin takes one line a call of `generate`, its stdout gives one line a completion."""
+    """One model of an engine: the base, or the base with an adapter."""
 
-    process: subprocess.Popen[str]
-    log_file: Path
+    engine: Engine
+    slot: int
+    tokenizer: Tokenizer
+    owner: bool
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Everything is submitted at once; completions come as they finish. Leaving the loop early ends the engine."""
-        rows = [
-            {
-                "id": request.id,
-                "index": index,
-                "ids": request.prompt_ids,
-                "seed": sample_seed(sampling, request.id, index),
-            }
-            for request in requests
-            for index in range(sampling.n)
-        ]
-        finished = False
-        try:
-            self._send({"rows": rows, "sampling": asdict(sampling)})
-            for _ in rows:
-                row = self._receive()
-                yield Completion(row["id"], row["index"], row["text"], row["finish_reason"], row["tokens"])
-            finished = True
-        finally:
-            if not finished:
-                self._kill()
+        places = [(request, index) for request in requests for index in range(sampling.n)]
+        rows = [[request.prompt_ids, sample_seed(sampling, request.id, index), self.slot] for request, index in places]
+        for number, reason, said in self.engine.ask("rows", rows, sampling=asdict(sampling)):
+            request, index = places[number]
+            if reason == "error":
+                yield Completion(request.id, index, said, "error", 0)
+            else:
+                text = decode(self.tokenizer, said, sampling.stop_token_ids)
+                yield Completion(request.id, index, text, reason, len(said))
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        stdin = _pipe(self.process.stdin)
-        try:
-            stdin.write(json.dumps(message) + "\n")
-            stdin.flush()
-        except (BrokenPipeError, ValueError):
-            self._fail("its process has ended")
-
-    def _receive(self) -> dict[str, Any]:
-        line = _pipe(self.process.stdout).readline()
-        if not line.endswith("\n"):
-            self._fail(f"its process ended with status {self.process.wait()}: {last_reason(self.log_file)}")
-        message: dict[str, Any] = json.loads(line)
-        if "failed" in message:
-            self._fail(message["failed"])
-        return message
-
-    def _fail(self, reason: str) -> NoReturn:
-        self.close()
-        raise UserError(f"vLLM failed: {reason} (its log: {self.log_file})", ENGINE_FAILED)
+    def score(self, sequences: Sequence[tuple[Sequence[int], int]]) -> list[Scored]:
+        """See `eval.engines.base.Scorer`. Raises UserError, with exit code 14, when vLLM refuses a sequence."""
+        rows = [[list(ids), start, self.slot] for ids, start in sequences]
+        found = {
+            number: Scored(tuple(logprobs), tuple(best)) for number, logprobs, best in self.engine.ask("score", rows)
+        }
+        return [found[number] for number in range(len(rows))]
 
     def close(self) -> None:
-        """End the child and what it started: first by closing its stdin, then, after 10 s, by a signal."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(BrokenPipeError):  # a half-written request to a child that is gone
-                _pipe(pipe).close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._kill()
-
-    def _kill(self) -> None:
-        """For a child that is busy with what nobody waits for any more."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None  # both are opened with PIPE
-    return stream
-
-
-def last_reason(log_file: Path) -> str:
-    """The last line of a log that looks like an error, else its last line."""
-    lines = [line.strip() for line in log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]]
-    lines = [line for line in lines if line]
-    named = [line for line in lines if "Error" in line or "Killed" in line]
-    return (named or lines or ["the log is empty"])[-1][:500]
+        """End the engine, if it was started for this model alone."""
+        if self.owner:
+            self.engine.close()
 
 
 def max_lora_rank(adapter: Path) -> int:
@@ -140,42 +153,85 @@ def max_lora_rank(adapter: Path) -> int:
     raise UserError(f"{adapter}: vLLM takes LoRA ranks up to {LORA_RANKS[-1]}, this one has {rank}: merge it first")
 
 
-def load(model: ModelSpec, options: Mapping[str, Any]) -> Vllm:
-    """Start the child and wait until the model is loaded (on a GPU, a minute). Options: see DEFAULTS.
+def target_modules(adapters: Sequence[Path]) -> list[str]:
+    """The modules that the adapters change; empty when one of them names them by a pattern.
 
-    Raises UserError for a directory without a model, and with exit code 14 when vLLM can't start.
+    vLLM otherwise prepares every module for adapters, the output layer included, and computes there for nothing.
+    """
+    found: set[str] = set()
+    for adapter in adapters:
+        names = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("target_modules")
+        if not isinstance(names, list):
+            return []
+        found.update(names)
+    return sorted(found)
+
+
+def load(model: ModelSpec, options: Mapping[str, Any]) -> Vllm:
+    """An engine for one model; see `load_shared`."""
+    return load_shared([model], options).serve(model, owner=True)
+
+
+def load_shared(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engine:
+    """Start one engine for a base and any of its adapters, and wait until it is loaded (on a GPU, a minute).
+
+    Options: see DEFAULTS. Raises UserError for models of several bases, a directory without a model, an option that the
+    platform can't do; with exit code 14 when vLLM can't start.
     """
     chosen = engine_options("vllm", DEFAULTS, options)
-    if not (model.path / "config.json").is_file():
-        raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
-    log_file = Path(chosen.pop("log_file") or Path(gettempdir()) / f"vllm-{os.getpid()}.log")
-    engine = {key: value for key, value in chosen.items() if value is not None}
-    if model.adapter is not None:
-        engine |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_lora_rank(model.adapter)}
-    setup = {
-        "engine": {"model": str(model.path), "tokenizer": str(tokenizer_dir(model)), **engine},
-        "adapter": None if model.adapter is None else str(model.adapter.resolve()),
-    }
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    with log_file.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            # -P: nothing in the working directory may pass for a package of ours or of vLLM's
-            [sys.executable, "-P", "-m", "eval.engines.vllm_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            encoding="utf-8",
-            env={**CHILD_ENV, **os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C reaches the parent, which ends the child in order
+    base = models[0].path
+    if any(model.path != base for model in models):
+        raise UserError(
+            f"one engine serves one base and its adapters, got {', '.join(str(each.path) for each in models)}"
         )
-    running = Vllm(process, log_file)
+    if not (base / "config.json").is_file():
+        raise UserError(f"{base}: no config.json there; give the directory of a full model")
+    if chosen["processes"] > 1 and chosen["tensor_parallel_size"] > 1:
+        raise UserError("options processes and tensor_parallel_size can't both be above 1: a process takes one GPU")
+    adapters = list(dict.fromkeys(model.adapter for model in models if model.adapter is not None))
+    engine: dict[str, Any] = {key: value for key, value in chosen.items() if key not in OWN and value is not None}
+    engine |= {"model": str(base), "tokenizer": str(tokenizer_dir(models[0]))}
+    if adapters:
+        rank = max(map(max_lora_rank, adapters))
+        engine |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank}
+        if modules := target_modules(adapters):
+            engine["lora_target_modules"] = modules
+    children = _start(engine, [str(each.resolve()) for each in adapters], chosen)
+    return Engine(children, {None: 0, **{adapter: slot for slot, adapter in enumerate(adapters, 1)}})
+
+
+def _start(engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[str, Any]) -> tuple[Child, ...]:
+    environment = {
+        # in the child itself, unless asked for: deterministic scheduling, one process to end
+        "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(chosen["engine_core_process"])),
+        **({"VLLM_BATCH_INVARIANT": "1"} if chosen["batch_invariant"] else {}),
+    }
+    log_file = Path(chosen["log_file"] or Path(gettempdir()) / f"vllm-{os.getpid()}.log")
+    started: list[Child] = []
     try:
-        running._send(setup)
-        running._receive()
-    except BaseException:  # Ctrl-C too: the child is in a session of its own and wouldn't notice
-        running._kill()
+        found = places(int(chosen["processes"]))
+        for wave in range(max(place.wave for place in found) + 1):
+            of_wave = [place for place in found if place.wave == wave]
+            fresh = [
+                _start_one(place, environment, _numbered(log_file, found.index(place)), started) for place in of_wave
+            ]
+            for place, child in zip(of_wave, fresh, strict=True):
+                memory = engine["gpu_memory_utilization"] * place.memory
+                child.send({"engine": {**engine, "gpu_memory_utilization": memory}, "adapters": adapters})
+            for child in fresh:
+                child.receive()
+    except BaseException:  # Ctrl-C too: the children are in sessions of their own and wouldn't notice
+        for child in started:
+            child.kill()
         raise
-    return running
+    return tuple(started)
+
+
+def _start_one(place: Place, environment: Mapping[str, str], log_file: Path, started: list[Child]) -> Child:
+    child = start_child({**environment, **place.environment}, log_file)
+    started.append(child)
+    return child
+
+
+def _numbered(log_file: Path, number: int) -> Path:
+    return log_file.with_stem(f"{log_file.stem}-{number}") if number else log_file

@@ -1,8 +1,10 @@
-"""vLLM in a process of its own: the child's side. Run by vllm.py; reads JSON lines on stdin, answers on stdout.
+"""vLLM in a process of its own: the child's side. Run by vllm_child.py; reads JSON lines on stdin, answers on stdout.
 
-First line in: {"engine": arguments of vllm.LLM, "adapter": path or null}; answer {"ready": true}. Then, for each line
-{"rows": [{"id", "index", "ids", "seed"}], "sampling": {...}}, one line a row as it finishes. {"failed": reason} is the
-last line.
+First line in: {"engine": arguments of vllm.LLM, "adapters": paths}; answer {"ready": true}, or {"refused": reason} for
+what the platform can't do. Then a job a line; "slot" is an adapter's place in that list, from 1, or 0 for the base:
+    {"rows": [[ids, seed, slot], …], "sampling": {…}}   answers [number of the row, finish reason, ids generated]
+    {"score": [[ids, start, slot], …]}                  answers [number, logprobs of ids[start:], is each the likeliest]
+A line out holds all answers that one step of the engine finished. {"failed": reason} is the last line.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from eval.prompts import decode
+Answer = list[Any]
 
 
 def main() -> int:
@@ -23,11 +25,15 @@ def main() -> int:
     os.dup2(2, 1)
     try:
         setup = json.loads(sys.stdin.readline())
-        llm, adapter = start(setup)
+        if refusal := cannot():
+            answer(answers, {"refused": refusal})
+            return 2
+        llm, adapters = start(setup)
         answer(answers, {"ready": True})
         for line in sys.stdin:
-            for row in complete(llm, adapter, json.loads(line)):
-                answer(answers, row)
+            job = json.loads(line)
+            for found in score(llm, adapters, job) if "score" in job else complete(llm, adapters, job):
+                answer(answers, found)
     except BrokenPipeError:
         return 0  # the parent has gone, or has stopped listening
     except Exception as error:  # whatever it is: the log gets the traceback, the parent one line
@@ -36,9 +42,9 @@ def main() -> int:
     return 0
 
 
-def answer(answers: IO[str], message: Mapping[str, Any]) -> None:
+def answer(answers: IO[str], message: Mapping[str, Any] | list[Answer]) -> None:
     """One line to the parent, at once."""
-    answers.write(json.dumps(message) + "\n")
+    answers.write(json.dumps(message, separators=(",", ":")) + "\n")
     answers.flush()
 
 
@@ -47,51 +53,103 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:500]
 
 
-def start(setup: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The loaded LLM and the LoRARequest of its adapter, or None."""
+def cannot() -> str | None:
+    """Why this platform can't do what the environment asks for; vLLM itself would ignore it without a word."""
+    from vllm.platforms import current_platform
+
+    if os.environ.get("VLLM_BATCH_INVARIANT") == "1" and current_platform.is_cpu():
+        return (
+            "option batch_invariant: vLLM's batch-invariant kernels need a GPU, this is its CPU build; leave it out, "
+            "and measure the noise instead (toolkit eval --shuffle SEED)"
+        )
+    return None
+
+
+def start(setup: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+    """The loaded LLM, and by slot its LoRARequests; the base's slot holds None."""
     from vllm import LLM
+    from vllm.engine.arg_utils import EngineArgs
     from vllm.lora.request import LoRARequest
     from vllm.platforms import current_platform
 
-    adapter = setup["adapter"]
-    llm = LLM(**{"enforce_eager": current_platform.is_cpu(), **setup["engine"]})
-    return llm, None if adapter is None else LoRARequest("adapter", 1, adapter)
+    arguments = {"enforce_eager": current_platform.is_cpu(), **setup["engine"]}
+    if not hasattr(EngineArgs, "lora_target_modules"):  # an older vLLM
+        arguments.pop("lora_target_modules", None)
+    llm = LLM(**arguments)
+    requests = [LoRARequest(f"adapter-{slot}", slot, path) for slot, path in enumerate(setup["adapters"], 1)]
+    return llm, [None, *requests]
 
 
-def complete(llm: Any, adapter: Any, job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Submit all rows, then step the engine and yield each row as it finishes.
+def complete(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[list[Answer]]:
+    """Submit all rows, then step the engine and yield what each step finishes.
 
     LLM.generate would give everything at the end; the engine's own loop lets records be written as they come.
     """
+    sampling = job["sampling"]
+    greedy = sampling_params(sampling, None) if sampling["temperature"] == 0 else None
+    refused = []
+    for number, (ids, seed, slot) in enumerate(job["rows"]):
+        params = greedy or sampling_params(sampling, seed)
+        if reason := submit(llm, number, ids, params, adapters[slot]):
+            refused.append([number, "error", reason])
+    if refused:
+        yield refused
+    yield from steps(llm, generated)
+
+
+def generated(output: Any) -> Answer:
+    """What a finished request generated."""
+    done = output.outputs[0]
+    if done.finish_reason in ("stop", "length"):
+        return [int(output.request_id), done.finish_reason, list(done.token_ids)]
+    return [int(output.request_id), "error", f"vLLM ended it: {done.finish_reason}"]
+
+
+def score(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[list[Answer]]:
+    """Log probabilities of given tokens: those of a prompt, which vLLM computes on the way to one new token.
+
+    One prompt at a time: with several and an adapter, vLLM takes the logits of a prompt's tokens for those of requests
+    (0.32: LogitsProcessorWithLoRA fails, or adds another request's).
+    """
+    from vllm import SamplingParams
+
+    def scored(output: Any) -> Answer:
+        number = int(output.request_id)
+        pairs = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))
+        found = [probabilities[token] for token, probabilities in pairs[job["score"][number][1] :]]
+        return [number, [each.logprob for each in found], [each.rank == 1 for each in found]]
+
+    for number, (ids, _, slot) in enumerate(job["score"]):
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        if reason := submit(llm, number, ids, params, adapters[slot]):
+            raise ValueError(reason)
+        yield from steps(llm, scored)
+
+
+def submit(llm: Any, number: int, ids: list[int], params: Any, adapter: Any) -> str | None:
+    """Queue one prompt. Gives the reason when vLLM refuses it: for instance, longer than the model takes."""
     from vllm import TokensPrompt
 
-    engine, rows, sampling = llm.llm_engine, job["rows"], job["sampling"]
-    for number, row in enumerate(rows):
-        prompt = TokensPrompt(prompt_token_ids=row["ids"])
-        try:
-            engine.add_request(str(number), prompt, sampling_params(sampling, row["seed"]), lora_request=adapter)
-        except ValueError as error:  # this prompt only: for instance, longer than the model takes
-            yield {**place(row), "text": first_line(error), "finish_reason": "error", "tokens": 0}
-    tokenizer = llm.get_tokenizer()
+    try:
+        llm.llm_engine.add_request(str(number), TokensPrompt(prompt_token_ids=ids), params, lora_request=adapter)
+    except ValueError as error:
+        return first_line(error)
+    return None
+
+
+def steps(llm: Any, read: Callable[[Any], Answer]) -> Iterator[list[Answer]]:
+    """Step the engine until it is idle; yield what each step finished."""
+    engine = llm.llm_engine
     while engine.has_unfinished_requests():
-        for output in engine.step():
-            if output.finished:
-                done = output.outputs[0]
-                text = decode(tokenizer, done.token_ids, sampling["stop_token_ids"])
-                reason = done.finish_reason if done.finish_reason in ("stop", "length") else "error"
-                row = place(rows[int(output.request_id)])
-                yield {**row, "text": text, "finish_reason": reason, "tokens": len(done.token_ids)}
+        finished = [read(output) for output in engine.step() if output.finished]
+        if finished:
+            yield finished
 
 
-def place(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Which sample a row is."""
-    return {"id": row["id"], "index": row["index"]}
-
-
-def sampling_params(sampling: Mapping[str, Any], seed: int) -> Any:
+def sampling_params(sampling: Mapping[str, Any], seed: int | None) -> Any:
     """vLLM's SamplingParams, everything written out: its default is 16 tokens at temperature 1.
 
-    detokenize is off because `eval.prompts.decode` does it, the same way for every engine.
+    detokenize is off because the parent does it, the same way for every engine.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind

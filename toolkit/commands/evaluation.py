@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,16 +11,23 @@ import typer
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
-from toolkit.commands.shared import ModelRef, Seed, SplitName, TaskRef, checked_split
+from toolkit.commands.shared import Seed, SplitName, TaskRef, checked_split
+
+ModelRefs = Annotated[
+    list[str],
+    typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME; several: NAME=…"),
+]
 
 app = typer.Typer()
 
 
 @app.command("eval")
 def evaluate_model(
-    model: ModelRef,
+    model: ModelRefs,
     task: TaskRef,
-    out: Annotated[Path, typer.Option(help="directory for records, summary and manifest")],
+    out: Annotated[
+        Path, typer.Option(help="directory for records, summary and manifest; of several models, for theirs")
+    ],
     split: SplitName = "test",
     n: Annotated[int, typer.Option(min=1, help="number of examples")] = 200,
     seed: Seed = 0,
@@ -31,12 +40,21 @@ def evaluate_model(
     max_truncated: Annotated[float, typer.Option(min=0, max=1, help="largest valid share, 1 for any")] = MAX_TRUNCATED,
     max_failed: Annotated[float, typer.Option(min=0, max=1, help="the same of engine errors")] = MAX_FAILED,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="don't take or keep completions in the cache")] = False,
+    shuffle: Annotated[int | None, typer.Option(help="a seed: ask in another order, to measure the noise")] = None,
+    any_template: Annotated[
+        bool, typer.Option("--any-template", help="evaluate a model that was trained on another chat template")
+    ] = False,
 ) -> None:
-    """Score a model on a task and print the table. Interrupted, the same command goes on. Exits with 13 if invalid."""
+    """Score one model, or several, on a task and print the table. Interrupted, the same command goes on.
+
+    With several (--model NAME=MODEL, repeated), those of one base share one vLLM engine. Exits with 13 where an
+    evaluation is invalid.
+    """
     from eval.cache import CACHE
     from eval.engines.base import Sampling
     from eval.engines.registry import check_engine
     from eval.runner import evaluate
+    from eval.several import evaluate_several
     from eval.tables import show, summary_grid
     from eval.validity import INVALID, Limits
     from tasks.registry import load_task
@@ -46,21 +64,29 @@ def evaluate_model(
     if samples > 1 and temperature == 0:
         raise UserError("--samples above 1 needs --temperature above 0: greedy samples are all the same")
     chosen = load_task(task)
-    summary = evaluate(
-        chosen,
-        list(chosen.examples(checked_split(split), n, seed)),
-        split=split,
-        seed=seed,
-        model=_model_spec(model, engine, served_name),
-        engine=engine,
-        sampling=Sampling(max_tokens=max_tokens, temperature=temperature, n=samples, seed=seed),
-        out_dir=out,
-        options=_options(option or []),
-        limits=Limits(truncated=max_truncated, failed=max_failed),
-        cache=None if no_cache else cache_dir() / CACHE,
-    )
-    show(summary_grid(summary))
-    if summary.invalid:
+    examples = list(chosen.examples(checked_split(split), n, seed))
+    how: dict[str, Any] = {
+        "split": split,
+        "seed": seed,
+        "engine": engine,
+        "sampling": Sampling(max_tokens=max_tokens, temperature=temperature, n=samples, seed=seed),
+        "out_dir": out,
+        "options": _options(option or []),
+        "shuffle": shuffle,
+        "any_template": any_template,
+        "limits": Limits(truncated=max_truncated, failed=max_failed),
+        "cache": None if no_cache else cache_dir() / CACHE,
+    }
+    if len(model) == 1:
+        summaries = [evaluate(chosen, examples, model=_model_spec(model[0], engine, served_name), **how)]
+    elif served_name is not None:
+        raise UserError("--served-name names one model; with several, write --model SERVED_NAME=MODEL")
+    else:
+        specs = [_named_spec(each, engine) for each in model]
+        summaries = list(evaluate_several(chosen, examples, specs, **how).values())
+    for summary in summaries:
+        show(summary_grid(summary))
+    if any(summary.invalid for summary in summaries):
         raise typer.Exit(INVALID)
 
 
@@ -92,6 +118,18 @@ def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:
 
     resolved = resolve_model(reference)
     return ModelSpec(resolved.path, resolved.adapter, served_name or reference)
+
+
+def _named_spec(text: str, engine: str) -> Any:
+    """One of several models: NAME=MODEL. The name is its directory's."""
+    name, equals, reference = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name) or name.startswith(".") or not reference:
+        raise UserError(
+            f"--model {text!r}: with several models write --model NAME=MODEL; a name is letters, digits, ._-"
+        )
+    if engine == "scripted" and not Path(reference).is_file():
+        raise UserError(f"--model {text!r}: with several models the scripted engine takes files of completions")
+    return replace(_model_spec(reference, engine, None), name=name)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

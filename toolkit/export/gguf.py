@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from eval.engines.vllm import last_reason
+from eval.engines.vllm_child import last_reason
 from rewards.core import UserError
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 import torch
 
 from eval.files import write_atomically, write_json
+from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
-from toolkit.models import TRAINED_FOR
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 
 
@@ -104,11 +104,11 @@ def drop_undone(log: Path, last_step: int) -> None:
 
 
 def save_adapter(model: Any, tokenizer: Any, target: Path, task: str | None) -> None:
-    """Write the adapter, its tokenizer and the task it is for (or None) to `target`, whole or not at all."""
+    """Write the adapter, its tokenizer and what it was trained for to `target`, whole or not at all."""
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):  # of a run that was killed between two of these lines
         shutil.rmtree(leftover, ignore_errors=True)
     model.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
-    write_json(scratch / TRAINED_FOR, {"task": task})
+    write_json(scratch / TRAINED_FOR, training_record(task, tokenizer))
     scratch.replace(target)

@@ -10,8 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval.files import write_json
-from toolkit.models import TRAINED_FOR, resolve_model
+from eval.trained import TRAINED_FOR
+from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import last_adapter
 
@@ -36,7 +36,7 @@ def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str,
         shutil.rmtree(leftover, ignore_errors=True)
     merged.save_pretrained(scratch)
     AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(scratch)
-    write_json(scratch / TRAINED_FOR, {"task": run.recipe.task})
+    shutil.copyfile(adapter / TRAINED_FOR, scratch / TRAINED_FOR)  # what training saw, not what was loaded here
     scratch.replace(target)
     print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
     return {"dtype": "float32"}

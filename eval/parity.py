@@ -1,0 +1,270 @@
+"""Is it the same model? One adapter in several guises (LoRA in vLLM, merged weights, GGUF) against the plainest one.
+
+The reference is transformers with the adapter put on its base, not merged. It continues fixed probes greedily; every
+candidate then says how likely it finds each of those tokens. Where the most likely token is another one is also where
+its own greedy text would leave the reference's.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from eval.engines.base import ModelSpec, Request, Sampling, Scored, Scorer
+from eval.engines.registry import check_engine, load_engine
+from eval.files import write_json
+from eval.manifest import fingerprint, versions
+from eval.prompts import (
+    load_tokenizer,
+    prompt_hash,
+    render_prompt,
+    short_hash,
+    stop_token_ids,
+    template_hash,
+    tokenizer_dir,
+)
+from rewards.core import Message, UserError
+
+Verdict = Literal["same", "differs", "adapter without effect"]
+DIFFERENT = 10  # exit code
+REFERENCE = "transformers"
+RELATIVE = 0.1  # of the adapter's own effect: a weak adapter's merge must be closer than any absolute bound says
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Bounds of |difference of log probability| a token (natural logarithm), over all tokens of the probes."""
+
+    mean: float
+    largest: float
+
+
+# Several times what right models showed (docs/engines.md has the figures); broken ones were far beyond.
+TOLERANCES = {
+    "float32": Tolerance(1e-4, 5e-3),
+    "float16": Tolerance(1e-2, 0.3),
+    "bfloat16": Tolerance(5e-2, 1.0),
+    "gguf": Tolerance(0.3, 5.0),  # weights of 4 to 8 bits
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What should be the reference in another guise. bounds: a key of TOLERANCES."""
+
+    name: str
+    engine: str
+    model: ModelSpec
+    bounds: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Distance to the reference. first: the earliest token, counted from 0, where a greedy text would part from it."""
+
+    mean: float
+    largest: float
+    agreement: float
+    first: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One candidate's result; `reason` is empty where it is the same."""
+
+    name: str
+    engine: str
+    bounds: str
+    gap: Gap | None
+    verdict: Verdict
+    reason: str
+    model: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """All of it. effect: how far the base is from the reference, which the adapter must have moved."""
+
+    verdict: Verdict
+    dtype: str
+    probes: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    base: Mapping[str, Any]
+    effect: Gap
+    findings: tuple[Finding, ...]
+    tolerances: Mapping[str, Tolerance]
+    versions: Mapping[str, str]
+    platform: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every candidate is the same model."""
+        return 0 if self.verdict == "same" else DIFFERENT
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Prompts, and the reference's greedy continuations behind them: (ids, where the continuation begins)."""
+
+    prompts: Sequence[Sequence[Message]]
+    ids: Sequence[tuple[int, ...]]
+    sequences: Sequence[tuple[Sequence[int], int]]
+
+
+def compare(
+    reference: ModelSpec,
+    candidates: Sequence[Candidate],
+    prompts: Sequence[Sequence[Message]],
+    *,
+    dtype: str,
+    max_tokens: int,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Certificate:
+    """Compare each candidate with `reference`, which has an adapter. options: of the engines, by name.
+
+    Raises UserError for a reference without an adapter, or an engine that isn't installed; with exit code 14 when an
+    engine fails.
+    """
+    if reference.adapter is None:
+        raise UserError(f"{reference.name}: parity asks whether an adapter survived; name an adapter, not a full model")
+    for candidate in candidates:
+        check_engine(candidate.engine)
+    chosen = {
+        name: {"dtype": dtype, **(options or {}).get(name, {})} for name in {REFERENCE, *(c.engine for c in candidates)}
+    }
+    say(f"reference: {reference.adapter} on {reference.path} ({REFERENCE}, {dtype})")
+    with closing(_scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
+        probes = _continue(engine, reference, prompts, max_tokens)
+        wanted = engine.score(probes.sequences)
+    base_spec = ModelSpec(reference.path, None, "base")
+    say(f"base: {reference.path}")
+    with closing(_scorer(REFERENCE, base_spec, chosen[REFERENCE])) as engine:
+        unadapted = engine.score(probes.sequences)
+    effect = _gap(wanted, unadapted)
+    findings = []
+    for candidate in candidates:
+        say(f"{candidate.name}: {candidate.model.adapter or candidate.model.path} ({candidate.engine})")
+        findings.append(_examine(candidate, probes, wanted, unadapted, effect, chosen[candidate.engine]))
+    return Certificate(
+        verdict=_verdict(effect, dtype, findings),
+        dtype=dtype,
+        probes={
+            "n": len(prompts),
+            "tokens": sum(len(ids) - start for ids, start in probes.sequences),
+            "prompts": short_hash(" ".join(map(prompt_hash, probes.ids))),
+            "continuations": short_hash(" ".join(prompt_hash(ids) for ids, _ in probes.sequences)),
+        },
+        reference=_identity(reference),
+        base=_identity(base_spec),
+        effect=effect,
+        findings=tuple(findings),
+        tolerances={name: TOLERANCES[name] for name in sorted({dtype, *(each.bounds for each in candidates)})},
+        versions=versions(),
+        platform=platform.platform(),
+    )
+
+
+def write(certificate: Certificate, path: Path) -> None:
+    """Write the certificate as JSON."""
+    write_json(path, json.loads(json.dumps(asdict(certificate))))
+
+
+def _scorer(engine: str, model: ModelSpec, options: Mapping[str, Any]) -> Scorer:
+    generator = load_engine(engine, model, options)
+    if not hasattr(generator, "score"):
+        raise UserError(f"engine {engine!r} gives no log probabilities; parity needs transformers or vllm")
+    return cast("Scorer", generator)
+
+
+def _continue(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Probes:
+    from eval.engines.transformers import Transformers
+
+    assert isinstance(engine, Transformers)  # REFERENCE
+    ids = [tuple(render_prompt(engine.tokenizer, prompt)) for prompt in prompts]
+    stops = stop_token_ids(engine.tokenizer, model.path)
+    rows = [(Request(str(number), prompt, ()), 0) for number, prompt in enumerate(ids)]
+    continuations = engine.generate_ids(rows, Sampling(max_tokens, stop_token_ids=stops))
+    return Probes(
+        prompts, ids, [((*prompt, *more), len(prompt)) for prompt, more in zip(ids, continuations, strict=True)]
+    )
+
+
+def _gap(wanted: Sequence[Scored], found: Sequence[Scored]) -> Gap:
+    distances = [
+        abs(one - other)
+        for mine, theirs in zip(wanted, found, strict=True)
+        for one, other in zip(mine.logprobs, theirs.logprobs, strict=True)
+    ]
+    partings = [each.best.index(False) for each in found if not all(each.best)]
+    agreement = 1 - len(partings) / len(found)
+    return Gap(sum(distances) / len(distances), max(distances), agreement, min(partings, default=None))
+
+
+def _examine(
+    candidate: Candidate,
+    probes: Probes,
+    wanted: Sequence[Scored],
+    unadapted: Sequence[Scored],
+    effect: Gap,
+    options: Mapping[str, Any],
+) -> Finding:
+    def finding(gap: Gap | None, reason: str) -> Finding:
+        verdict: Verdict = "differs" if reason else "same"
+        return Finding(
+            candidate.name, candidate.engine, candidate.bounds, gap, verdict, reason, _identity(candidate.model)
+        )
+
+    others = _rendered_otherwise(candidate.model, probes)
+    if others:
+        reason = f"renders {others} of {len(probes.ids)} probes as other token ids: another tokenizer or chat template"
+        return finding(None, reason)
+    with closing(_scorer(candidate.engine, candidate.model, options)) as engine:
+        found = engine.score(probes.sequences)
+    gap = _gap(wanted, found)
+    return finding(gap, _complaint(gap, _gap(unadapted, found), effect, TOLERANCES[candidate.bounds]))
+
+
+def _rendered_otherwise(model: ModelSpec, probes: Probes) -> int:
+    tokenizer = load_tokenizer(tokenizer_dir(model))
+    if not tokenizer.chat_template:
+        return len(probes.ids)
+    rendered = [tuple(render_prompt(tokenizer, prompt)) for prompt in probes.prompts]
+    return sum(one != other for one, other in zip(rendered, probes.ids, strict=True))
+
+
+def _complaint(gap: Gap, to_base: Gap, effect: Gap, bounds: Tolerance) -> str:
+    """What is wrong with a candidate, or nothing. Comparisons are written so that NaN fails them."""
+    near = gap.mean <= bounds.mean and gap.largest <= bounds.largest
+    if near and gap.mean <= RELATIVE * effect.mean:
+        return ""
+    if to_base.mean <= min(bounds.mean, RELATIVE * effect.mean):
+        return "answers as the base does: the adapter isn't in it"
+    if near:
+        return (
+            f"its distance is {gap.mean / effect.mean:.0%} of what the adapter changes at all (at most {RELATIVE:.0%})"
+        )
+    return f"beyond a mean of {bounds.mean:g} or a largest of {bounds.largest:g}"
+
+
+def _verdict(effect: Gap, dtype: str, findings: Sequence[Finding]) -> Verdict:
+    if not effect.mean > TOLERANCES[dtype].mean:
+        return "adapter without effect"
+    return "same" if all(each.verdict == "same" for each in findings) else "differs"
+
+
+def _identity(model: ModelSpec) -> dict[str, Any]:
+    """Where a model is, and hashes of all that makes it: weights and configs, adapter, chat template."""
+    tokenizer = load_tokenizer(tokenizer_dir(model))
+    return {
+        "path": str(model.path),
+        "weights": fingerprint(model.path, model.name),
+        "adapter": model.adapter and str(model.adapter),
+        "adapter_weights": model.adapter and fingerprint(model.adapter, model.name),
+        "template": template_hash(tokenizer) if tokenizer.chat_template else None,
+    }

@@ -1,0 +1,167 @@
+"""toolkit parity: is what was merged, exported or served the model that was trained?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rewards.core import Message, UserError
+from toolkit.commands.shared import say
+
+if TYPE_CHECKING:
+    from eval.engines.base import ModelSpec
+    from eval.parity import Candidate, Certificate
+    from eval.tables import Grid
+
+app = typer.Typer()
+
+# For an adapter without a run: digits, both alphabets, a list and code.
+PROBES = (
+    "What day follows 2025-02-28?",
+    "Послезавтра в 12:30, а не в 15",
+    "List three fruits.",
+    "Напиши одно предложение о зиме.",
+    "def add(a, b):",
+    "2 + 2 * 10 = ?",
+    "Who wrote Hamlet?",
+    "Сколько будет 17 + 25?",
+)
+
+
+@app.command()
+def parity(
+    run: Annotated[str, typer.Argument(help="a run directory, or an adapter")],
+    candidate: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MODEL", help="a model that should be the same; in a run: one more")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="transformers, vllm; default: both where vllm is installed")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16 or bfloat16: of the computation, for all alike")
+    ] = "float32",
+    n: Annotated[int, typer.Option(min=1, help="probes: prompts of the run's test file, or of a fixed list")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="tokens of each greedy continuation")] = 64,
+    out: Annotated[Path | None, typer.Option(help="the certificate; default in a run: RUN/parity.json")] = None,
+) -> None:
+    """Is it the same model? Compares the adapter in transformers with vLLM's LoRA, merged weights and GGUF files.
+
+    Exits with 0 same, 10 differs or the adapter has no effect, 14 an engine failed.
+    """
+    from eval.parity import TOLERANCES, compare, write
+    from eval.tables import show
+    from toolkit.models import cache_dir
+    from toolkit.quiet import output_to
+
+    if dtype not in TOLERANCES or dtype == "gguf":
+        raise UserError(f"--dtype {dtype!r}: choose float32, float16 or bfloat16")
+    directory = Path(run).expanduser()
+    is_run = (directory / "recipe.yaml").is_file()
+    reference = _reference(str(_adapter_of(directory)) if is_run else run)
+    candidates = _candidates(directory if is_run else None, reference, candidate or [], _engines(engine), dtype)
+    if not candidates:
+        raise UserError(f"{run}: nothing to compare the adapter with; merge it (toolkit run), or give --candidate")
+    prompts = _prompts(directory if is_run else None, n)
+    with output_to(cache_dir() / "parity.log") as terminal:
+        certificate = compare(
+            reference,
+            candidates,
+            prompts,
+            dtype=dtype,
+            max_tokens=max_tokens,
+            options={"vllm": {"max_model_len": 2048, "log_file": cache_dir() / "parity-vllm.log"}},
+            say=lambda line: print(line, file=terminal, flush=True),
+        )
+    target = out or (directory / "parity.json" if is_run else None)
+    if target is not None:
+        write(certificate, target)
+        say(f"certificate: {target}")
+    show(grid_of(certificate))
+    raise typer.Exit(certificate.exit_code)
+
+
+def _adapter_of(directory: Path) -> Path:
+    from toolkit.config import load_recipe
+    from toolkit.rundir import Run
+    from toolkit.stages import last_adapter
+
+    adapter = last_adapter(Run(directory, load_recipe(directory / "recipe.yaml")))
+    if not adapter.is_dir():
+        raise UserError(f"{adapter}: the run has no adapter yet; `toolkit run` trains it")
+    return adapter
+
+
+def _reference(text: str) -> ModelSpec:
+    from eval.engines.base import ModelSpec
+    from toolkit.models import resolve_model
+
+    resolved = resolve_model(text)
+    return ModelSpec(resolved.path, resolved.adapter, text)
+
+
+def _engines(chosen: list[str] | None) -> list[str]:
+    from importlib.util import find_spec
+
+    known = ["transformers", "vllm"]
+    for name in chosen or []:
+        if name not in known:
+            raise UserError(f"--engine {name!r}: parity needs log probabilities; choose one of: {', '.join(known)}")
+    return chosen or [name for name in known if name == "transformers" or find_spec(name) is not None]
+
+
+def _candidates(
+    run: Path | None, reference: ModelSpec, named: list[str], engines: list[str], dtype: str
+) -> list[Candidate]:
+    from eval.parity import REFERENCE, Candidate
+
+    models: dict[str, str] = {}
+    if run is not None and (run / "model" / "config.json").is_file():
+        models["merged"] = str(run / "model")
+    for gguf in sorted((run / "export").glob("*.gguf")) if run is not None else ():
+        models[gguf.name] = str(gguf)
+    for text in named:
+        name, equals, model = text.partition("=")
+        if not equals or not name or not model:
+            raise UserError(f"--candidate {text!r}: write NAME=MODEL")
+        models[name] = model
+    found = [Candidate("adapter", engine, reference, dtype) for engine in engines if engine != REFERENCE]
+    for name, text in models.items():
+        spec, bounds = _reference(text), "gguf" if text.endswith(".gguf") else dtype
+        found += [Candidate(name, engine, spec, bounds) for engine in engines]
+    return found
+
+
+def _prompts(run: Path | None, n: int) -> list[tuple[Message, ...]]:
+    from toolkit.data import read_examples
+
+    path = run / "data" / "test.jsonl" if run is not None else None
+    if path is not None and path.is_file():
+        return [example.messages for example in read_examples(path)[:n]]
+    return [({"role": "user", "content": text},) for text in PROBES[:n]]
+
+
+def grid_of(certificate: Certificate) -> Grid:
+    """The certificate as a table."""
+    from eval.tables import Grid
+
+    def row(name: str, engine: str, gap: Any, verdict: str) -> tuple[str, ...]:
+        if gap is None:
+            return (name, engine, "-", "-", "-", "-", verdict)
+        first = "never" if gap.first is None else f"token {gap.first}"
+        return (name, engine, f"{gap.mean:.1e}", f"{gap.largest:.1e}", f"{gap.agreement:.0%}", first, verdict)
+
+    rows = [row("base (canary)", "transformers", certificate.effect, "must differ")]
+    rows += [row(each.name, each.engine, each.gap, each.verdict) for each in certificate.findings]
+    bounds = "; ".join(
+        f"{name}: mean {some.mean:g}, largest {some.largest:g}" for name, some in certificate.tolerances.items()
+    )
+    lines = [f"{each.name} ({each.engine}): {each.reason}" for each in certificate.findings if each.reason]
+    return Grid(
+        f"the adapter in transformers, {certificate.dtype}, {certificate.probes['n']} probes, "
+        f"{certificate.probes['tokens']} tokens",
+        ("model", "engine", "mean |Δlogp|", "largest", "greedy agrees", "first parts", "verdict"),
+        tuple(rows),
+        (*lines, f"tolerances: {bounds}", f"verdict: {certificate.verdict}"),
+    )
