@@ -17,7 +17,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from eval.engines.registry import check_engine
-from eval.engines.vllm_child import CHILD_ENV, last_reason, max_lora_rank
+from eval.engines.vllm import max_lora_rank
+from eval.engines.vllm_child import CHILD_ENV, last_reason
 from eval.files import read_json
 from eval.manifest import versions
 from eval.prompts import NO_TEMPLATE, tokenizer_dir
