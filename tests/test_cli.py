@@ -406,8 +406,6 @@ def test_eval_into_another_evaluations_directory(toolkit: Toolkit, tmp_path: Pat
         (("--option", "dtype={"), 2, "--option 'dtype={': the value isn't YAML"),
         (("--option", "dtype=float32"), 2, "engine 'scripted' has no option 'dtype'"),
         (("--max-tokens", "0"), 2, "--max-tokens"),
-        (("--model", "gone.jsonl"), 2, "gone.jsonl: no such script file"),
-        (("--model", "/gone", "--engine", "transformers"), 2, "model '/gone' not found"),
         (("--engine", "scripted", "--task", "nothing"), 2, "unknown task 'nothing'"),
     ],
 )
@@ -417,6 +415,21 @@ def test_bad_input_to_eval(toolkit: Toolkit, tmp_path: Path, more: Sequence[str]
     assert done.code == code
     assert said in done.error
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "said"),
+    [
+        ("scripted", "gone.jsonl", "gone.jsonl: no such script file"),
+        ("transformers", "/gone", "model '/gone' not found"),
+    ],
+)
+def test_eval_names_a_model_that_is_not_there(
+    toolkit: Toolkit, tmp_path: Path, engine: str, model: str, said: str
+) -> None:
+    done = evaluation(toolkit, model, tmp_path / "out", "--n", 3, "--engine", engine)
+    assert done.code == 2
+    assert said in done.error
 
 
 def test_an_engine_that_answers_nothing(toolkit: Toolkit, tmp_path: Path) -> None:

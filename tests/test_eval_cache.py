@@ -253,13 +253,13 @@ def test_an_evaluation_in_another_directory_generates_nothing(tmp_path: Path, mo
         requests = tuple(Request(each.id, (7, i), each.messages) for i, each in enumerate(examples))
         return Prepared(requests, {each.id: "h" for each in examples}, None, arguments[3])
 
-    for name, double in (("load_engine", load), ("prepare", prepare), ("check_engine", lambda name: None)):
+    for name, double in (("prepare", prepare), ("check_engine", lambda name: None)):
         monkeypatch.setattr(f"eval.runner.{name}", double)
 
     def run(directory: str, path: Path | None = tmp_path / "cache") -> Any:
         return evaluate(
             task, examples, split="test", seed=0, model=MODEL, engine="vllm", sampling=GREEDY,
-            out_dir=tmp_path / directory, cache=path,
+            out_dir=tmp_path / directory, cache=path, load=load,
         )  # fmt: skip
 
     first, second = run("one"), run("two")
