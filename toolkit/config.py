@@ -24,6 +24,8 @@ from rewards.core import UserError
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Tuning = Literal["lora", "qlora", "full"]
+Switch = bool | Literal["auto"]  # auto: the toolkit decides, and its log says what
 
 
 class Section(BaseModel):
@@ -37,7 +39,11 @@ class ModelConfig(Section):
 
     reference: str = Field(description="hub id, directory, .gguf file, or package:NAME")
     backend: Literal["unsloth", "transformers"] = Field("unsloth", description="who loads and patches the model")
-    dtype: DType = Field("auto", description="of the weights in training; auto: bfloat16 on a GPU, float32 on a CPU")
+    tuning: Tuning = Field("lora", description="lora: an adapter; qlora: on 4-bit weights, GPU only; full: all weights")
+    dtype: DType = Field(
+        "auto",
+        description="of the weights in training; auto: float32 on a CPU and with tuning full, else bfloat16",
+    )
     max_length: PositiveInt = Field(512, description="tokens of prompt and completion together; longer is an error")
     chat_template: str | None = Field(None, description="chatml, llama-3.1, gemma, qwen-3 or a file; default: its own")
 
@@ -103,6 +109,13 @@ class SftConfig(Section):
     max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
+    packing: Switch = Field(
+        "auto", description="sequences one after the other without padding, each seeing itself only"
+    )
+    forward_tokens: PositiveInt | None = Field(
+        None, description="most tokens in one forward pass, a longer step takes several; default: what memory holds"
+    )
+    compile: Switch = Field("auto", description="torch.compile the layers: half a minute, then faster; GPU only")
     direct: bool = Field(False, description="train on bare answers, the reasoning block empty")
 
 

@@ -12,7 +12,7 @@ from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import task_of
 from toolkit.templates import use_template
-from toolkit.training.backends import training_backend
+from toolkit.training.backends import trained_dir, training_backend
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 
 
@@ -25,11 +25,13 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
     if recipe.sft is not None:
-        resolved = replace(resolved, adapter=run.dir / "sft" / "adapter")
+        trained = trained_dir(run.dir / "sft", recipe.model.tuning)
+        full = recipe.model.tuning == "full"
+        resolved = replace(resolved, path=trained) if full else replace(resolved, adapter=trained)
     model, tokenizer = training_backend(recipe.model.backend).load(recipe.model, resolved, recipe.lora, recipe.seed)
 
     # After the backend: unsloth patches these on import.
-    from toolkit.training.common import save_adapter, train
+    from toolkit.training.common import save_trained, train
 
     use_template(tokenizer, recipe.model.chat_template)
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
@@ -38,7 +40,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     train(trainer, "grpo", stage_dir, terminal)
-    save_adapter(model, tokenizer, stage_dir / "adapter", recipe.task)
+    save_trained(model, tokenizer, stage_dir, recipe)
     return {
         "steps": trainer.state.global_step,
         "rollouts": ledger.rollouts,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypedDict
 
 from eval.prompts import render_conversation, render_prompt, stop_token_ids
-from rewards.core import Example, UserError
+from rewards.core import Example, Message, UserError
 from rewards.response import render
+from toolkit.data import file_hash, read_examples
+from toolkit.models import cache_dir
 
 IGNORED = -100  # the label that cross-entropy leaves out
+BATCH = 500  # rows that are tokenized together
+VERSION = 1  # part of the cache key: raise it when the rows come out otherwise
 
 
 class Row(TypedDict):
@@ -42,15 +51,77 @@ def sft_row(example: Example, tokenizer: Any, stop_ids: Iterable[int], direct: b
 
 
 def sft_rows(examples: Iterable[Example], tokenizer: Any, model_dir: Any, max_length: int, direct: bool) -> list[Row]:
-    """Rows for all examples. Raises UserError for one longer than max_length: cut examples would teach cut answers."""
+    """The sft_row of each example, rendered and tokenized hundreds at a time.
+
+    Raises UserError for one longer than max_length (cut examples would teach cut answers), and as sft_row does.
+    """
+    from tasks.tables.rows import Bad
+    from toolkit.conversations.reading import Conversation
+    from toolkit.conversations.rendering import Renderer
+
     stop_ids = stop_token_ids(tokenizer, model_dir)
-    rows = []
-    for example in examples:
-        row = sft_row(example, tokenizer, stop_ids, direct)
-        if len(row["input_ids"]) > max_length:
-            raise UserError(
-                f"example {example.id!r} takes {len(row['input_ids'])} tokens, model.max_length is {max_length}; "
-                "raise it or shorten the prompt"
-            )
-        rows.append(row)
+    renderer: Renderer | None = None
+    rows: list[Row] = []
+    iterator = iter(examples)
+    while batch := list(islice(iterator, BATCH)):
+        if renderer is None:
+            sft_row(batch[0], tokenizer, stop_ids, direct)  # says best what a template lacks
+            renderer = Renderer(tokenizer, stop_ids)
+        chats = [Conversation(each.id, place, _chat(each, direct)) for place, each in enumerate(batch)]
+        for found in renderer.rows(chats):
+            if isinstance(found, Bad):
+                raise UserError(f"example {found.file!r}: {found.reason}")
+            if len(found.row["input_ids"]) > max_length:
+                raise UserError(
+                    f"example {found.source.file!r} takes {len(found.row['input_ids'])} tokens, model.max_length is "
+                    f"{max_length}; raise it or shorten the prompt"
+                )
+            rows.append(found.row)
     return rows
+
+
+def _chat(example: Example, direct: bool) -> tuple[Message, ...]:
+    text = render(None if direct else example.reasoning, example.answers[0])
+    return (*example.messages, {"role": "assistant", "content": text})
+
+
+def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int, direct: bool) -> Any:
+    """sft_rows of a file of examples as a memory-mapped data set, tokenized once for each content and tokenizer."""
+    from datasets import Dataset
+
+    from toolkit.conversations.work import arrow_batch
+
+    parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
+    parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    target = cache_dir() / "rows" / f"{key}.arrow"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{key}.{os.getpid()}.tmp")
+        before = os.environ.get("TOKENIZERS_PARALLELISM")
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing has forked yet, and every core is idle
+        try:
+            rows = sft_rows(read_examples(examples), tokenizer, model_dir, max_length, direct)
+            _write(scratch, rows, arrow_batch)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+            if before is not None:
+                os.environ["TOKENIZERS_PARALLELISM"] = before
+    return Dataset.from_file(str(target))
+
+
+def _write(path: Path, rows: Sequence[Row], arrow_batch: Callable[[list[Row]], Any]) -> None:
+    import pyarrow as pa
+
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
+        for start in range(0, len(rows), BATCH):
+            stream.write_batch(arrow_batch(list(rows[start : start + BATCH])))
+
+
+def lengths_of(rows: Any) -> list[int]:
+    """Tokens of each row of a data set, without reading the rows into Python."""
+    import pyarrow.compute as pc
+
+    lengths: list[int] = pc.list_value_length(rows.data.column("input_ids")).to_pylist()
+    return lengths

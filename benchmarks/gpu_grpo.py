@@ -1,0 +1,9 @@
+"""Placeholder."""
+
+from typing import Any
+
+ARMS: dict[str, Any] = {}
+
+
+def print_table(results: dict[str, dict[str, Any]]) -> None:
+    """Nothing yet."""
