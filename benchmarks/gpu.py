@@ -2,17 +2,16 @@
 
     python benchmarks/gpu.py --model MODEL_DIR --out OUT_DIR [--arms sft] [--tiny]
 
-Each arm is a process of its own, since unsloth patches the other libraries, and holds the GPU alone: an arm may import
-its libraries while the one before still runs, but waits for the GPU's lock before it loads the model. Arms end by
-themselves (a number of steps, a time limit) and write OUT_DIR/ARM.json. The table comes last.
+Each arm is a process of its own, since unsloth patches the other libraries, and has the host and the GPU alone. Arms
+end by themselves (after a number of steps, or of seconds) and write OUT_DIR/ARM.json. The tables come last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,12 +20,22 @@ from typing import Any
 from benchmarks import gpu_answers, gpu_grpo, gpu_sft
 from benchmarks.gpu_common import Settings, host_facts, prepare
 
+OWN_PROCESS = {*gpu_grpo.ARMS, *gpu_answers.ARMS} | {name for name in gpu_sft.ARMS if "unsloth" in name}
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # to ask whether there is a GPU must not touch it: a fork couldn't use it
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
 GROUPS = {"sft": gpu_sft, "grpo": gpu_grpo, "answers": gpu_answers}
 
 
 def main() -> None:
     """Prepare the data, run the arms one after the other, print the tables."""
     arguments = _arguments()
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     settings = Settings(arguments.model.resolve(), arguments.out.resolve(), arguments.tiny)
     if arguments.arm is not None:
         _one_arm(arguments.arm, settings)
@@ -38,7 +47,7 @@ def main() -> None:
     names = _chosen(arguments.arms)
     _run_all(names, settings, started + arguments.limit)
     results = {name: _result(settings, name) for name in names}
-    facts = host_facts()
+    facts = host_facts()  # touches the GPU, so not before the arms
     (settings.out / "gpu.json").write_text(json.dumps({"host": facts, "arms": results}, indent=1), encoding="utf-8")
     print(f"\n{facts['card']}; {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
     print(f"all arms: {time.perf_counter() - started:.0f} s")
@@ -79,32 +88,55 @@ def _one_arm(name: str, settings: Settings) -> None:
 
 
 def _run_all(names: list[str], settings: Settings, end: float) -> None:
-    """Two at a time, of which the lock lets one use the GPU; the other imports."""
-    running: list[tuple[str, Any]] = []
+    """One arm after the other: what runs beside one, an import even, would slow its host."""
     for name in names:
-        while len(running) > 1:
-            _wait_for_first(running, settings, end)
         if time.perf_counter() > end:
             print(f"{name}: not begun, the time is up", flush=True)
             continue
-        log = (settings.out / f"{name}.log").open("w")
-        command = [sys.executable, "-m", "benchmarks.gpu", "--model", str(settings.model), "--out", str(settings.out)]
-        command += ["--arm", name, *["--tiny"] * settings.tiny]
-        running.append((name, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())))
-        time.sleep(1)  # the earlier one asks for the lock first
-    while running:
-        _wait_for_first(running, settings, end)
+        began = time.perf_counter()
+        start = _start if name in OWN_PROCESS else _fork
+        process = start(name, settings)
+        process.join(timeout=max(1.0, end + 60 - time.perf_counter()))
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        shown = {key: value for key, value in _result(settings, name).items() if key != "profile_ms"}
+        print(f"{name}: {time.perf_counter() - began:.0f} s, {json.dumps(shown)[:300]}", flush=True)
 
 
-def _wait_for_first(running: list[tuple[str, Any]], settings: Settings, end: float) -> None:
-    name, process = running.pop(0)
-    try:
-        process.wait(timeout=max(1.0, end + 30 - time.perf_counter()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    result = _result(settings, name)
-    print(f"{name}: {json.dumps(result)[:400]}", flush=True)
+def _fork(name: str, settings: Settings) -> Any:
+    """A process that finds torch, transformers and TRL imported, and no GPU touched: half a minute saved an arm."""
+    import peft  # noqa: F401
+    import torch  # noqa: F401
+    import transformers.models.llama.modeling_llama  # noqa: F401
+    from trl import GRPOTrainer, SFTTrainer  # noqa: F401
+
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(name, settings))
+    process.start()
+    return process
+
+
+def _child(name: str, settings: Settings) -> None:
+    log = os.open(settings.out / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    _one_arm(name, settings)
+
+
+def _start(name: str, settings: Settings) -> Any:
+    """A fresh interpreter: unsloth must be imported first, and vLLM starts processes of its own."""
+    command = ["-m", "benchmarks.gpu", "--model", str(settings.model), "--out", str(settings.out), "--arm", name]
+    command += ["--tiny"] * settings.tiny
+    process = multiprocessing.get_context("fork").Process(target=_exec, args=(settings.out / f"{name}.log", command))
+    process.start()
+    return process
+
+
+def _exec(log: Path, command: list[str]) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.execv(sys.executable, [sys.executable, *command])
 
 
 def _result(settings: Settings, name: str) -> dict[str, Any]:
@@ -115,12 +147,6 @@ def _result(settings: Settings, name: str) -> dict[str, Any]:
     log = settings.out / f"{name}.log"
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.is_file() else []
     return {"failed": "".join(last)[:300] or "not run"}
-
-
-def _environment() -> dict[str, str]:
-    own = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
-    own |= {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_LOGGING_LEVEL": "WARNING"}
-    return {**own, **os.environ}
 
 
 if __name__ == "__main__":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import itertools
 import json
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,7 @@ class Settings:
     @property
     def rows(self) -> int:
         """Training examples that there are."""
-        return 64 if self.tiny else 40_000
+        return 64 if self.tiny else 12_000
 
 
 def prepare(settings: Settings) -> None:
@@ -40,11 +37,11 @@ def prepare(settings: Settings) -> None:
 
     task = load_task(TASK)
     folder = settings.out / "data"
-    train = task.examples("train", settings.rows + 4_000, 0)
+    train = task.examples("train", settings.rows + 2_000, 0)
     write_examples(folder / "sft.jsonl", itertools.islice(train, settings.rows))
-    write_examples(folder / "grpo.jsonl", itertools.islice(train, 64 if settings.tiny else 4_000))
+    write_examples(folder / "grpo.jsonl", itertools.islice(train, 64 if settings.tiny else 2_000))
     write_examples(folder / "validation.jsonl", task.examples("validation", 8 if settings.tiny else 256, 0))
-    write_examples(folder / "test.jsonl", task.examples("test", 8 if settings.tiny else 2_000, 0))
+    write_examples(folder / "test.jsonl", task.examples("test", 8 if settings.tiny else 1_000, 0))
     for split in ("sft", "validation"):
         rows_of(settings, split)
 
@@ -58,14 +55,6 @@ def rows_of(settings: Settings, split: str) -> Any:
     return cached_rows(settings.out / "data" / f"{split}.jsonl", tokenizer, settings.model, MAX_LENGTH, False)
 
 
-@contextmanager
-def gpu_turn(settings: Settings) -> Iterator[None]:
-    """Hold the GPU. Imports come before, so that they overlap with the arm that holds it."""
-    with (settings.out / ".gpu.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def synchronized() -> float:
     """The clock once the GPU has done all that it was given."""
     import torch
@@ -75,11 +64,13 @@ def synchronized() -> float:
     return time.perf_counter()
 
 
-def peak_gb() -> float:
-    """The most GPU memory that this process has held, in GB."""
+def peak_gb() -> tuple[float, float]:
+    """The most GPU memory that this process's tensors took, and that it held, in GB."""
     import torch
 
-    return round(torch.cuda.max_memory_reserved() / 1e9, 1) if torch.cuda.is_available() else 0.0
+    if not torch.cuda.is_available():
+        return 0.0, 0.0
+    return round(torch.cuda.max_memory_allocated() / 1e9, 1), round(torch.cuda.max_memory_reserved() / 1e9, 1)
 
 
 def host_facts() -> dict[str, Any]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings, gpu_turn, peak_gb, rows_of, synchronized
+from benchmarks.gpu_common import MAX_LENGTH, Settings, peak_gb, rows_of, synchronized
+from benchmarks.gpu_profile import profile_step
 
 STEP_ROWS = 256  # sequences in an optimizer step of the arms whose losses are compared
-STEPS = 60
-WARM_STEPS = 6  # before the clock starts: allocation, compilation
-SHORT_SECONDS = 12.0  # of an arm that is timed only
+STEPS = 25
+WARM_STEPS = 5  # before the clock starts: allocation, compilation
+SHORT_SECONDS = 8.0  # of an arm that is timed only
 LEARNING_RATE = {"full": 3e-4, "lora": 1e-3, "qlora": 1e-3}
 
 
@@ -48,7 +50,8 @@ def _clock(settings: Settings, seconds: float | None) -> Any:
                 "tokens_per_second": round(tokens / spent),
                 "steps": steps,
                 "step_ms": round(1000 * spent / steps, 1),
-                "gb": peak_gb(),
+                "gb": peak_gb()[0],
+                "held_gb": peak_gb()[1],
             }
 
     return Clock()
@@ -62,6 +65,8 @@ def _timed(settings: Settings, make: Callable[[], Any], seconds: float | None, s
     trainer.add_callback(clock)
     trainer.train()
     figures: dict[str, Any] = {**clock.figures(), "to_first_step_s": round(clock.first_step - started, 1)}
+    if score and not settings.tiny:
+        figures["profile_ms"] = profile_step(trainer)
     if score:
         figures["validation_loss"] = round(validation_loss(trainer, settings), 4)
     return figures
@@ -79,14 +84,14 @@ def validation_loss(trainer: Any, settings: Settings) -> float:
     if base.config._attn_implementation == "packed_varlen":
         base.set_attn_implementation("sdpa")
     model.eval()
-    rows = sorted(rows_of(settings, "validation"), key=lambda row: len(row["input_ids"]))
+    rows = sorted(rows_of(settings, "validation").with_format(None), key=lambda row: len(row["input_ids"]))
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for start in range(0, len(rows), 32):
         batch = rows[start : start + 32]
         width = max(len(row["input_ids"]) for row in batch)
-        ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in batch], device=device)
-        labels = torch.tensor([row["labels"] + [-100] * (width - len(row["labels"])) for row in batch], device=device)
+        ids = torch.tensor([[*r["input_ids"], *[0] * (width - len(r["input_ids"]))] for r in batch], device=device)
+        labels = torch.tensor([[*r["labels"], *[-100] * (width - len(r["labels"]))] for r in batch], device=device)
         mask = torch.tensor([[1] * len(r["labels"]) + [0] * (width - len(r["labels"])) for r in batch], device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = model(input_ids=ids, attention_mask=mask).logits
@@ -118,10 +123,11 @@ def _trl(name: str, settings: Settings, *, lora: bool, seconds: float | None, **
             model = get_peft_model(model, LoraConfig(r=64, lora_alpha=64, target_modules="all-linear"))
         config = SFTConfig(**_trl_arguments(name, settings, "lora" if lora else "full", changes))
         tokenizer = AutoTokenizer.from_pretrained(str(settings.model))
-        return SFTTrainer(model, config, train_dataset=rows_of(settings, "sft"), processing_class=tokenizer)
+        return SFTTrainer(
+            model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
+        )
 
-    with gpu_turn(settings):
-        return _timed(settings, make, seconds, score=seconds is None)
+    return _timed(settings, make, seconds, score=seconds is None)
 
 
 def _trl_arguments(name: str, settings: Settings, tuning: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +173,7 @@ def _ours(
     from toolkit.rundir import open_run
     from toolkit.training.backends import training_backend
 
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as run_sft does
     recipe = check_recipe(
         {
             "task": "datetime_extraction",
@@ -197,8 +204,7 @@ def _ours(
         rows = rows_of(settings, "sft")
         return _trainer(run, recipe.sft, model, tokenizer, rows, rows_of(settings, "validation"), sys.stdout)
 
-    with gpu_turn(settings):
-        return _timed(settings, make, seconds, score=seconds is None)
+    return _timed(settings, make, seconds, score=seconds is None)
 
 
 def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -> dict[str, Any]:
@@ -215,13 +221,14 @@ def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -
             model, r=64, lora_alpha=64, lora_dropout=0, use_gradient_checkpointing=checkpointing, random_state=0
         )
         config = SFTConfig(**_trl_arguments(name, settings, "lora", {**changes, "defaults": True}))
-        return SFTTrainer(model, config, train_dataset=rows_of(settings, "sft"), processing_class=tokenizer)
+        return SFTTrainer(
+            model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
+        )
 
-    with gpu_turn(settings):
-        return _timed(settings, make, seconds, score=False)
+    return _timed(settings, make, seconds, score=False)
 
 
-_TUNED = {"gradient_checkpointing": False, "per_device_train_batch_size": 128, "gradient_accumulation_steps": 2}
+_TUNED = {"gradient_checkpointing": False, "per_device_train_batch_size": 64, "gradient_accumulation_steps": 4}
 ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
     "trl-full": partial(_trl, lora=False, seconds=SHORT_SECONDS, defaults=True),
     "trl-full-batch64": partial(
@@ -265,3 +272,7 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
             f"{name:<20}{row['tokens_per_second']:>10,}{row['step_ms']:>10}{row['gb']:>7}"
             f"{row['to_first_step_s']:>10}{loss:>11}"
         )
+    for name, row in results.items():
+        if profile := row.get("profile_ms"):
+            kinds = ", ".join(f"{kind} {value}" for kind, value in profile["kinds"].items())
+            print(f"{name}: {profile['wall']} ms for {profile['tokens']} places, {profile['gpu']} on the GPU: {kinds}")

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands import data, evaluation, task, training
+from toolkit.commands import data, evaluation, scan, task, training
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
+app.add_typer(scan.app)
 app.add_typer(evaluation.app)
 
 

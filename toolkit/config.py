@@ -132,16 +132,30 @@ class GrpoConfig(Section):
     temperature: PositiveFloat = 1.0
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    vllm: bool = Field(
-        False, description="generate with vLLM in the trainer's process; needs a GPU and model.backend transformers"
+    packing: Switch = Field("auto", description="log-probabilities from rows without padding")
+    compile: Switch = Field("auto", description="torch.compile the layers: pays in long runs; GPU with vllm only")
+    oversample: float = Field(
+        1.0, ge=1, le=8, description="prompts sampled for each trained on; groups whose rewards differ are preferred"
     )
+    scan: tuple[float, float] | None = Field(
+        None, description="train on prompts whose pass rate in the stored scan is within; toolkit scan makes one"
+    )
+    vllm: bool = Field(False, description="generate with vLLM in the trainer's process; needs a GPU")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
+    vllm_sleep: bool = Field(
+        False, description="free the engine's memory while the model trains: slower, for small GPUs"
+    )
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
 
     @property
     def forward_batch(self) -> int:
         """Completions in one forward pass: batch_size, or the whole step where that is less."""
         return min(self.batch_size, self.prompts * self.generations)
+
+    @property
+    def extra_prompts(self) -> int:
+        """Prompts sampled in a step beside those trained on."""
+        return round(self.prompts * (self.oversample - 1))
 
 
 class EvalConfig(Section):
@@ -221,8 +235,10 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
     grpo = recipe.grpo
     if grpo is None:
         return
-    if grpo.vllm and recipe.model.backend == "unsloth":
-        yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
+    if grpo.scan is not None and not 0 <= grpo.scan[0] < grpo.scan[1] <= 1:
+        yield f"grpo.scan {list(grpo.scan)}: give the lowest and the highest pass rate, such as [0.1, 0.9]"
+    if grpo.vllm and recipe.model.backend == "unsloth" and recipe.model.tuning == "full":
+        yield "grpo.vllm: unsloth's engine shares an adapter's base; set model.tuning to lora, or backend transformers"
     if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch

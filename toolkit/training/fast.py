@@ -13,8 +13,8 @@ from toolkit.config import ModelConfig, SftConfig
 from toolkit.training.loss import loss_problem
 from toolkit.training.packing import packing_problem
 
-MOST_TOKENS = 65_536  # in a forward pass: more makes an H100 no faster
-MEMORY_SHARE = 0.6  # of the free memory that activations may take; the rest: optimizer, gradients, logits
+MOST_TOKENS = 98_304  # in a forward pass: more makes an H100 no faster
+MEMORY_SHARE = 0.75  # of the free memory that activations may take; the rest: optimizer, gradients, logits
 CPU_TOKENS = 4_096  # fits the caches and 8 GB
 COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.5  # what compiling costs once, and the share of a step's time that it saves
 EAGER_RATE = 27e12  # parameters x tokens a second that an H100 trains without it (measured at 135M)
@@ -91,8 +91,18 @@ def forward_tokens(model: Any, compiled: bool) -> int:
 
 def bytes_per_token(config: Any, compiled: bool) -> int:
     """What the backward pass keeps of a token, checked against a measured peak (docs/benchmarks.md)."""
-    layer = 40 * config.hidden_size + 8 * config.intermediate_size
-    return int(config.num_hidden_layers * layer * (1 if compiled else 1.6))
+    layer = 20 * config.hidden_size + 7 * config.intermediate_size
+    return int(config.num_hidden_layers * layer * (1 if compiled else 3))
+
+
+def narrow_stream(model: Any) -> None:
+    """Let float32 weights hand on bfloat16 between the layers, as half-precision weights do.
+
+    Under autocast the embedding, and with it every sum and norm, would stay in float32: twice the memory traffic, for
+    losses that agree to three digits (docs/benchmarks.md). Norms and attention still add up in float32 inside.
+    """
+    if torch.cuda.is_available() and model.get_input_embeddings().weight.dtype == torch.float32:
+        model.get_input_embeddings().register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
 
 
 def compile_layers(model: Any) -> int:

@@ -165,11 +165,16 @@ def packing_problem(model: Any) -> str | None:
     return None
 
 
-def use_packed_attention(model: Any) -> None:
-    """Give the model packed_attention. From then on it takes packed rows only."""
+def register_packed_attention() -> None:
+    """Make packed_attention known to transformers."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, packed_attention)
+
+
+def use_packed_attention(model: Any) -> None:
+    """Give the model packed_attention. From then on it takes packed rows only."""
+    register_packed_attention()
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise RuntimeError(f"transformers kept attention {model.config._attn_implementation!r}")

@@ -108,7 +108,7 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
             scratch.unlink(missing_ok=True)
             if before is not None:
                 os.environ["TOKENIZERS_PARALLELISM"] = before
-    return Dataset.from_file(str(target))
+    return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
 
 
 def _write(path: Path, rows: Sequence[Row], arrow_batch: Callable[[list[Row]], Any]) -> None:

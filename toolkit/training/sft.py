@@ -67,7 +67,7 @@ def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) 
 def _trainer(
     run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: Any, validation_rows: Any, terminal: TextIO
 ) -> Any:
-    from toolkit.training.fast import compile_layers, fast_path
+    from toolkit.training.fast import compile_layers, fast_path, narrow_stream
     from toolkit.training.packing import PackedCollator, use_packed_attention
     from toolkit.training.trainer import FastSftTrainer
 
@@ -87,6 +87,8 @@ def _trainer(
             give_unsloth_varlen()
         else:
             use_packed_attention(base)
+    if path.packed and run.recipe.model.backend == "transformers":
+        narrow_stream(base)
     if path.compiled:
         compile_layers(base)
     arguments = _arguments(run, config, path.passes)
