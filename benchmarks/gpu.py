@@ -2,16 +2,17 @@
 
     python benchmarks/gpu.py --model MODEL_DIR --out OUT_DIR [--arms sft] [--tiny]
 
-Each arm is a process of its own, since unsloth patches the other libraries, and has the host and the GPU alone. Arms
-end by themselves (after a number of steps, or of seconds) and write OUT_DIR/ARM.json. The tables come last.
+Each arm is a process of its own, since unsloth patches the other libraries, and has the GPU alone; while it is timed,
+nothing runs beside it. Arms end by themselves (after a number of steps, or of seconds) and write OUT_DIR/ARM.json. The
+tables come last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,12 +21,10 @@ from typing import Any
 from benchmarks import gpu_answers, gpu_grpo, gpu_sft
 from benchmarks.gpu_common import Settings, host_facts, prepare
 
-OWN_PROCESS = {*gpu_grpo.ARMS, *gpu_answers.ARMS} | {name for name in gpu_sft.ARMS if "unsloth" in name}
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # to ask whether there is a GPU must not touch it: a fork couldn't use it
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
@@ -88,55 +87,43 @@ def _one_arm(name: str, settings: Settings) -> None:
 
 
 def _run_all(names: list[str], settings: Settings, end: float) -> None:
-    """One arm after the other: what runs beside one, an import even, would slow its host."""
-    for name in names:
+    """One arm after the other. The next one imports while this one, timed already, scores itself and ends."""
+    waiting: tuple[str, Any] | None = None
+    for place, name in enumerate(names):
         if time.perf_counter() > end:
             print(f"{name}: not begun, the time is up", flush=True)
             continue
+        process = waiting[1] if waiting is not None else _start(name, settings)
         began = time.perf_counter()
-        start = _start if name in OWN_PROCESS else _fork
-        process = start(name, settings)
-        process.join(timeout=max(1.0, end + 60 - time.perf_counter()))
-        if process.exitcode is None:
+        (settings.out / f".go-{name}").touch()
+        deadline = end + 60
+        _wait(process, settings.out / f".timed-{name}", deadline)
+        following = names[place + 1] if place + 1 < len(names) and time.perf_counter() < end else None
+        waiting = None if following is None else (following, _start(following, settings))
+        _wait(process, None, deadline)
+        if process.poll() is None:
             process.kill()
-            process.join()
-        shown = {key: value for key, value in _result(settings, name).items() if key != "profile_ms"}
-        print(f"{name}: {time.perf_counter() - began:.0f} s, {json.dumps(shown)[:300]}", flush=True)
+            process.wait()
+        shown = {key: value for key, value in _result(settings, name).items() if key not in ("profile_ms", "hashes")}
+        print(f"{name}: {time.perf_counter() - began:.0f} s, {json.dumps(shown)[:400]}", flush=True)
+    if waiting is not None and waiting[1].poll() is None:
+        waiting[1].kill()
 
 
-def _fork(name: str, settings: Settings) -> Any:
-    """A process that finds torch, transformers and TRL imported, and no GPU touched: half a minute saved an arm."""
-    import peft  # noqa: F401
-    import torch  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
-    from trl import GRPOTrainer, SFTTrainer  # noqa: F401
-
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(name, settings))
-    process.start()
-    return process
-
-
-def _child(name: str, settings: Settings) -> None:
-    log = os.open(settings.out / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    _one_arm(name, settings)
+def _wait(process: Any, file: Path | None, deadline: float) -> None:
+    """Until the process has ended, or the file is there, or the deadline is over."""
+    while process.poll() is None and time.perf_counter() < deadline and not (file is not None and file.exists()):
+        time.sleep(0.1)
 
 
 def _start(name: str, settings: Settings) -> Any:
-    """A fresh interpreter: unsloth must be imported first, and vLLM starts processes of its own."""
-    command = ["-m", "benchmarks.gpu", "--model", str(settings.model), "--out", str(settings.out), "--arm", name]
-    command += ["--tiny"] * settings.tiny
-    process = multiprocessing.get_context("fork").Process(target=_exec, args=(settings.out / f"{name}.log", command))
-    process.start()
-    return process
-
-
-def _exec(log: Path, command: list[str]) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.execv(sys.executable, [sys.executable, *command])
+    for kind in ("go", "timed"):
+        (settings.out / f".{kind}-{name}").unlink(missing_ok=True)
+    (settings.out / f"{name}.json").unlink(missing_ok=True)
+    log = (settings.out / f"{name}.log").open("w")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--model", str(settings.model), "--out", str(settings.out)]
+    command += ["--arm", name, *["--tiny"] * settings.tiny]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _result(settings: Settings, name: str) -> dict[str, Any]:

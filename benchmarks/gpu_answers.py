@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings
+from benchmarks.gpu_common import MAX_LENGTH, Settings, wait_for_turn
 
 TOKENS = 160
 TUNED = {
@@ -38,7 +38,6 @@ def _prompts(settings: Settings) -> list[list[int]]:
 
 
 def _engine(
-    name: str, settings: Settings, *, options: Mapping[str, Any], detokenize: bool, share: float = 0.9, part: int = 0,
     parts: int = 1, start: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """One engine over every parts-th prompt; `start`: a moment that several engines wait for."""
@@ -65,11 +64,15 @@ def _engine(
 
 
 def _one(name: str, settings: Settings, **options: Any) -> dict[str, Any]:
+    import vllm  # noqa: F401
+
+    wait_for_turn(settings, name)
     return _figures([_engine(settings, **options)])
 
 
 def _several(name: str, settings: Settings, *, engines: int) -> dict[str, Any]:
     """Several engines, each with its share of the memory, since one keeps neither the host nor the chip busy."""
+    wait_for_turn(settings, name)
     start = time.time() + 75
     processes = []
     for part in range(engines):

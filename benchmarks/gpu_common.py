@@ -55,6 +55,17 @@ def rows_of(settings: Settings, split: str) -> Any:
     return cached_rows(settings.out / "data" / f"{split}.jsonl", tokenizer, settings.model, MAX_LENGTH, False)
 
 
+def wait_for_turn(settings: Settings, name: str) -> None:
+    """Called once the libraries are imported: the arm before may still hold the GPU."""
+    while not (settings.out / f".go-{name}").exists():
+        time.sleep(0.05)
+
+
+def timed(settings: Settings, name: str) -> None:
+    """Called once the clock has stopped: from now on the next arm may import."""
+    (settings.out / f".timed-{name}").touch()
+
+
 def synchronized() -> float:
     """The clock once the GPU has done all that it was given."""
     import torch

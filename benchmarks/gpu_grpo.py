@@ -11,24 +11,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings, peak_gb, read_json_lines, rows_of, synchronized
+from benchmarks.gpu_common import (
+    MAX_LENGTH,
+    Settings,
+    peak_gb,
+    read_json_lines,
+    rows_of,
+    synchronized,
+    timed,
+    wait_for_turn,
+)
 
 GENERATIONS, PROMPTS, TOKENS = 8, 32, 160  # a step of 256 completions
-SECONDS = 20.0
+SECONDS = 15.0
 WARM_STEPS = 2
-WARM_SECONDS = 45.0  # of SFT before
 
 
 def warm(name: str, settings: Settings) -> dict[str, Any]:
     """A few hundred steps of SFT; leaves the weights in OUT/warm/sft/weights."""
     import sys
 
-    from benchmarks.gpu_sft import STEP_ROWS
     from toolkit.models import resolve_model
     from toolkit.training.backends import training_backend
     from toolkit.training.common import save_trained
     from toolkit.training.sft import _trainer
 
+    wait_for_turn(settings, name)
     run = _run(settings, "warm", {})
     model, tokenizer = training_backend("transformers").load(
         run.recipe.model, resolve_model(str(settings.model)), run.recipe.lora, 0
@@ -40,8 +48,9 @@ def warm(name: str, settings: Settings) -> dict[str, Any]:
     trainer.train()
     (run.dir / "sft").mkdir(exist_ok=True)
     save_trained(model, tokenizer, run.dir / "sft", run.recipe)
-    seen = min(len(rows), STEP_ROWS * trainer.state.global_step)
-    return {"seconds": round(synchronized() - started, 1), "steps": trainer.state.global_step, "examples": seen}
+    seconds = round(synchronized() - started, 1)
+    timed(settings, name)
+    return {"seconds": seconds, "steps": trainer.state.global_step, "examples": len(rows)}
 
 
 def _run(settings: Settings, name: str, grpo: Mapping[str, Any]) -> Any:
@@ -59,7 +68,9 @@ def _run(settings: Settings, name: str, grpo: Mapping[str, Any]) -> Any:
             "reference": str(settings.model), "backend": "transformers", "tuning": "full", "max_length": MAX_LENGTH,
         },
         "data": {"sft": settings.rows, "grpo": 2_000, "test": 8},
-        "sft": {"batch_size": 4 if tiny else 64, "learning_rate": 1e-3, "epochs": 1 if tiny else 2, "compile": "auto"},
+        "sft": {
+            "batch_size": 4 if tiny else 64, "learning_rate": 1e-3, "epochs": 1 if tiny else 2, "save_steps": 10_000,
+        },
         "grpo": {"steps": 3 if tiny else 100_000, "learning_rate": 2e-6, "save_steps": 1_000_000, **steps, **grpo},
     }  # fmt: skip
     return open_run(check_recipe(raw, name))
@@ -87,13 +98,15 @@ def _clock(settings: Settings, completions: Callable[[], int]) -> Any:
     return Clock()
 
 
-def _timed(settings: Settings, make: Callable[[], tuple[Any, Callable[[], int]]]) -> dict[str, Any]:
+def _timed(name: str, settings: Settings, make: Callable[[], tuple[Any, Callable[[], int]]]) -> dict[str, Any]:
+    wait_for_turn(settings, name)
     started = time.perf_counter()
     trainer, completions = make()
     loaded = time.perf_counter()
     clock = _clock(settings, completions)
     trainer.add_callback(clock)
     trainer.train()
+    timed(settings, name)
     spent = clock.ended - clock.began
     history = [row for row in trainer.state.log_history if "reward" in row]
     kept = ("reward", "frac_reward_zero_std", "live_groups", "step_time", "completions/mean_length")
@@ -139,7 +152,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
         trainer = _trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
         return trainer, lambda: ledger.rollouts
 
-    return _timed(settings, make)
+    return _timed(name, settings, make)
 
 
 def _trl(name: str, settings: Settings, *, batch: int, **changes: Any) -> dict[str, Any]:
@@ -168,7 +181,7 @@ def _trl(name: str, settings: Settings, *, batch: int, **changes: Any) -> dict[s
         )
         return trainer, lambda: ledger.rollouts
 
-    return _timed(settings, make)
+    return _timed(name, settings, make)
 
 
 def _trl_arguments(name: str, settings: Settings, batch: int) -> dict[str, Any]:
@@ -212,7 +225,7 @@ def _unsloth(name: str, settings: Settings, *, batch: int) -> dict[str, Any]:
         )
         return trainer, lambda: ledger.rollouts
 
-    return _timed(settings, make)
+    return _timed(name, settings, make)
 
 
 ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {

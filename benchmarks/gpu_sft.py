@@ -9,12 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings, peak_gb, rows_of, synchronized
+from benchmarks.gpu_common import MAX_LENGTH, Settings, peak_gb, rows_of, synchronized, timed, wait_for_turn
 from benchmarks.gpu_profile import profile_step
 
 STEP_ROWS = 256  # sequences in an optimizer step of the arms whose losses are compared
-STEPS = 25
-WARM_STEPS = 5  # before the clock starts: allocation, compilation
+STEPS = 20
+WARM_STEPS = 4  # before the clock starts: allocation, compilation
 SHORT_SECONDS = 8.0  # of an arm that is timed only
 LEARNING_RATE = {"full": 3e-4, "lora": 1e-3, "qlora": 1e-3}
 
@@ -57,13 +57,17 @@ def _clock(settings: Settings, seconds: float | None) -> Any:
     return Clock()
 
 
-def _timed(settings: Settings, make: Callable[[], Any], seconds: float | None, score: bool = True) -> dict[str, Any]:
+def _timed(
+    name: str, settings: Settings, make: Callable[[], Any], seconds: float | None, score: bool = True
+) -> dict[str, Any]:
+    wait_for_turn(settings, name)
     started = time.perf_counter()
     trainer = make()
     clock = _clock(settings, seconds)
     clock.trainer = trainer
     trainer.add_callback(clock)
     trainer.train()
+    timed(settings, name)
     figures: dict[str, Any] = {**clock.figures(), "to_first_step_s": round(clock.first_step - started, 1)}
     if score and not settings.tiny:
         figures["profile_ms"] = profile_step(trainer)
@@ -114,11 +118,13 @@ def _trl(name: str, settings: Settings, *, lora: bool, seconds: float | None, **
 
         use_torch_log_probs_on_cpu()
 
+    if not changes.get("gradient_checkpointing", True):  # what its out-of-memory message advises
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+
     def make() -> Any:
-        attention = {"attn_implementation": changes.pop("attention")} if "attention" in changes else {}
         # The library's own advice: half-precision weights under an adapter, float32 ones where all are trained.
         dtype = torch.bfloat16 if lora and torch.cuda.is_available() else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(str(settings.model), dtype=dtype, **attention)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(settings.model), dtype=dtype)
         if lora:
             model = get_peft_model(model, LoraConfig(r=64, lora_alpha=64, target_modules="all-linear"))
         config = SFTConfig(**_trl_arguments(name, settings, "lora" if lora else "full", changes))
@@ -127,7 +133,7 @@ def _trl(name: str, settings: Settings, *, lora: bool, seconds: float | None, **
             model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
         )
 
-    return _timed(settings, make, seconds, score=seconds is None)
+    return _timed(name, settings, make, seconds, score=seconds is None)
 
 
 def _trl_arguments(name: str, settings: Settings, tuning: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +210,7 @@ def _ours(
         rows = rows_of(settings, "sft")
         return _trainer(run, recipe.sft, model, tokenizer, rows, rows_of(settings, "validation"), sys.stdout)
 
-    return _timed(settings, make, seconds, score=seconds is None)
+    return _timed(name, settings, make, seconds, score=seconds is None)
 
 
 def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -> dict[str, Any]:
@@ -225,10 +231,14 @@ def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -
             model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
         )
 
-    return _timed(settings, make, seconds, score=False)
+    return _timed(name, settings, make, seconds, score=False)
 
 
-_TUNED = {"gradient_checkpointing": False, "per_device_train_batch_size": 64, "gradient_accumulation_steps": 4}
+_TUNED: dict[str, Any] = {
+    "gradient_checkpointing": False,
+    "per_device_train_batch_size": 64,
+    "gradient_accumulation_steps": 4,
+}
 ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
     "trl-full": partial(_trl, lora=False, seconds=SHORT_SECONDS, defaults=True),
     "trl-full-batch64": partial(

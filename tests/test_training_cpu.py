@@ -201,8 +201,8 @@ def test_the_batches_of_sft_hold_the_responses_and_nothing_else(packing: bool, t
     examples = read_examples(run.dir / "data" / "sft.jsonl")
     built = sft_rows(examples, tokenizer, tiny, 512, False)
     assert run.recipe.sft is not None
-    sets = map(Dataset.from_list, (built, built[:2]))
-    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, *sets, io.StringIO())
+    train, validation = Dataset.from_list(built), Dataset.from_list(built[:2])
+    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, train, validation, io.StringIO())
     seen = []
     for batch in trainer.get_train_dataloader():
         if packing:

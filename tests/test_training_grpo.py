@@ -52,7 +52,9 @@ def rollouts() -> tuple[Any, Any]:
 def logps(model: Any, packed: bool, ids: Any, mask: Any, batch: int | None = None) -> tuple[Any, Any]:
     trainer: Any = FastGrpoTrainer.__new__(FastGrpoTrainer)
     trainer.packed, trainer.longest = packed, 16
-    trainer.accelerator = SimpleNamespace(autocast=nullcontext, unwrap_model=lambda wrapped: wrapped)
+    trainer.accelerator = SimpleNamespace(
+        autocast=nullcontext, unwrap_model=lambda wrapped: wrapped, is_main_process=True
+    )
     found, entropies, _ = trainer._get_per_token_logps_and_entropies(
         model, ids, mask, WIDTH, batch_size=batch, compute_entropy=True
     )

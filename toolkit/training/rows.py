@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from eval.prompts import render_conversation, render_prompt, stop_token_ids
 from rewards.core import Example, Message, UserError
@@ -55,29 +56,41 @@ def sft_rows(examples: Iterable[Example], tokenizer: Any, model_dir: Any, max_le
 
     Raises UserError for one longer than max_length (cut examples would teach cut answers), and as sft_row does.
     """
-    from tasks.tables.rows import Bad
-    from toolkit.conversations.reading import Conversation
-    from toolkit.conversations.rendering import Renderer
-
-    stop_ids = stop_token_ids(tokenizer, model_dir)
-    renderer: Renderer | None = None
-    rows: list[Row] = []
+    to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
     iterator = iter(examples)
-    while batch := list(islice(iterator, BATCH)):
-        if renderer is None:
-            sft_row(batch[0], tokenizer, stop_ids, direct)  # says best what a template lacks
-            renderer = Renderer(tokenizer, stop_ids)
-        chats = [Conversation(each.id, place, _chat(each, direct)) for place, each in enumerate(batch)]
-        for found in renderer.rows(chats):
+    return [row for batch in iter(lambda: list(islice(iterator, BATCH)), []) for row in to_rows(batch)]
+
+
+@dataclass(slots=True)
+class _Tokenizing:
+    """Examples to rows. renderer: made at the first call, in the process that uses it."""
+
+    tokenizer: Any
+    stop_ids: Sequence[int]
+    max_length: int
+    direct: bool
+    renderer: Any = None
+
+    def __call__(self, batch: Sequence[Example]) -> list[Row]:
+        from tasks.tables.rows import Bad
+        from toolkit.conversations.reading import Conversation
+        from toolkit.conversations.rendering import Renderer
+
+        if self.renderer is None:
+            sft_row(batch[0], self.tokenizer, self.stop_ids, self.direct)  # says best what a template lacks
+            self.renderer = Renderer(self.tokenizer, self.stop_ids)
+        chats = [Conversation(each.id, place, _chat(each, self.direct)) for place, each in enumerate(batch)]
+        rows: list[Row] = []
+        for found in self.renderer.rows(chats):
             if isinstance(found, Bad):
                 raise UserError(f"example {found.file!r}: {found.reason}")
-            if len(found.row["input_ids"]) > max_length:
+            if len(found.row["input_ids"]) > self.max_length:
                 raise UserError(
                     f"example {found.source.file!r} takes {len(found.row['input_ids'])} tokens, model.max_length is "
-                    f"{max_length}; raise it or shorten the prompt"
+                    f"{self.max_length}; raise it or shorten the prompt"
                 )
             rows.append(found.row)
-    return rows
+        return rows
 
 
 def _chat(example: Example, direct: bool) -> tuple[Message, ...]:
@@ -86,10 +99,16 @@ def _chat(example: Example, direct: bool) -> tuple[Message, ...]:
 
 
 def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int, direct: bool) -> Any:
-    """sft_rows of a file of examples as a memory-mapped data set, tokenized once for each content and tokenizer."""
+    """sft_rows of a file of examples as a memory-mapped data set, tokenized once for each content and tokenizer.
+
+    Every core takes part, in processes that are forked: call it before the GPU is touched.
+    """
+    import pyarrow as pa
     from datasets import Dataset
 
-    from toolkit.conversations.work import arrow_batch
+    from toolkit.conversations import work
+
+    arrow_batch, chunks = work.arrow_batch, cast("Callable[..., Iterator[Any]]", work.chunks)
 
     parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
     parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
@@ -98,25 +117,15 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{key}.{os.getpid()}.tmp")
-        before = os.environ.get("TOKENIZERS_PARALLELISM")
-        os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing has forked yet, and every core is idle
+        to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
         try:
-            rows = sft_rows(read_examples(examples), tokenizer, model_dir, max_length, direct)
-            _write(scratch, rows, arrow_batch)
+            with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
+                for batch in chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part)), None):
+                    stream.write_batch(batch)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
-            if before is not None:
-                os.environ["TOKENIZERS_PARALLELISM"] = before
     return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
-
-
-def _write(path: Path, rows: Sequence[Row], arrow_batch: Callable[[list[Row]], Any]) -> None:
-    import pyarrow as pa
-
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
-        for start in range(0, len(rows), BATCH):
-            stream.write_batch(arrow_batch(list(rows[start : start + BATCH])))
 
 
 def lengths_of(rows: Any) -> list[int]:

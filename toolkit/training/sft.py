@@ -28,13 +28,17 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     # Packed rows differ in length a little: without this, memory breaks into pieces that fit none of them.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     resolved = resolve_model(recipe.model.reference)
-    model, tokenizer = training_backend(recipe.model.backend).load(recipe.model, resolved, recipe.lora, recipe.seed)
+    backend = training_backend(recipe.model.backend)
 
     # After the backend: unsloth patches these on import.
+    from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training.common import save_trained, train
 
+    # Before the model: rows are tokenized in forked processes, which a GPU in use doesn't survive.
+    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
+    train_rows, validation_rows, tokens = _rows(run, config, plain, resolved)
+    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
     use_template(tokenizer, recipe.model.chat_template)
-    train_rows, validation_rows, tokens = _rows(run, config, tokenizer, resolved)
     trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows, terminal)
     facts: dict[str, Any] = {}
     if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
