@@ -183,33 +183,78 @@ def test_sft_leaves_a_trained_adapter_and_its_logs(trained: Run) -> None:
     assert 0 < facts["validation_loss"] < 20
 
 
-def test_the_batches_of_sft_hold_the_responses_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
-    """What reaches the model, after TRL's preparation and collation."""
+@pytest.mark.parametrize("packing", [True, False])
+def test_the_batches_of_sft_hold_the_responses_and_nothing_else(packing: bool, tiny: Path, tmp_path: Path) -> None:
+    """What reaches the model, after TRL's preparation and our collation."""
+    import io
+    import itertools
+
     from datasets import Dataset
 
     from toolkit.training import sft as stage
     from toolkit.training.backends import training_backend
     from toolkit.training.rows import IGNORED, sft_rows
 
-    run = begun(tmp_path / "run", tiny)
+    sft = {"batch_size": 4, "learning_rate": 1e-2, "packing": packing}
+    run = begun(tmp_path / "run", tiny, sft=sft)
     model, tokenizer = training_backend("transformers").load(
         run.recipe.model, resolve_model(str(tiny)), run.recipe.lora, 0
     )
     examples = read_examples(run.dir / "data" / "sft.jsonl")
     built = sft_rows(examples, tokenizer, tiny, 512, False)
     assert run.recipe.sft is not None
-    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, *map(Dataset.from_list, (built, built[:2])))
+    train, validation = Dataset.from_list(built), Dataset.from_list(built[:2])
+    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, train, validation, io.StringIO())
     seen = []
     for batch in trainer.get_train_dataloader():
-        assert batch["input_ids"].shape[0] == 4
-        for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+        if packing:
+            borders = list(itertools.pairwise(batch["cu_seq_lens_q"].tolist()))
+            parts = [(batch["input_ids"][0, start:end], batch["labels"][0, start:end]) for start, end in borders]
+        else:
+            assert (batch["labels"][batch["attention_mask"] == 0] == IGNORED).all()
+            parts = list(zip(batch["input_ids"], batch["labels"], strict=True))
+        responses = 0
+        for ids, labels in parts:
             kept = labels != IGNORED
+            if not kept.any():  # padding
+                continue
+            responses += 1
             assert bool((ids[kept] == labels[kept]).all())
-            assert bool((labels[mask == 0] == IGNORED).all())
             target = labels[kept].tolist()
             assert target[-1] == tokenizer.eos_token_id
             seen.append(tokenizer.decode(target[:-1]))
+        assert responses == 4
     assert sorted(seen) == sorted(render(example.reasoning, example.answers[0]) for example in examples)
+
+
+def test_full_tuning_trains_every_weight_and_the_merged_model_is_what_was_trained(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from toolkit.training.merge import run_merge
+
+    changes = {"model": {"reference": str(tiny), "backend": "transformers", "tuning": "full"}, "grpo": None}
+    run = begun(tmp_path / "run", tiny, **changes)
+    figures, _ = sft(run)
+    assert figures["tokens_per_second"] > 0
+    before, after = load_file(tiny / "model.safetensors"), load_file(run.dir / "sft" / "weights" / "model.safetensors")
+    assert not any(torch.equal(before[name], after[name]) for name in after)
+    assert json.loads((run.dir / "sft" / "weights" / "config.json").read_text())["use_cache"] is True
+    run_merge(run, io.StringIO())
+    merged = load_file(run.dir / "model" / "model.safetensors")
+    assert all(torch.equal(merged[name], after[name]) for name in after)
+
+
+def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    run = begun(
+        tmp_path / "run", tiny, model={"reference": str(tiny), "backend": "transformers", "tuning": "qlora"}, grpo=None
+    )
+    with pytest.raises(UserError, match="needs a CUDA GPU"):
+        sft(run)
 
 
 def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(

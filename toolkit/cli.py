@@ -25,6 +25,7 @@ from toolkit.commands import (
     report,
     rescore,
     rewards,
+    scan,
     serve,
     task,
     training,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
+app.add_typer(scan.app)
 app.add_typer(evaluation.app)
 app.add_typer(parity.app)
 app.add_typer(report.app)

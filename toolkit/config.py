@@ -30,6 +30,8 @@ __all__ = ["Recipe", "load_recipe", "yaml_problem"]
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Tuning = Literal["lora", "qlora", "full"]
+Switch = bool | Literal["auto"]  # auto: the toolkit decides, and its log says what
 
 
 class Section(BaseModel):
@@ -43,7 +45,11 @@ class ModelConfig(Section):
 
     reference: str = Field(description="hub id, directory, .gguf file, or package:NAME")
     backend: Literal["unsloth", "transformers"] = Field("unsloth", description="who loads and patches the model")
-    dtype: DType = Field("auto", description="of the weights in training; auto: bfloat16 on a GPU, float32 on a CPU")
+    tuning: Tuning = Field("lora", description="lora: an adapter; qlora: on 4-bit weights, GPU only; full: all weights")
+    dtype: DType = Field(
+        "auto",
+        description="of the weights in training; auto: float32 on a CPU and with tuning full, else bfloat16",
+    )
     max_length: PositiveInt = Field(512, description="tokens of prompt and completion together; longer is an error")
     chat_template: str | None = Field(None, description="chatml, llama-3.1, gemma, qwen-3 or a file; default: its own")
 
@@ -109,6 +115,13 @@ class SftConfig(Section):
     max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
+    packing: Switch = Field(
+        "auto", description="sequences one after the other without padding, each seeing itself only"
+    )
+    forward_tokens: PositiveInt | None = Field(
+        None, description="most tokens in one forward pass, a longer step takes several; default: what memory holds"
+    )
+    compile: Switch = Field("auto", description="torch.compile the layers: half a minute, then faster; GPU only")
     direct: bool = Field(False, description="train on bare answers, the reasoning block empty")
 
 
@@ -125,16 +138,30 @@ class GrpoConfig(Section):
     temperature: PositiveFloat = 1.0
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
-    vllm: bool = Field(
-        False, description="generate with vLLM in the trainer's process; needs a GPU and model.backend transformers"
+    packing: Switch = Field("auto", description="log-probabilities from rows without padding")
+    compile: Switch = Field("auto", description="torch.compile the layers: pays in long runs; GPU with vllm only")
+    oversample: float = Field(
+        1.0, ge=1, le=8, description="prompts sampled for each trained on; groups whose rewards differ are preferred"
     )
+    scan: tuple[float, float] | None = Field(
+        None, description="train on prompts whose pass rate in the stored scan is within; toolkit scan makes one"
+    )
+    vllm: bool = Field(False, description="generate with vLLM in the trainer's process; needs a GPU")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
+    vllm_sleep: bool = Field(
+        False, description="free the engine's memory while the model trains: slower, for small GPUs"
+    )
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
 
     @property
     def forward_batch(self) -> int:
         """Completions in one forward pass: batch_size, or the whole step where that is less."""
         return min(self.batch_size, self.prompts * self.generations)
+
+    @property
+    def extra_prompts(self) -> int:
+        """Prompts sampled in a step beside those trained on."""
+        return round(self.prompts * (self.oversample - 1))
 
 
 class EvalConfig(Section):
@@ -221,8 +248,10 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
     grpo = recipe.grpo
     if grpo is None:
         return
-    if grpo.vllm and recipe.model.backend == "unsloth":
-        yield "grpo.vllm: TRL's engine doesn't run beside unsloth's patches; set model.backend to transformers"
+    if grpo.scan is not None and not 0 <= grpo.scan[0] < grpo.scan[1] <= 1:
+        yield f"grpo.scan {list(grpo.scan)}: give the lowest and the highest pass rate, such as [0.1, 0.9]"
+    if grpo.vllm and recipe.model.backend == "unsloth" and recipe.model.tuning == "full":
+        yield "grpo.vllm: unsloth's engine shares an adapter's base; set model.tuning to lora, or backend transformers"
     if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any, Protocol
 
 from toolkit.config import LoraConfig, ModelConfig
@@ -18,7 +19,7 @@ class TrainBackend(Protocol):
     """Loads a model for training. The trainers are TRL's whatever the backend."""
 
     def load(self, model: ModelConfig, resolved: ResolvedModel, lora: LoraConfig, seed: int) -> tuple[Any, Any]:
-        """Give (model with a trainable adapter, tokenizer): resolved.adapter goes on, or a new adapter begins."""
+        """Give (model, tokenizer): resolved.adapter goes on, a new one begins, or (tuning full) all weights train."""
         ...
 
 
@@ -27,3 +28,8 @@ def training_backend(name: str) -> TrainBackend:
     module, _, class_name = BACKENDS[name].partition(":")
     backend: TrainBackend = getattr(importlib.import_module(module), class_name)()
     return backend
+
+
+def trained_dir(stage_dir: Path, tuning: str) -> Path:
+    """Where a stage leaves what it trained: an adapter, or with tuning full all weights."""
+    return stage_dir / ("weights" if tuning == "full" else "adapter")

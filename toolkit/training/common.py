@@ -13,6 +13,8 @@ import torch
 from eval.files import write_atomically, write_json
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
+from toolkit.config import Recipe
+from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 
 
@@ -30,7 +32,7 @@ def shared_arguments(
         "warmup_steps": warmup,  # below 1 it is a share of the steps
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        "optim": "adamw_torch",
+        "optim": "adamw_torch_fused",
         # Runs here have 100 steps, not 100,000: with the usual 0.999 the second moment hardly leaves its first batches.
         "adam_beta2": 0.95,
         "bf16": on_gpu,
@@ -103,12 +105,14 @@ def drop_undone(log: Path, last_step: int) -> None:
     write_atomically(log, "".join(kept))
 
 
-def save_adapter(model: Any, tokenizer: Any, target: Path, task: str | None) -> None:
-    """Write the adapter, its tokenizer and what it was trained for to `target`, whole or not at all."""
+def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe) -> None:
+    """Write what was trained, its tokenizer and what it was trained for to trained_dir, whole or not at all."""
+    target = trained_dir(stage_dir, recipe.model.tuning)
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):  # of a run that was killed between two of these lines
         shutil.rmtree(leftover, ignore_errors=True)
+    model.config.use_cache = True  # off in training; a model saved so would generate without a cache
     model.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
-    write_json(scratch / TRAINED_FOR, training_record(task, tokenizer))
+    write_json(scratch / TRAINED_FOR, training_record(recipe.task, tokenizer))
     scratch.replace(target)

@@ -14,6 +14,7 @@ from eval.trained import TRAINED_FOR
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import last_adapter
+from toolkit.training.backends import trained_dir
 
 
 def run_merge(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -27,7 +28,12 @@ def run_merge_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
 
 
 def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str, Any]:
-    """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained."""
+    """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained.
+
+    Where all weights were trained there is nothing to add: they are the model.
+    """
+    if run.recipe.model.tuning == "full":
+        return _copy(trained_dir(adapter.parent, "full"), target, terminal)
     base = resolve_model(run.recipe.model.reference)
     model = AutoModelForCausalLM.from_pretrained(str(base.path), dtype=torch.float32)
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
@@ -39,4 +45,14 @@ def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str,
     shutil.copyfile(adapter / TRAINED_FOR, scratch / TRAINED_FOR)  # what training saw, not what was loaded here
     scratch.replace(target)
     print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
+    return {"dtype": "float32"}
+
+
+def _copy(weights: Path, target: Path, terminal: TextIO) -> dict[str, Any]:
+    scratch = target.with_name(f".{target.name}.partial")
+    for leftover in (scratch, target):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(weights, scratch)
+    scratch.replace(target)
+    print(f"{weights} -> {target}", file=terminal, flush=True)
     return {"dtype": "float32"}

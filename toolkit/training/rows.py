@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypedDict
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypedDict, cast
 
 from eval.prompts import render_conversation, render_prompt, stop_token_ids
-from rewards.core import Example, UserError
+from rewards.core import Example, Message, UserError
 from rewards.response import render
+from toolkit.data import file_hash, read_examples
+from toolkit.models import cache_dir
 
 IGNORED = -100  # the label that cross-entropy leaves out
+BATCH = 500  # rows that are tokenized together
+VERSION = 1  # part of the cache key: raise it when the rows come out otherwise
 
 
 class Row(TypedDict):
@@ -42,15 +52,85 @@ def sft_row(example: Example, tokenizer: Any, stop_ids: Iterable[int], direct: b
 
 
 def sft_rows(examples: Iterable[Example], tokenizer: Any, model_dir: Any, max_length: int, direct: bool) -> list[Row]:
-    """Rows for all examples. Raises UserError for one longer than max_length: cut examples would teach cut answers."""
-    stop_ids = stop_token_ids(tokenizer, model_dir)
-    rows = []
-    for example in examples:
-        row = sft_row(example, tokenizer, stop_ids, direct)
-        if len(row["input_ids"]) > max_length:
-            raise UserError(
-                f"example {example.id!r} takes {len(row['input_ids'])} tokens, model.max_length is {max_length}; "
-                "raise it or shorten the prompt"
-            )
-        rows.append(row)
-    return rows
+    """The sft_row of each example, rendered and tokenized hundreds at a time.
+
+    Raises UserError for one longer than max_length (cut examples would teach cut answers), and as sft_row does.
+    """
+    to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
+    iterator = iter(examples)
+    return [row for batch in iter(lambda: list(islice(iterator, BATCH)), []) for row in to_rows(batch)]
+
+
+@dataclass(slots=True)
+class _Tokenizing:
+    """Examples to rows. renderer: made at the first call, in the process that uses it."""
+
+    tokenizer: Any
+    stop_ids: Sequence[int]
+    max_length: int
+    direct: bool
+    renderer: Any = None
+
+    def __call__(self, batch: Sequence[Example]) -> list[Row]:
+        from tasks.tables.rows import Bad
+        from toolkit.conversations.reading import Conversation
+        from toolkit.conversations.rendering import Renderer
+
+        if self.renderer is None:
+            sft_row(batch[0], self.tokenizer, self.stop_ids, self.direct)  # says best what a template lacks
+            self.renderer = Renderer(self.tokenizer, self.stop_ids)
+        chats = [Conversation(each.id, place, _chat(each, self.direct)) for place, each in enumerate(batch)]
+        rows: list[Row] = []
+        for found in self.renderer.rows(chats):
+            if isinstance(found, Bad):
+                raise UserError(f"example {found.file!r}: {found.reason}")
+            if len(found.row["input_ids"]) > self.max_length:
+                raise UserError(
+                    f"example {found.source.file!r} takes {len(found.row['input_ids'])} tokens, model.max_length is "
+                    f"{self.max_length}; raise it or shorten the prompt"
+                )
+            rows.append(found.row)
+        return rows
+
+
+def _chat(example: Example, direct: bool) -> tuple[Message, ...]:
+    text = render(None if direct else example.reasoning, example.answers[0])
+    return (*example.messages, {"role": "assistant", "content": text})
+
+
+def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int, direct: bool) -> Any:
+    """sft_rows of a file of examples as a memory-mapped data set, tokenized once for each content and tokenizer.
+
+    Every core takes part, in processes that are forked: call it before the GPU is touched.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from toolkit.conversations import work
+
+    arrow_batch, chunks = work.arrow_batch, cast("Callable[..., Iterator[Any]]", work.chunks)
+
+    parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
+    parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    target = cache_dir() / "rows" / f"{key}.arrow"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{key}.{os.getpid()}.tmp")
+        to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
+        try:
+            with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
+                for batch in chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part)), None):
+                    stream.write_batch(batch)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
+
+
+def lengths_of(rows: Any) -> list[int]:
+    """Tokens of each row of a data set, without reading the rows into Python."""
+    import pyarrow.compute as pc
+
+    lengths: list[int] = pc.list_value_length(rows.data.column("input_ids")).to_pylist()
+    return lengths

@@ -1,0 +1,103 @@
+"""What the arms of benchmarks/gpu.py share: the data, the GPU's lock, clocks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "unsloth", "vllm", "bitsandbytes")
+TASK = "datetime_extraction"
+MAX_LENGTH = 704
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """model: the base model's directory. tiny: a few steps only, on any machine."""
+
+    model: Path
+    out: Path
+    tiny: bool
+
+    @property
+    def rows(self) -> int:
+        """Training examples that there are."""
+        return 64 if self.tiny else 12_000
+
+
+def prepare(settings: Settings) -> None:
+    """Examples of the task as a run's data stage leaves them, and their rows, tokenized once."""
+    from tasks.registry import load_task
+    from toolkit.data import write_examples
+
+    task = load_task(TASK)
+    folder = settings.out / "data"
+    train = task.examples("train", settings.rows + 2_000, 0)
+    write_examples(folder / "sft.jsonl", itertools.islice(train, settings.rows))
+    write_examples(folder / "grpo.jsonl", itertools.islice(train, 64 if settings.tiny else 2_000))
+    write_examples(folder / "validation.jsonl", task.examples("validation", 8 if settings.tiny else 256, 0))
+    write_examples(folder / "test.jsonl", task.examples("test", 8 if settings.tiny else 1_000, 0))
+    for split in ("sft", "validation"):
+        rows_of(settings, split)
+
+
+def rows_of(settings: Settings, split: str) -> Any:
+    """The tokenized rows of a split, from the cache."""
+    from eval.prompts import load_tokenizer
+    from toolkit.training.rows import cached_rows
+
+    tokenizer = load_tokenizer(settings.model)
+    return cached_rows(settings.out / "data" / f"{split}.jsonl", tokenizer, settings.model, MAX_LENGTH, False)
+
+
+def wait_for_turn(settings: Settings, name: str) -> None:
+    """Called once the libraries are imported: the arm before may still hold the GPU."""
+    while not (settings.out / f".go-{name}").exists():
+        time.sleep(0.05)
+
+
+def timed(settings: Settings, name: str) -> None:
+    """Called once the clock has stopped: from now on the next arm may import."""
+    (settings.out / f".timed-{name}").touch()
+
+
+def synchronized() -> float:
+    """The clock once the GPU has done all that it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_gb() -> tuple[float, float]:
+    """The most GPU memory that this process's tensors took, and that it held, in GB."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0, 0.0
+    return round(torch.cuda.max_memory_allocated() / 1e9, 1), round(torch.cuda.max_memory_reserved() / 1e9, 1)
+
+
+def host_facts() -> dict[str, Any]:
+    """The card and the versions."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {"card": card, "python": platform.python_version(), "versions": versions}
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

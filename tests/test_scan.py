@@ -1,0 +1,105 @@
+"""The learnability scan: its figures by hand, its advice, and the choice of prompts by it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.records import Record
+from rewards.core import Example, UserError
+from toolkit.config import GrpoConfig, check_recipe
+from toolkit.rundir import open_run
+from toolkit.scan import BINS, advise, dead_chance, histogram, judge, within
+
+
+def record(name: str, sample: int, right: bool, formed: bool = True) -> Record:
+    return Record(
+        name, sample, "right" if right else "wrong", float(right), "x", None, None, "", "stop", 5,
+        {"exact": float(right), "format": float(formed)}, "", "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_chance_of_a_dead_group_is_that_of_drawing_it(size: int) -> None:
+    outcomes = [1.0, 1.0, 1.0, 0.0, 0.0, 0.1]
+    groups = list(itertools.combinations(outcomes, size))
+    assert dead_chance(outcomes, size) == pytest.approx(sum(len(set(group)) == 1 for group in groups) / len(groups))
+
+
+def test_beyond_the_sample_outcomes_are_as_likely_as_they_were_frequent() -> None:
+    assert dead_chance([1.0, 1.0, 0.0, 0.0], 8) == pytest.approx(2 * 0.5**8)
+    assert dead_chance([1.0, 1.0], 64) == 1
+
+
+def test_ends_of_the_histogram_are_apart() -> None:
+    counts = histogram([0, 0, 1, 0.05, 0.1, 0.999])
+    assert counts[0] == 2
+    assert counts[1] == 1
+    assert counts[2] == 1
+    assert counts[BINS] == 1
+    assert counts[BINS + 1] == 1
+
+
+def test_a_group_that_differs_in_its_format_alone_is_alive() -> None:
+    records = [record("a", n, right=False, formed=n == 0) for n in range(4)]
+    records += [record("b", n, right=n < 2) for n in range(4)]
+    records += [record("c", n, right=False) for n in range(4)]
+    found = judge(records, {"exact": 1.0, "format": 0.1}, GrpoConfig(generations=4), 1.0)
+    assert found.rates == {"a": 0.0, "b": 0.5, "c": 0.0}
+    assert found.dead["4"] == pytest.approx(1 / 3, abs=1e-4)
+    without = judge(records, {"exact": 1.0, "format": 0.0}, GrpoConfig(generations=4), 1.0)
+    assert without.dead["4"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mean", "dead", "word"),
+    [
+        (0.05, {8: 0.7, 16: 0.6}, "too hard"),
+        (0.95, {8: 0.7, 16: 0.6}, "too easy"),
+        (0.5, {8: 0.1, 16: 0.0}, "fine"),
+    ],
+)
+def test_advice_names_the_trouble(mean: float, dead: dict[int, float], word: str) -> None:
+    assert advise(mean, dead, 8, [mean])[0].startswith(word)
+
+
+def test_advice_names_the_way_out() -> None:
+    more = advise(0.5, {8: 0.5, 16: 0.2}, 8, [0.5])
+    assert "with 8 generations 50% of the groups are dead, with 16 20%" in more
+    assert "grpo.oversample: 2.0 fills a step with groups that differ" in more
+    assert "grpo.scan" in advise(0.5, {8: 0.7, 16: 0.6}, 8, [0.0, 1.0])[1]
+    assert advise(0.5, {4: 0.2, 8: 0.1}, 8, [0.5])[1].startswith("4 generations would do")
+
+
+def run_with(tmp_path: Path, bounds: list[float]) -> Any:
+    raw = {
+        "task": "datetime_extraction_plain",
+        "output": str(tmp_path / "run"),
+        "model": {"reference": "x/y"},
+        "data": {"sft": 1, "grpo": 8, "test": 1},
+        "grpo": {"prompts": 2, "generations": 2, "batch_size": 4, "scan": bounds},
+    }
+    return open_run(check_recipe(raw, "here"))
+
+
+def test_prompts_are_chosen_by_the_stored_rates(tmp_path: Path) -> None:
+    run = run_with(tmp_path, [0.1, 0.9])
+    examples = [Example(name, ({"role": "user", "content": "?"},), ("x",)) for name in "abcd"]
+    with pytest.raises(UserError, match="has no scan; first: toolkit scan"):
+        within(run, examples, (0.1, 0.9))
+    (run.dir / "scan").mkdir()
+    report = run.dir / "scan" / "report.json"
+    report.write_text(json.dumps({"rates": {"a": 0.0, "b": 0.5, "c": 0.9}}), encoding="utf-8")
+    assert [each.id for each in within(run, examples, (0.1, 0.9))] == ["b", "c"]  # d was never scanned
+    with pytest.raises(UserError, match="1 of 3 scanned prompts are within, a step needs 2"):
+        within(run, examples, (0.8, 1.0))
+
+
+@pytest.mark.parametrize("bounds", [[0.9, 0.1], [0.5, 0.5], [-0.1, 0.5], [0.5, 1.5]])
+def test_bounds_that_hold_nothing_are_refused(tmp_path: Path, bounds: list[float]) -> None:
+    with pytest.raises(UserError, match=r"grpo\.scan"):
+        run_with(tmp_path, bounds)

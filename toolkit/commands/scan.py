@@ -1,0 +1,39 @@
+"""toolkit scan: what GRPO would find to learn from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rewards.core import UserError
+from toolkit.commands.shared import Recipe, Set, say
+
+app = typer.Typer()
+
+
+@app.command("scan")
+def scan_prompts(
+    config: Recipe,
+    overrides: Set = None,
+    prompts: Annotated[int, typer.Option(min=1, help="prompts of data.grpo that are asked")] = 256,
+    samples: Annotated[int, typer.Option(min=2, help="answers to each")] = 16,
+    temperature: Annotated[float | None, typer.Option(min=0.01, help="default: grpo.temperature")] = None,
+    engine: Annotated[str | None, typer.Option(help="default: eval.engine")] = None,
+) -> None:
+    """Sample answers to GRPO's prompts: pass rates, dead groups, advice. Before `toolkit grpo`."""
+    from eval.tables import show
+    from toolkit.config import load_recipe
+    from toolkit.rundir import locked, open_run
+    from toolkit.scan import REPORT, scan, scan_grid
+    from toolkit.stages import ensure
+
+    opened = open_run(load_recipe(config, overrides or []))
+    with locked(opened):
+        ensure(opened, "data", say)
+        if opened.recipe.sft is not None:
+            if not opened.is_done("sft"):
+                raise UserError(f"{opened.dir} has no finished SFT stage to scan; first: toolkit sft {config}")
+            ensure(opened, "merge-sft", say)
+        found = scan(opened, prompts, samples, temperature, engine)
+    show(scan_grid(found, opened.dir / "scan" / REPORT))

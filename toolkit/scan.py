@@ -1,0 +1,186 @@
+"""Is there anything for GRPO to learn from? Pass rates of its prompts under the model that it would start from.
+
+A group teaches by its differences alone: prompts that the model always or never answers right cost generation and give
+no gradient. The scan samples k answers to each prompt, and says what share of groups would be dead, and what to change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eval.engines.base import ModelSpec, Sampling
+from eval.files import read_json, write_json
+from eval.records import RECORDS, Record, read_records
+from eval.runner import evaluate
+from eval.tables import Grid
+from rewards.core import Example, UserError
+from toolkit.config import GrpoConfig
+from toolkit.data import read_examples
+from toolkit.models import resolve_model
+from toolkit.rundir import Run
+from toolkit.stages import task_of
+from toolkit.templates import template_text
+
+REPORT = "report.json"
+GROUP_SIZES = (4, 8, 16, 32)
+BINS = 10
+FEW_DEAD, MANY_DEAD = 0.3, 0.6  # shares of dead groups: fine below the first, little left to learn from above the other
+EASY, HARD = 0.8, 0.2  # mean pass rates outside of which GRPO starts badly
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan found. dead: share of groups without different rewards, by group size. rates: pass rate by prompt.
+
+    histogram: prompts by pass rate in BINS bins, and before and after them those that never and always pass.
+    """
+
+    prompts: int
+    samples: int
+    temperature: float
+    pass_rate: float
+    dead: dict[str, float]
+    histogram: list[int]
+    advice: list[str]
+    rates: dict[str, float]
+
+
+def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine: str | None) -> Scan:
+    """Sample, score and judge; leave scan/report.json beside the records in the run directory.
+
+    The directory keeps one scan. A second one with other numbers is refused by the evaluation's own identity check.
+    """
+    recipe, config = run.recipe, run.recipe.grpo
+    if config is None:
+        raise UserError("the recipe has no section grpo: there is nothing to scan for")
+    examples = read_examples(run.dir / "data" / "grpo.jsonl")[:prompts]
+    heat = config.temperature if temperature is None else temperature
+    folder = run.dir / "scan"
+    evaluate(
+        task_of(recipe),
+        examples,
+        split="train",
+        seed=recipe.seed,
+        model=_start(run),
+        engine=engine or recipe.eval.engine,
+        sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=recipe.seed),
+        out_dir=folder,
+        options=recipe.eval.options,
+    )
+    weights = {name: recipe.rewards.get(name, weight) for name, (_, weight) in task_of(recipe).rewards.items()}
+    found = judge(read_records(folder / RECORDS), weights, config, heat)
+    write_json(folder / REPORT, asdict(found))
+    return found
+
+
+def _start(run: Run) -> ModelSpec:
+    """The model that GRPO would begin with."""
+    if run.recipe.sft is not None:
+        return ModelSpec(run.dir / "sft" / "model", None, "sft")
+    chosen = run.recipe.model.chat_template
+    return ModelSpec(resolve_model(run.recipe.model.reference).path, None, "base", chosen and template_text(chosen))
+
+
+def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoConfig, temperature: float) -> Scan:
+    """The figures of scored samples under the rewards' weights."""
+    outcomes: dict[str, list[float]] = defaultdict(list)
+    passed: dict[str, list[bool]] = defaultdict(list)
+    for record in records:
+        outcomes[record.id].append(round(sum(weights[name] * value for name, value in record.rewards.items()), 6))
+        passed[record.id].append(record.score == 1)
+    rates = {name: sum(each) / len(each) for name, each in passed.items()}
+    samples = len(next(iter(outcomes.values())))
+    sizes = sorted({*GROUP_SIZES, config.generations})
+    dead = {size: sum(dead_chance(each, size) for each in outcomes.values()) / len(outcomes) for size in sizes}
+    mean = sum(rates.values()) / len(rates)
+    return Scan(
+        prompts=len(rates),
+        samples=samples,
+        temperature=temperature,
+        pass_rate=mean,
+        dead={str(size): round(share, 4) for size, share in dead.items()},
+        histogram=histogram(list(rates.values())),
+        advice=advise(mean, dead, config.generations, list(rates.values())),
+        rates=rates,
+    )
+
+
+def dead_chance(outcomes: Sequence[float], size: int) -> float:
+    """The chance that a group of `size` has one outcome only, from a sample of outcomes.
+
+    Up to the sample's size it is unbiased: of all ways to draw the group from the sample without putting back. Beyond
+    it, outcomes are taken to be as likely as they were frequent.
+    """
+    counts = Counter(outcomes).values()
+    n = len(outcomes)
+    if size <= n:
+        return sum(math.comb(count, size) for count in counts) / math.comb(n, size)
+    return float(sum((count / n) ** size for count in counts))
+
+
+def histogram(rates: Sequence[float]) -> list[int]:
+    """Counts of: never right, BINS equal bins of the rates in between, always right."""
+    counts = [0] * (BINS + 2)
+    for rate in rates:
+        place = 0 if rate == 0 else BINS + 1 if rate == 1 else 1 + min(BINS - 1, int(rate * BINS))
+        counts[place] += 1
+    return counts
+
+
+def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[float]) -> list[str]:
+    """What to do, in plain words."""
+    share = dead[size]
+    never, always = (sum(rate == end for rate in rates) / len(rates) for end in (0.0, 1.0))
+    said = []
+    if mean < HARD:
+        said.append(f"too hard: {mean:.0%} of the answers are right; train longer with sft before GRPO")
+    elif mean > EASY:
+        said.append(f"too easy: {mean:.0%} of the answers are right; keep harder prompts (grpo.scan: [0.1, 0.9])")
+    else:
+        said.append(f"fine: {mean:.0%} of the answers are right")
+    better = next((each for each in sorted(dead) if dead[each] <= FEW_DEAD), None)
+    if share > FEW_DEAD:
+        if better is not None and better > size:
+            said.append(f"with {size} generations {share:.0%} of the groups are dead, with {better} {dead[better]:.0%}")
+        live = 1 - share
+        if live > 1 - MANY_DEAD:
+            said.append(f"grpo.oversample: {min(8.0, 1 / live):.1f} fills a step with groups that differ")
+        else:
+            said.append(f"{share:.0%} of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]")
+        if always > never and always > FEW_DEAD:
+            said.append("a temperature above 1 (1.2) brings differences to prompts that always pass")
+    elif better is not None and better < size:
+        said.append(f"{better} generations would do: {dead[better]:.0%} of such groups are dead")
+    return said
+
+
+def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -> list[Example]:
+    """The examples whose pass rate in the stored scan is within the bounds. Raises UserError without a scan."""
+    path = run.dir / "scan" / REPORT
+    if not path.is_file():
+        raise UserError(f"grpo.scan: {run.dir} has no scan; first: toolkit scan CONFIG")
+    rates = read_json(path, "scan again: toolkit scan CONFIG")["rates"]
+    kept = [each for each in examples if bounds[0] <= rates.get(each.id, -1) <= bounds[1]]
+    assert run.recipe.grpo is not None
+    if len(kept) < run.recipe.grpo.prompts:
+        raise UserError(
+            f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs "
+            f"{run.recipe.grpo.prompts}; widen it, or remove {path.parent} and scan more (--prompts)"
+        )
+    return kept
+
+
+def scan_grid(found: Scan, stored: Path) -> Grid:
+    """The scan as a table: prompts by pass rate, then dead groups and advice as lines below."""
+    names = ["0", *(f"{low / BINS:.1f}-{(low + 1) / BINS:.1f}" for low in range(BINS)), "1"]
+    rows = [
+        (name, str(count), "#" * round(40 * count / max(found.histogram)))
+        for name, count in zip(names, found.histogram, strict=True)
+    ]
+    dead = ", ".join(f"{share:.0%} of {size}" for size, share in found.dead.items())
+    title = f"{found.prompts} prompts, {found.samples} samples each at temperature {found.temperature:g}"
+    return Grid(title, ("pass rate", "prompts", ""), tuple(rows), (f"dead groups: {dead}", *found.advice, f"{stored}"))
