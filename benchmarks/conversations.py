@@ -3,8 +3,8 @@
     python benchmarks/conversations.py --rows 200000
     python benchmarks/conversations.py --rows 2400000 --sides ours     # 2 GB
 
-Each side runs in a process of its own; the note's time leaves out its imports (unsloth's take 20 s). Memory is the peak
-of anonymous memory of the process and its children. Both write every token to disk; ours also validates,
+Each side runs in a process of its own. Imports are a column of their own, `seconds` are what comes after. Memory is
+the peak of anonymous memory of the process and its children. Both write every token to disk; ours also validates,
 labels and looks for twins.
 """
 
@@ -48,8 +48,9 @@ def write_csv(path: Path, rows: int, literal: bool, filler: int = 0) -> None:
             writer.writerow([number, encode(turns)])
 
 
-def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float]:
-    """The note's cells, then the tokenization that its trainer does; wall and CPU seconds without imports."""
+def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float, float]:
+    """The note's cells, then the tokenization that its trainer does: seconds of imports, then wall and CPU seconds."""
+    began = time.perf_counter()
     import ast
 
     import pandas as pd
@@ -57,7 +58,7 @@ def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float]:
     from transformers import AutoTokenizer
     from unsloth.chat_templates import standardize_sharegpt
 
-    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    imports = time.perf_counter() - began
 
     def formatting_prompts_func(examples: Any) -> dict[str, list[str]]:
         convos = examples["conversations"]
@@ -65,23 +66,27 @@ def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float]:
         return {"text": texts}
 
     started = time.perf_counter(), _cpu()
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
     df = pd.read_csv(path)
     df["conversations"] = df["conversations"].apply(ast.literal_eval if literal else json.loads)
     dataset = Dataset.from_pandas(df)
     dataset = standardize_sharegpt(dataset)
     dataset = dataset.map(formatting_prompts_func, batched=True)
     dataset.map(lambda rows: tokenizer(rows["text"], add_special_tokens=False), batched=True)
-    return time.perf_counter() - started[0], _cpu() - started[1]
+    return imports, time.perf_counter() - started[0], _cpu() - started[1]
 
 
-def run_ours(path: Path, model: Path) -> tuple[float, float]:
-    """What `toolkit sft` does in its data stage; wall and CPU seconds with imports."""
-    started = time.perf_counter(), _cpu()
+def run_ours(path: Path, model: Path) -> tuple[float, float, float]:
+    """What `toolkit sft` does in its data stage: seconds of imports, then wall and CPU seconds."""
+    began = time.perf_counter()
+    from transformers import PreTrainedTokenizerFast  # noqa: F401  what `prepare` would import
+
     from toolkit.config import ConversationsConfig
     from toolkit.conversations.preparing import prepare
 
+    started = time.perf_counter(), _cpu()
     prepare(ConversationsConfig(path=str(path)), model, None, 1024)
-    return time.perf_counter() - started[0], _cpu() - started[1]
+    return started[0] - began, time.perf_counter() - started[0], _cpu() - started[1]
 
 
 def _cpu() -> float:
@@ -89,8 +94,8 @@ def _cpu() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float, float]:
-    """(wall seconds, CPU seconds, peak MB) of one side in a fresh process with empty caches."""
+def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, float, float, float]:
+    """(seconds of imports, wall seconds, CPU seconds, peak MB) of one side in a fresh process with empty caches."""
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         command = [sys.executable, __file__, "--side", side, "--csv", str(path), "--model", str(model)]
         environment = {**os.environ, "TOOLKIT_CACHE": cache, "HF_DATASETS_CACHE": f"{cache}/datasets"}
@@ -106,8 +111,8 @@ def measure(side: str, path: Path, model: Path, literal: bool) -> tuple[float, f
         out, error = process.communicate()
     if process.returncode:
         raise SystemExit(error)
-    wall, cpu = map(float, out.splitlines()[-1].split())
-    return wall, cpu, peak
+    imports, wall, cpu = map(float, out.splitlines()[-1].split())
+    return imports, wall, cpu, peak
 
 
 def _watch(process: subprocess.Popen[str]) -> float:
@@ -147,16 +152,16 @@ def main() -> None:
         print(*run)
         return
     model = resolve_model(args.model).path
-    print(f"{'cells':<8}{'side':<8}{'rows':>9}{'seconds':>9}{'rows/s':>9}{'CPU s':>9}{'peak MB':>9}")
+    print(f"{'cells':<8}{'side':<8}{'rows':>9}{'imports':>9}{'seconds':>9}{'rows/s':>9}{'CPU s':>9}{'peak MB':>9}")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "conversations.csv"
         write_csv(path, args.rows, args.literal)
         print(f"a CSV of {path.stat().st_size / 1e6:,.0f} MB", file=sys.stderr)
         for name in [*args.sides] * args.repeat:
-            seconds, cpu, peak = measure(name, path, model, args.literal)
+            imports, seconds, cpu, peak = measure(name, path, model, args.literal)
             cells = "literal" if args.literal else "json"
             print(
-                f"{cells:<8}{name:<8}{args.rows:>9,}{seconds:>9.1f}",
+                f"{cells:<8}{name:<8}{args.rows:>9,}{imports:>9.1f}{seconds:>9.1f}",
                 f"{args.rows / seconds:>8,.0f}{cpu:>9.1f}{peak:>9,.0f}",
                 flush=True,
             )

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from eval.engines.base import ModelSpec
 from rewards.core import Message, UserError
 
+GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that are nothing but their tokenizer.json
 NO_TEMPLATE = (
     "the tokenizer has no chat template: put a chat_template.jinja beside tokenizer.json, or set "
     "tokenizer.chat_template and save it. A base model has none: use an instruction-tuned one, or the model directory "
@@ -56,9 +57,23 @@ def load_tokenizer(model_dir: Path | str) -> Tokenizer:
     model_dir = Path(model_dir)
     if not (model_dir / "tokenizer_config.json").is_file() and not (model_dir / "tokenizer.json").is_file():
         raise UserError(f"{model_dir}: no tokenizer there (tokenizer.json or tokenizer_config.json); is it a model?")
-    from transformers import AutoTokenizer  # heavy: imported when a model is really used
+    import transformers  # heavy: imported when a model is really used
 
-    return cast("Tokenizer", AutoTokenizer.from_pretrained(str(model_dir)))
+    generic = _tokenizer_class(model_dir) in GENERIC  # AutoTokenizer would give the same, two seconds of imports later
+    loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
+    return cast("Tokenizer", loader.from_pretrained(str(model_dir)))
+
+
+def _tokenizer_class(model_dir: Path) -> str | None:
+    """What tokenizer_config.json names; None where it names nothing, or there is no tokenizer.json to go by."""
+    config, table = model_dir / "tokenizer_config.json", model_dir / "tokenizer.json"
+    if not config.is_file() or not table.is_file():
+        return None
+    try:
+        name = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from toolkit.conversations.near import features, near_groups
+from toolkit.conversations.near import features, folded, near_groups
+
+
+def found_in(texts: Sequence[str]) -> Any:
+    return features(*folded(texts))
+
+
+def test_folded_keeps_letters_and_digits_in_lower_case() -> None:
+    letters, ends = folded(["Ё, д2!", "", " _ ", "𝔸\U0001f600Straße"])
+    text = letters.tobytes().decode("utf-32-le")
+    assert [text[start:end] for start, end in zip([0, *ends], ends, strict=False)][:3] == ["ёд2", "", ""]
+    assert text.endswith("strase")
 
 
 def test_near_duplicates_by_the_share_of_what_they_share() -> None:
@@ -20,14 +33,14 @@ def test_near_duplicates_by_the_share_of_what_they_share() -> None:
         ]
 
     def found(share: float) -> float:
-        return float((features(texts) == features(edited(share))).any(1).mean())
+        return float((found_in(texts) == found_in(edited(share))).any(1).mean())
 
     assert found(0) == 1
     assert found(0.01) > 0.95
     assert found(0.5) < 0.08
-    unlike = near_groups(features(texts), np.arange(300))
+    unlike = near_groups(found_in(texts), np.arange(300))
     assert unlike == []
-    pairs = near_groups(features([*texts, *edited(0.01)]), np.arange(600))
+    pairs = near_groups(found_in([*texts, *edited(0.01)]), np.arange(600))
     assert [group.tolist() for group in pairs if len(group) == 2 and group[1] != group[0] + 300] == []
-    assert features(["", "a", "ab" * 10_000]).shape == (3, 3)
-    assert features([]).shape == (0, 3)
+    assert found_in(["", "a", "ab" * 10_000]).shape == (3, 3)
+    assert found_in([]).shape == (0, 3)

@@ -1,6 +1,7 @@
-"""Near-duplicates: texts that share most of their runs of four letters, found without comparing any two of them.
+"""Texts without case, punctuation and white space, and near-duplicates among them, a batch at a time in numpy.
 
-One-permutation min-hashing (Li, Owen and Zhang, 2012) with super-shingles (Broder, 1997): every run of letters is
+Near-duplicates share most of their runs of four letters. They are found without comparing any two of them, by
+one-permutation min-hashing (Li, Owen and Zhang, 2012) with super-shingles (Broder, 1997): every run of letters is
 hashed into one of 16 bins, a bin keeps its smallest hash, and three features hash five or six bins each. Two texts are
 near when one of the three is equal. Measured: of texts that share 98% of their runs (Jaccard) 99 in 100 are found, at
 94% 95, at 79% 69, at 49% 14.
@@ -9,34 +10,52 @@ near when one of the three is equal. Measured: of texts that share 98% of their 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 FEATURES = 3
+MARK = "\x02"  # is kept like a letter, to stand between turns
 _RUN = 4  # letters
 _BINS = 16
 _GROUPS = ((0, 5), (5, 10), (10, 16))  # bins of each feature
+_PLANE = 1 << 16
 _ODD = np.random.default_rng(0).integers(0, 2**31, _RUN + 1, dtype=np.uint32) * 2 + 1
 _MIX = np.random.default_rng(1).integers(0, 2**63, _BINS, dtype=np.uint64) * 2 + 1
 
 
-def features(texts: Sequence[str]) -> Any:
-    """[len(texts), FEATURES] uint64. Texts are compared as they are: normalize them first."""
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + _RUN
-    padded = ("\0" * _RUN).join([*texts, ""])
-    letters = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), np.uint32)
-    ends = np.cumsum(lengths)
-    runs = letters * _ODD[0]
+def folded(texts: Sequence[str]) -> tuple[Any, Any]:
+    """(letters and digits of all texts in lower case, as code points, [len(texts)] where each text ends in them)."""
+    raw = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    letters = np.where(raw < _PLANE, _table()[np.minimum(raw, _PLANE - 1)], raw)
+    kept = letters != 0
+    before = np.concatenate(([0], np.cumsum(kept)))
+    return letters[kept], before[np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))]
+
+
+@cache
+def _table() -> Any:
+    """Of each code point of the basic plane: its lower case, 0 for what is neither letter nor digit."""
+    folds = (chr(code).casefold() if chr(code).isalnum() or chr(code) == MARK else "" for code in range(_PLANE))
+    return np.fromiter((ord(fold[0]) if fold else 0 for fold in folds), np.uint32, _PLANE)
+
+
+def features(letters: Any, ends: Any) -> Any:
+    """[len(ends), FEATURES] uint64 of the texts that `folded` gave."""
+    n = len(ends)
+    padded = np.insert(letters, np.repeat(ends, _RUN), 0)
+    lengths = np.diff(ends, prepend=0) + _RUN
+    runs = padded * _ODD[0]
     for step in range(1, _RUN):
-        runs[:-step] += letters[step:] * _ODD[step]
+        runs[:-step] += padded[step:] * _ODD[step]
     runs ^= runs >> np.uint32(15)
     runs *= _ODD[_RUN]
     runs ^= runs >> np.uint32(13)
-    first_bins = np.repeat(np.arange(len(texts)) * _BINS, lengths)
-    smallest = np.full(len(texts) * _BINS + 1, np.iinfo(np.uint32).max, np.uint32)
-    bins = first_bins + (runs & np.uint32(_BINS - 1))
-    bins[(ends[:, None] - 1 - np.arange(_RUN - 1)).ravel()] = len(texts) * _BINS  # these runs reach into the next text
+    smallest = np.full(n * _BINS + 1, np.iinfo(np.uint32).max, np.uint32)
+    bins = np.repeat(np.arange(n) * _BINS, lengths) + (runs & np.uint32(_BINS - 1))
+    last = np.cumsum(lengths)[:, None] - 1
+    bins[(last - np.arange(_RUN - 1)).ravel()] = n * _BINS  # these runs reach into the next text
     np.minimum.at(smallest, bins, runs)
     mixed = smallest[:-1].reshape(-1, _BINS) * _MIX
     return np.stack([mixed[:, start:end].sum(1, dtype=np.uint64) for start, end in _GROUPS], 1)

@@ -22,7 +22,7 @@ from toolkit.conversations.work import Worker, arrow_batch, chunks
 from toolkit.models import cache_dir
 from toolkit.templates import use_template
 
-VERSION = "2"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "3"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 

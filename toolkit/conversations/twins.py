@@ -6,28 +6,32 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rewards.core import Message
-from toolkit.conversations.near import FEATURES, near_groups
+from toolkit.conversations.near import FEATURES, MARK, features, folded, near_groups
 
 SHOWN = 5  # groups of twins that a report names
 
-_NOISE = re.compile(r"[\W_]+")
 
+def fingerprints(batch: Sequence[Sequence[Message]]) -> tuple[list[tuple[int, int]], Any]:
+    """(64 bits of each conversation's prompt and of its last turn, its features for `near_groups`).
 
-def normalized(messages: Sequence[Message]) -> str:
-    """The turns' letters and digits: case, punctuation and white space don't count."""
-    return "\n".join(f"{turn['role'][0]}:{_NOISE.sub(' ', turn['content'].casefold()).strip()}" for turn in messages)
-
-
-def fingerprint(text: str) -> int:
-    """64 bits of a text."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    Case, punctuation and white space don't count.
+    """
+    halves = [half for messages in batch for half in (messages[:-1], messages[-1:])]
+    texts = ["".join([f"{MARK}{turn['role'][0]}{turn['content']}" for turn in half]) for half in halves]
+    letters, ends = folded(texts)
+    data, starts = letters.tobytes(), [0, *(4 * ends).tolist()]
+    hashes = [
+        int.from_bytes(hashlib.blake2b(data[start:end], digest_size=8).digest(), "big")
+        for start, end in pairwise(starts)
+    ]
+    return list(zip(hashes[::2], hashes[1::2], strict=True)), features(letters, ends[1::2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,10 @@ from typing import Any
 from rewards.core import UserError
 from tasks.tables.rows import Bad, Row
 from tasks.tables.shapes import Shape
-from toolkit.conversations.near import features
 from toolkit.conversations.reading import Conversation, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import Counts
-from toolkit.conversations.twins import fingerprint, normalized
+from toolkit.conversations.twins import fingerprints
 from toolkit.training.rows import IGNORED
 from toolkit.training.rows import Row as TrainingRow
 
@@ -56,21 +55,12 @@ class Worker:
         """Raises UserError for a row that is too long, unless such rows are to be dropped."""
         chunk = Chunk()
         good: list[Conversation] = []
-        held = set()
-        texts: list[str] = []
         for row in rows:
             each = row if isinstance(row, Bad) else to_conversation(row, self.columns, self.shapes)
-            if isinstance(each, Bad):
-                chunk.bad.append(each)
-                continue
-            good.append(each)
-            asked, answered = normalized(each.messages[:-1]), normalized(each.messages[-1:])
-            prompt = fingerprint(asked)
-            chunk.twins.append((prompt, fingerprint(answered), each.row))
-            texts.append(f"{asked}\n{answered}")
-            if self.held_out(prompt):
-                held.add(id(each))
-        chunk.near = features(texts)
+            (chunk.bad if isinstance(each, Bad) else good).append(each)  # type: ignore[arg-type]
+        prints, chunk.near = fingerprints([each.messages for each in good])
+        chunk.twins = [(*pair, each.row) for pair, each in zip(prints, good, strict=True)]
+        held = {id(each) for (prompt, _), each in zip(prints, good, strict=True) if self.held_out(prompt)}
         if self.renderer is not None and good:
             self._tokenize(self.renderer, good, held, chunk)
         refused = {(bad.file, bad.number) for bad in chunk.bad}
