@@ -19,7 +19,14 @@ from toolkit.training.cpu import use_torch_log_probs_on_cpu
 class TransformersBackend:
     """AutoModelForCausalLM, alone or with a PEFT adapter, behind the TrainBackend protocol."""
 
-    def load(self, model: ModelConfig, resolved: ResolvedModel, lora: LoraConfig, seed: int) -> tuple[Any, Any]:
+    def load(
+        self,
+        model: ModelConfig,
+        resolved: ResolvedModel,
+        lora: LoraConfig,
+        seed: int,
+        engine_memory: float | None = None,
+    ) -> tuple[Any, Any]:
         """See TrainBackend."""
         use_torch_log_probs_on_cpu()
         set_seed(seed)  # the adapter's first matrices are random
