@@ -38,9 +38,13 @@ def fast_path(
     on_gpu = torch.cuda.is_available()
     notes = []
     no_packing = packing_problem(model)
+    # unsloth on a GPU has a step of its own, fused and packed in its way; ours over it is for those who ask.
+    unsloths = on_gpu and model_config.backend == "unsloth" and config.packing == "auto"
     if config.packing is True and no_packing:
         raise UserError(f"sft.packing: {model_config.reference!r} can't train on packed rows: {no_packing}; set auto")
-    if no_packing and config.packing == "auto":
+    if unsloths:
+        notes.append("unsloth's own step; sft.packing: true packs rows and takes the chunked loss")
+    elif no_packing and config.packing == "auto":
         notes.append(f"rows are padded, not packed: {no_packing}")
     if no_loss := loss_problem(model):
         notes.append(f"TRL's loss, not the chunked one: {no_loss}")
@@ -55,7 +59,8 @@ def fast_path(
     notes.append(f"steps of {config.batch_size} sequences in {passes} forward passes of about {budget} tokens at most")
     if compiled:
         notes.append("layers are compiled: the first steps take half a minute")
-    return FastPath(bool(config.packing) and not no_packing, no_loss is None, compiled, passes, tuple(notes))
+    packed = bool(config.packing) and not no_packing and not unsloths
+    return FastPath(packed, no_loss is None and not unsloths, compiled, passes, tuple(notes))
 
 
 def _compile_problem(on_gpu: bool, model: ModelConfig) -> str | None:
