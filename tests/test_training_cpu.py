@@ -273,6 +273,16 @@ def test_grpo_samples_spare_prompts_and_trains_on_groups_that_differ(
     assert any((before[name] != after[name]).any() for name in after)
 
 
+def test_an_engine_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    section = {"prompts": 2, "generations": 2, "batch_size": 4, "vllm": True}
+    with pytest.raises(UserError, match=r"grpo\.vllm needs a CUDA GPU"):
+        grpo(begun(tmp_path / "run", tiny, grpo=section))
+
+
 def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
     import torch
 

@@ -27,6 +27,8 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     recipe = run.recipe
     config = recipe.grpo
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
+    if config.vllm and not torch.cuda.is_available():
+        raise UserError("grpo.vllm needs a CUDA GPU; set it to false")
     stage_dir = run.dir / "grpo"
     stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
