@@ -89,7 +89,7 @@ def forward_tokens(model: Any, compiled: bool) -> int:
         return CPU_TOKENS
     free, _ = torch.cuda.mem_get_info()
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
-    left = free * MEMORY_SHARE - 16 * trained  # gradients, two moments and a margin, in float32
+    left = free * MEMORY_SHARE - 20 * trained  # weights, gradients, two moments and a margin, in float32
     each = bytes_per_token(model.config.get_text_config(), compiled)
     return max(1_024, min(MOST_TOKENS, int(left / each)))
 
