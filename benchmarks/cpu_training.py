@@ -17,10 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-TASK = "datetime_extraction_plain"
 STEP_ROWS = 8
 LEARNING_RATE = 1e-3
-MAX_LENGTH = 256
+MAX_LENGTH = 704
 
 
 def main() -> None:
@@ -28,12 +27,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=48)
+    parser.add_argument("--task", default="datetime_extraction", help="whose rows; the plain one's are alike in length")
     parser.add_argument("--tuning", choices=("lora", "full"), default="lora")
     parser.add_argument("--side", choices=("trl", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side is not None:
-        _side(arguments.side, arguments.model, arguments.rows, arguments.tuning, arguments.out)
+        _side(arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
         results = {side: _run(side, arguments, Path(folder)) for side in ("trl", "ours")}
@@ -46,14 +46,23 @@ def _run(side: str, arguments: Any, folder: Path) -> dict[str, Any]:
     out = folder / side
     out.mkdir()
     command = [sys.executable, "-m", "benchmarks.cpu_training", "--model", str(arguments.model), "--side", side]
-    command += ["--rows", str(arguments.rows), "--tuning", arguments.tuning, "--out", str(out)]
+    command += [
+        "--rows",
+        str(arguments.rows),
+        "--task",
+        arguments.task,
+        "--tuning",
+        arguments.tuning,
+        "--out",
+        str(out),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result
 
 
-def _side(side: str, model_dir: Path, count: int, tuning: str, out: Path) -> None:
-    trainer, lengths = (_trl if side == "trl" else _ours)(model_dir, count, tuning, out)
+def _side(chosen: Any) -> None:
+    trainer, lengths = (_trl if chosen.side == "trl" else _ours)(chosen)
     clock = _clock()
     trainer.add_callback(clock)
     trainer.train()
@@ -61,7 +70,7 @@ def _side(side: str, model_dir: Path, count: int, tuning: str, out: Path) -> Non
     losses = [round(row["loss"], 4) for row in trainer.state.log_history if "loss" in row]
     tokens = sum(lengths) * (len(clock.moments) - 1) / len(clock.moments)
     result = {"seconds": seconds, "tokens_per_second": tokens / seconds, "losses": losses}
-    (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    (chosen.out / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def _clock() -> Any:
@@ -77,18 +86,18 @@ def _clock() -> Any:
     return Clock()
 
 
-def _rows(model_dir: Path, count: int, out: Path) -> Any:
+def _rows(chosen: Any) -> Any:
     from eval.prompts import load_tokenizer
     from tasks.registry import load_task
     from toolkit.data import write_examples
     from toolkit.training.rows import cached_rows
 
-    write_examples(out / "rows.jsonl", load_task(TASK).examples("train", count, 0))
-    tokenizer = load_tokenizer(model_dir)
-    return cached_rows(out / "rows.jsonl", tokenizer, model_dir, MAX_LENGTH, False)
+    path = chosen.out / "rows.jsonl"
+    write_examples(path, load_task(chosen.task).examples("train", chosen.rows, 0))
+    return cached_rows(path, load_tokenizer(chosen.model), chosen.model, MAX_LENGTH, False)
 
 
-def _trl(model_dir: Path, count: int, tuning: str, out: Path) -> tuple[Any, list[int]]:
+def _trl(chosen: Any) -> tuple[Any, list[int]]:
     """SFTTrainer's defaults but for what makes the sides train the same: step, rate, order, adapter, no warmup."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -99,23 +108,24 @@ def _trl(model_dir: Path, count: int, tuning: str, out: Path) -> tuple[Any, list
     from toolkit.training.rows import lengths_of
 
     use_torch_log_probs_on_cpu()
-    rows = _rows(model_dir, count, out)
+    rows = _rows(chosen)
     set_seed(0)
-    model: Any = AutoModelForCausalLM.from_pretrained(str(model_dir), dtype=torch.float32)
-    if tuning == "lora":
+    model: Any = AutoModelForCausalLM.from_pretrained(str(chosen.model), dtype=torch.float32)
+    if chosen.tuning == "lora":
         modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         model = get_peft_model(model, LoraConfig(r=32, lora_alpha=64, target_modules=modules, task_type="CAUSAL_LM"))
     config = SFTConfig(
-        output_dir=str(out), per_device_train_batch_size=STEP_ROWS, learning_rate=LEARNING_RATE, num_train_epochs=1,
-        lr_scheduler_type="cosine", adam_beta2=0.95, weight_decay=0.0, use_cpu=True, bf16=False, logging_steps=1,
-        report_to=[], save_strategy="no", disable_tqdm=True, seed=0, data_seed=0, max_length=MAX_LENGTH,
+        output_dir=str(chosen.out), per_device_train_batch_size=STEP_ROWS, learning_rate=LEARNING_RATE,
+        num_train_epochs=1, lr_scheduler_type="cosine", adam_beta2=0.95, weight_decay=0.0, use_cpu=True,
+        bf16=False, logging_steps=1, report_to=[], save_strategy="no", disable_tqdm=True,
+        seed=0, data_seed=0, max_length=MAX_LENGTH,
     )  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
+    tokenizer = AutoTokenizer.from_pretrained(str(chosen.model))
     plain = rows.with_format(None)
     return SFTTrainer(model, config, train_dataset=plain, processing_class=tokenizer), lengths_of(rows)
 
 
-def _ours(model_dir: Path, count: int, tuning: str, out: Path) -> tuple[Any, list[int]]:
+def _ours(chosen: Any) -> tuple[Any, list[int]]:
     from toolkit.config import check_recipe
     from toolkit.models import resolve_model
     from toolkit.rundir import open_run
@@ -125,23 +135,23 @@ def _ours(model_dir: Path, count: int, tuning: str, out: Path) -> tuple[Any, lis
 
     recipe = check_recipe(
         {
-            "task": TASK,
-            "output": str(out / "run"),
+            "task": chosen.task,
+            "output": str(chosen.out / "run"),
             "model": {
-                "reference": str(model_dir),
+                "reference": str(chosen.model),
                 "backend": "transformers",
-                "tuning": tuning,
+                "tuning": chosen.tuning,
                 "max_length": MAX_LENGTH,
             },
-            "data": {"sft": count, "grpo": 1, "test": 1},
+            "data": {"sft": chosen.rows, "grpo": 1, "test": 1},
             "sft": {"batch_size": STEP_ROWS, "learning_rate": LEARNING_RATE, "warmup": 0.0, "save_steps": 100_000},
         },
         "here",
     )
     run = open_run(recipe)
-    rows = _rows(model_dir, count, out)
+    rows = _rows(chosen)
     model, tokenizer = training_backend("transformers").load(
-        recipe.model, resolve_model(str(model_dir)), recipe.lora, 0
+        recipe.model, resolve_model(str(chosen.model)), recipe.lora, 0
     )
     assert recipe.sft is not None
     return _trainer(run, recipe.sft, model, tokenizer, rows, None, sys.stderr), lengths_of(rows)

@@ -38,6 +38,7 @@ def _prompts(settings: Settings) -> list[list[int]]:
 
 
 def _engine(
+    settings: Settings, *, options: Mapping[str, Any], detokenize: bool, share: float = 0.9, part: int = 0,
     parts: int = 1, start: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """One engine over every parts-th prompt; `start`: a moment that several engines wait for."""

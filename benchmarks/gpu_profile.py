@@ -6,9 +6,10 @@ import re
 import time
 from typing import Any
 
+# The first that fits counts: the names of attention kernels have those of matrix products in them.
 KINDS = (
-    ("matrix products", r"gemm|cutlass|nvjet|cublas|xmma|addmm|bgemm|wgmma"),
     ("attention", r"flash|fmha|attention|cudnn"),
+    ("matrix products", r"gemm|cutlass|nvjet|cublas|xmma|addmm|bgemm|wgmma"),
     ("optimizer, clipping", r"multi_tensor|fused_adam|adam|lpnorm|foreach"),
     ("fused pointwise (triton)", r"triton"),
     ("copies, memset", r"memcpy|memset|copy_kernel"),

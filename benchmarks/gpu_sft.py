@@ -264,7 +264,9 @@ ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
         per_device_train_batch_size=128,
         gradient_accumulation_steps=2,
     ),
-    "ours-unsloth-lora": partial(_ours, tuning="lora", backend="unsloth", compile="auto", seconds=SHORT_SECONDS),
+    "ours-unsloth-lora": partial(
+        _ours, tuning="lora", backend="unsloth", compile="auto", packing=True, seconds=SHORT_SECONDS
+    ),
 }
 
 

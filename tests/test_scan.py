@@ -103,3 +103,61 @@ def test_prompts_are_chosen_by_the_stored_rates(tmp_path: Path) -> None:
 def test_bounds_that_hold_nothing_are_refused(tmp_path: Path, bounds: list[float]) -> None:
     with pytest.raises(UserError, match=r"grpo\.scan"):
         run_with(tmp_path, bounds)
+
+
+def test_a_scan_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the prompts to the report; the engine is a stand-in that answers every second sample of a prompt right."""
+    from toolkit.data import read_examples, write_examples
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan, scan_grid
+    from toolkit.stages import task_of
+
+    run = run_with(tmp_path, [0.1, 0.9])
+    write_examples(run.dir / "data" / "grpo.jsonl", task_of(run.recipe).examples("train", 6, 0))
+    asked: dict[str, Any] = {}
+
+    def evaluate(task: Any, examples: Any, **given: Any) -> None:
+        from dataclasses import replace
+
+        from eval.records import write_records
+
+        asked.update(given, examples=[each.id for each in examples])
+        rewards = dict.fromkeys(task.rewards, 1.0)
+        found = [
+            replace(
+                record(each.id, n, right=n % 2 == 0), rewards=rewards if n % 2 == 0 else dict.fromkeys(rewards, 0.0)
+            )
+            for each in examples
+            for n in range(given["sampling"].n)
+        ]
+        given["out_dir"].mkdir(parents=True)
+        write_records(given["out_dir"] / "records.jsonl", found)
+
+    monkeypatch.setattr("toolkit.scan.evaluate", evaluate)
+    monkeypatch.setattr("toolkit.scan.resolve_model", lambda reference: ResolvedModel(tmp_path / "base"))
+    found = scan(run, prompts=4, samples=8, temperature=None, engine="transformers")
+    assert asked["examples"] == [each.id for each in read_examples(run.dir / "data" / "grpo.jsonl")][:4]
+    assert (asked["sampling"].n, asked["sampling"].temperature, asked["engine"]) == (8, 1.0, "transformers")
+    assert asked["model"].path == tmp_path / "base"
+    assert found.pass_rate == 0.5
+    stored = json.loads((run.dir / "scan" / "report.json").read_text(encoding="utf-8"))
+    assert stored["rates"] == dict.fromkeys(asked["examples"], 0.5)
+    grid = scan_grid(found, run.dir / "scan" / "report.json")
+    assert grid.title == "4 prompts, 8 samples each at temperature 1"
+    assert any(row[:2] == ("0.5-0.6", "4") for row in grid.rows)
+    assert len(within(run, read_examples(run.dir / "data" / "grpo.jsonl"), (0.1, 0.9))) == 4
+
+
+def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from toolkit.cli import main
+
+    text = (
+        f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
+        "data: {sft: 1, grpo: 8, validation: 1, test: 1}\nsft: {}\n"
+        "grpo: {prompts: 2, generations: 2, batch_size: 4}\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["scan", str(tmp_path / "recipe.yaml")])
+    assert ended.value.code == 2
+    assert "has no finished SFT stage to scan; first: toolkit sft" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -243,6 +244,45 @@ def test_full_tuning_trains_every_weight_and_the_merged_model_is_what_was_traine
     run_merge(run, io.StringIO())
     merged = load_file(run.dir / "model" / "model.safetensors")
     assert all(torch.equal(merged[name], after[name]) for name in after)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_grpo_samples_spare_prompts_and_trains_on_groups_that_differ(
+    packing: bool, trained: Run, tiny: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "steps": 2,
+        "prompts": 2,
+        "generations": 2,
+        "batch_size": 2,
+        "max_completion_length": 8,
+        "learning_rate": 1e-4,
+        "oversample": 2.0,
+        "packing": packing,
+    }
+    run = begun(tmp_path / "run", tiny, grpo=changes)
+    shutil.copytree(trained.dir / "sft" / "adapter", run.dir / "sft" / "adapter")
+    figures, _ = grpo(run)
+    assert figures["rollouts"] == 2 * 4 * 2  # steps x (prompts and as many spare ones) x generations
+    written = rows(run.dir / "grpo" / "rollouts.jsonl")
+    assert all(len({row["example"] for row in written if row["step"] == step}) == 4 for step in (0, 1))
+    logged = [row for row in rows(run.dir / "grpo" / "log.jsonl") if "live_groups" in row]
+    assert len(logged) == 2
+    dead = [row["frac_reward_zero_std"] for row in logged]
+    assert all(row["live_groups"] >= 1 - share for row, share in zip(logged, dead, strict=True))
+    before = adapter_weights(trained.dir / "sft" / "adapter")
+    after = adapter_weights(run.dir / "grpo" / "adapter")
+    assert any((before[name] != after[name]).any() for name in after)
+
+
+def test_an_engine_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    section = {"prompts": 2, "generations": 2, "batch_size": 4, "vllm": True}
+    with pytest.raises(UserError, match=r"grpo\.vllm needs a CUDA GPU"):
+        grpo(begun(tmp_path / "run", tiny, grpo=section))
 
 
 def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TextIO
@@ -26,6 +27,8 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     recipe = run.recipe
     config = recipe.grpo
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
+    if config.vllm and not torch.cuda.is_available():
+        raise UserError("grpo.vllm needs a CUDA GPU; set it to false")
     stage_dir = run.dir / "grpo"
     stage_dir.mkdir(exist_ok=True)
     resolved = resolve_model(recipe.model.reference)
@@ -33,7 +36,11 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         trained = trained_dir(run.dir / "sft", recipe.model.tuning)
         full = recipe.model.tuning == "full"
         resolved = replace(resolved, path=trained) if full else replace(resolved, adapter=trained)
-    model, tokenizer = training_backend(recipe.model.backend).load(recipe.model, resolved, recipe.lora, recipe.seed)
+    if config.vllm_sleep:
+        os.environ.setdefault("UNSLOTH_VLLM_STANDBY", "1")  # read when unsloth is imported
+    model, tokenizer = training_backend(recipe.model.backend).load(
+        recipe.model, resolved, recipe.lora, recipe.seed, config.vllm_memory if config.vllm else None
+    )
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_trained, train
@@ -58,6 +65,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
 def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
     from datasets import Dataset
+    from trl import GRPOTrainer
 
     from toolkit.training.fast import compile_layers, narrow_stream
     from toolkit.training.grpo_trainer import FastGrpoTrainer
@@ -73,23 +81,24 @@ def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any
         narrow_stream(base)
     if torch.cuda.is_available() and config.vllm and packed and _compiles(config):
         compile_layers(base)
-    if config.vllm:
+    if config.vllm and run.recipe.model.backend == "transformers":
         tune_engine(run.recipe.model.dtype)
-    return FastGrpoTrainer(
-        model=model,
-        args=_arguments(run, config, ledger),
-        train_dataset=Dataset.from_list(rows),
-        reward_funcs=ledger.functions(),
-        processing_class=tokenizer,
-        packed=packed,
-        longest=run.recipe.model.max_length,
-        extra_prompts=config.extra_prompts,
-    )
+    shared = {
+        "model": model,
+        "args": _arguments(run, config, ledger),
+        "train_dataset": Dataset.from_list(rows),
+        "reward_funcs": ledger.functions(),
+        "processing_class": tokenizer,
+    }
+    if not packed and not config.extra_prompts:
+        return GRPOTrainer(**shared)
+    longest = run.recipe.model.max_length
+    return FastGrpoTrainer(packed=packed, longest=longest, extra_prompts=config.extra_prompts, **shared)
 
 
 def _compiles(config: GrpoConfig) -> bool:
     """Compiling takes half a minute and saves a quarter of a second a step."""
-    return config.steps >= 150 if config.compile == "auto" else config.compile
+    return config.steps >= 100 if config.compile == "auto" else config.compile
 
 
 def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
+from rewards.core import UserError
 from toolkit.training.packing import NAME
 from toolkit.training.rows import IGNORED
 
@@ -94,6 +95,8 @@ class FastGrpoTrainer(GRPOTrainer):
         """Prompts beside those of the sampler; which ones depends on the seed and the step alone, as resuming needs."""
         if not self.extra_prompts:
             return
+        if self.accelerator.num_processes > 1:
+            raise UserError("grpo.oversample above 1 works in one process only; set it to 1")
         generator = random.Random(f"{self.args.seed}-{self.state.global_step}")
         taken = {row["example_id"] for row in inputs}
         free = [place for place, name in enumerate(self.train_dataset["example_id"]) if name not in taken]

@@ -13,6 +13,7 @@ from toolkit.training.rows import IGNORED
 
 # Logits that are held at once: half a GiB in bfloat16; on a processor what its caches still help with.
 GPU_LOGITS, CPU_LOGITS = 2**28, 2**24
+HEAD_ARGUMENTS = ("labels", "logits_to_keep", "num_logits_to_keep")
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -128,7 +129,9 @@ def add_loss_head(model: Any) -> None:
             return original(*args, **kwargs)
         places = predicting_places(loss_labels) if loss_places is None else loss_places
         targets = loss_labels.reshape(-1)[places + 1]
-        hidden = self.base_model(*args, use_cache=False, **kwargs)[0]
+        # unsloth's wrapper passes on every argument of a causal model, set or not; the backbone takes some of them.
+        given = {name: value for name, value in kwargs.items() if value is not None and name not in HEAD_ARGUMENTS}
+        hidden = self.base_model(*args, **{**given, "use_cache": False})[0]
         kept = hidden.reshape(-1, hidden.shape[-1]).index_select(0, places)
         return CausalLMOutputWithPast(
             loss=ChunkedCrossEntropy.apply(kept, self.get_output_embeddings().weight, targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,14 +20,21 @@ from toolkit.training.cpu import use_torch_log_probs_on_cpu
 class TransformersBackend:
     """AutoModelForCausalLM, alone or with a PEFT adapter, behind the TrainBackend protocol."""
 
-    def load(self, model: ModelConfig, resolved: ResolvedModel, lora: LoraConfig, seed: int) -> tuple[Any, Any]:
+    def load(
+        self,
+        model: ModelConfig,
+        resolved: ResolvedModel,
+        lora: LoraConfig,
+        seed: int,
+        engine_memory: float | None = None,
+    ) -> tuple[Any, Any]:
         """See TrainBackend."""
         use_torch_log_probs_on_cpu()
         set_seed(seed)  # the adapter's first matrices are random
         on_gpu = torch.cuda.is_available()
         auto = torch.bfloat16 if on_gpu and model.tuning != "full" else torch.float32
         dtype = auto if model.dtype == "auto" else getattr(torch, model.dtype)
-        options = _four_bits() if model.tuning == "qlora" else {"device_map": {"": 0}} if on_gpu else {}
+        options = _four_bits() if model.tuning == "qlora" else {}  # the trainer moves it to this process's device
         loaded = AutoModelForCausalLM.from_pretrained(str(resolved.path), dtype=dtype, **options)
         loaded.config.use_cache = False
         tokenizer = AutoTokenizer.from_pretrained(str(resolved.adapter or resolved.path))
@@ -57,4 +65,4 @@ def _four_bits() -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return {"quantization_config": quantized, "device_map": {"": 0}}
+    return {"quantization_config": quantized, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}

@@ -15,7 +15,14 @@ from toolkit.models import ResolvedModel
 class UnslothBackend:
     """FastLanguageModel behind the TrainBackend protocol."""
 
-    def load(self, model: ModelConfig, resolved: ResolvedModel, lora: LoraConfig, seed: int) -> tuple[Any, Any]:
+    def load(
+        self,
+        model: ModelConfig,
+        resolved: ResolvedModel,
+        lora: LoraConfig,
+        seed: int,
+        engine_memory: float | None = None,
+    ) -> tuple[Any, Any]:
         """See TrainBackend."""
         full = model.tuning == "full"
         if model.tuning == "qlora" and not torch.cuda.is_available():
@@ -31,6 +38,7 @@ class UnslothBackend:
             dtype=dtype,
             load_in_4bit=model.tuning == "qlora",
             full_finetuning=full,
+            **_engine(lora, engine_memory),
         )
         if resolved.adapter is None and not full:
             loaded = unsloth.FastLanguageModel.get_peft_model(
@@ -44,6 +52,13 @@ class UnslothBackend:
                 random_state=seed,
             )
         return loaded, tokenizer
+
+
+def _engine(lora: LoraConfig, memory: float | None) -> dict[str, Any]:
+    """A vLLM in the same process that reads the weights where training has them."""
+    if memory is None:
+        return {}
+    return {"fast_inference": True, "max_lora_rank": lora.rank, "gpu_memory_utilization": memory}
 
 
 def give_unsloth_varlen() -> None:
