@@ -171,7 +171,9 @@ class LaunchConfig(Section):
 
     processes: PositiveInt = Field(1, description="over all hosts; a step's batch is divided among them")
     config: Path | None = Field(None, description="a file of accelerate, as configs/accelerate/fsdp.yaml; default: DDP")
-    hosts: PositiveInt = Field(1, description="machines, each with processes / hosts of them and the same run directory")
+    hosts: PositiveInt = Field(
+        1, description="machines, each with processes / hosts of them and the same run directory"
+    )
     address: str | None = Field(None, pattern=r"^[^:\s]+:\d+$", description="HOST:PORT of the first host, for several")
 
 

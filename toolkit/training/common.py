@@ -16,6 +16,7 @@ from rewards.core import UserError
 from toolkit.config import Recipe
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
+from toolkit.training.cpu import let_torch_load_to_numbered_cpu
 from toolkit.training.processes import rank, wait_for_all, world
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # the second and the third are FSDP's
@@ -69,6 +70,8 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
     if first:
         drop_undone(stage_dir / "log.jsonl", done)
         drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
+    if world() > 1 and not torch.cuda.is_available():
+        let_torch_load_to_numbered_cpu()
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     broken = [
