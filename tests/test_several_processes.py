@@ -26,7 +26,8 @@ from toolkit.training.launch import DDP, command_of, first_to_end, launch_lines
 ROOT = Path(__file__).resolve().parents[1]
 FSDP = ROOT / "configs" / "accelerate" / "fsdp.yaml"
 STEPS = 16
-# The task's rewards don't tell a random model's texts apart; this one does.
+# The task's rewards don't tell a random model's texts apart; this one does, of every other example: a process whose
+# groups are all dead has to keep step with one whose groups aren't.
 TASK_FILE = """\
 from dataclasses import replace
 from zlib import crc32
@@ -35,7 +36,7 @@ from tasks.datetime_extraction import PLAIN
 
 
 def spread(completion, example):
-    return crc32(completion.encode()) % 101 / 100
+    return crc32(completion.encode()) % 101 / 100 if crc32(example.id.encode()) % 2 else 0.5
 
 
 TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
@@ -77,8 +78,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
         ({"launch": {"processes": 3}}, r"sft.batch_size 4 must be a multiple of launch.processes \(3\)"),
         ({"launch": {"processes": 3}, "sft": None}, r"grpo.prompts 4 must be a multiple of launch.processes \(3\)"),
         ({"launch": {"processes": 4, "hosts": 3}}, r"processes 4 must be a multiple of launch.hosts \(3\)"),
-        ({"launch": {"processes": 4, "hosts": 2}}, "launch.address: give HOST:PORT"),
-        ({"launch": {"processes": 2, "address": "10.0.0.1:29500"}}, "launch.address: give HOST:PORT"),
+        ({"launch": {"processes": 4, "hosts": 2}}, r"launch\.address: give HOST:PORT"),
+        ({"launch": {"processes": 2, "address": "10.0.0.1:29500"}}, r"launch\.address: give HOST:PORT"),
         ({"launch": {"processes": 2, "address": "10.0.0.1"}}, "launch.address"),
         ({"model": {"reference": "x", "backend": "unsloth"}}, "unsloth trains in one process"),
         (
@@ -124,7 +125,7 @@ def test_each_host_gets_its_line(tmp_path: Path, fake_model: Path) -> None:
 
 def test_a_file_for_accelerate_that_isnt_there_is_said(tmp_path: Path, fake_model: Path) -> None:
     run = open_run(recipe(tmp_path / "run", fake_model, 1, launch={"processes": 2, "config": "no/such.yaml"}))
-    with pytest.raises(UserError, match="launch.config 'no/such.yaml': no such file; leave it out for DDP"):
+    with pytest.raises(UserError, match=r"launch\.config 'no/such.yaml': no such file; leave it out for DDP"):
         command_of(run, "sft")
 
 
@@ -150,7 +151,7 @@ def test_which_process_ended_first_is_read_from_accelerates_report(tmp_path: Pat
     assert first_to_end(log) == "one of its processes ended, and the others were stopped"
     log.write_text(
         "Failures:\n[1]:\n  rank      : 0 (local_rank: 0)\n  exitcode  : 1 (pid: 7)\nRoot Cause (first observed failure)"
-        ":\n[0]:\n  time      : now\n  host      : here\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 8)\n"
+        ":\n[0]:\n  time      : now\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 8)\n"
     )
     assert first_to_end(log) == "its process 1 ended with status -9, and the others were stopped"
 
@@ -169,6 +170,41 @@ def test_a_checkpoint_lacks_nothing_only_with_every_processs_state(tmp_path: Pat
     assert last_whole_checkpoint(tmp_path, 2) == tmp_path / "checkpoint-1"
     (tmp_path / "checkpoint-2" / "rng_state_1.pth").touch()
     assert last_whole_checkpoint(tmp_path, 2) == tmp_path / "checkpoint-2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "1 processes were started, the recipe's launch.processes makes it 2"),
+        ({"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, "accelerate shards models on GPUs only"),
+    ],
+)
+def test_a_worker_that_was_started_otherwise_says_so(
+    environment: dict[str, str], message: str, tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from toolkit.training.worker import _check_processes
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        _check_processes(open_run(recipe(tmp_path / "run", fake_model)), "sft")
+
+
+def test_only_the_first_reason_of_several_processes_is_kept(
+    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails for a reason of its own comes before those that miss it."""
+    from toolkit.training.worker import _failed
+
+    run = open_run(recipe(tmp_path / "run", fake_model))
+    (run.dir / "logs").mkdir()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert _failed(run, "sft", "the disk is full", 2) == 2
+    assert _failed(run, "sft", "gloo: connection closed by peer", 14) == 14
+    said = json.loads((run.dir / "logs" / "sft.json").read_text())
+    assert said == {"failed": "the disk is full", "status": 2}
 
 
 # Two processes
@@ -235,7 +271,7 @@ def same(run: Run, other: Run) -> None:
 
 def workers(run_dir: Path) -> list[Any]:
     """The processes that train into a directory, by their rank."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     found = []
     for process in psutil.process_iter():

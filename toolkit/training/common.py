@@ -77,13 +77,18 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
     broken = [
         name
         for name, weights in trainer.model.named_parameters()
-        if weights.requires_grad and not torch.isfinite(weights).all()
+        if weights.requires_grad and not torch.isfinite(_held_here(weights)).all()
     ]
     if broken:
         raise UserError(
             f"the training diverged: {broken[0]} isn't finite; lower {title}.learning_rate "
             f"({stage_dir / 'log.jsonl'} has the steps)"
         )
+
+
+def _held_here(weights: Any) -> torch.Tensor:
+    held: torch.Tensor = weights.to_local() if hasattr(weights, "to_local") else weights  # FSDP shards them
+    return held
 
 
 def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:

@@ -55,11 +55,8 @@ def _terminal(own: TextIO) -> Iterator[TextIO]:
     if rank() == 0 and (world() == 1 or wanted is None):
         yield own
         return
-    try:
-        file = Path(os.devnull if rank() or wanted is None else wanted).open("a", encoding="utf-8")
-    except OSError:  # a socket, say, can't be opened by its name
-        file = Path(os.devnull).open("a", encoding="utf-8")
-    with file:
+    nowhere = rank() > 0 or wanted is None or not os.access(wanted, os.W_OK) or Path(wanted).is_socket()
+    with Path(os.devnull if nowhere or wanted is None else wanted).open("a", encoding="utf-8") as file:
         yield file
 
 
@@ -133,6 +130,8 @@ def _check_processes(run: Run, stage: str) -> None:
     import torch
 
     here, gpus = wanted // run.recipe.launch.hosts, torch.cuda.device_count()
+    if gpus == 0 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise UserError("launch.config: accelerate shards models on GPUs only, and here is none; leave it out for DDP")
     if 0 < gpus < here:
         raise UserError(
             f"launch.processes wants {here} GPUs on a host, this one has {gpus}; lower it, or set launch.hosts"
