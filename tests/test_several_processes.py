@@ -125,7 +125,7 @@ def test_each_host_gets_its_line(tmp_path: Path, fake_model: Path) -> None:
 
 def test_a_file_for_accelerate_that_isnt_there_is_said(tmp_path: Path, fake_model: Path) -> None:
     run = open_run(recipe(tmp_path / "run", fake_model, 1, launch={"processes": 2, "config": "no/such.yaml"}))
-    with pytest.raises(UserError, match=r"launch\.config 'no/such.yaml': no such file; leave it out for DDP"):
+    with pytest.raises(UserError, match=r"launch\.config 'no/such.yaml': no such file; leave it out"):
         command_of(run, "sft")
 
 
@@ -150,7 +150,7 @@ def test_which_process_ended_first_is_read_from_accelerates_report(tmp_path: Pat
     log = tmp_path / "log"
     assert first_to_end(log) == "one of its processes ended, and the others were stopped"
     log.write_text(
-        "Failures:\n[1]:\n  rank      : 0 (local_rank: 0)\n  exitcode  : 1 (pid: 7)\nRoot Cause (first observed failure)"
+        "Failures:\n[1]:\n  rank      : 0 (local_rank: 0)\n  exitcode  : 1 (pid: 7)\nRoot Cause (the first failure)"
         ":\n[0]:\n  time      : now\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 8)\n"
     )
     assert first_to_end(log) == "its process 1 ended with status -9, and the others were stopped"
@@ -205,6 +205,27 @@ def test_only_the_first_reason_of_several_processes_is_kept(
     assert _failed(run, "sft", "gloo: connection closed by peer", 14) == 14
     said = json.loads((run.dir / "logs" / "sft.json").read_text())
     assert said == {"failed": "the disk is full", "status": 2}
+
+
+def test_the_evaluations_options_reach_the_engine(
+    tmp_path: Path, fake_model: Path, task_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`processes` shards the requests over the GPUs; what the engine does with it is tested in test_eval_vllm.py."""
+    import eval.runner
+    from toolkit.stages import _evaluation
+
+    seen: dict[str, Any] = {}
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(eval.runner, "evaluate", evaluate)
+    evaluation = {"engine": "vllm", "options": {"processes": 8}}
+    run = begun(tmp_path / "run", fake_model, 1, task=str(task_file), eval=evaluation)
+    with pytest.raises(UserError, match="seen enough"):
+        _evaluation("base")(run)
+    assert seen["options"] == {"processes": 8}
 
 
 # Two processes
@@ -271,7 +292,7 @@ def same(run: Run, other: Run) -> None:
 
 def workers(run_dir: Path) -> list[Any]:
     """The processes that train into a directory, by their rank."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = []
     for process in psutil.process_iter():

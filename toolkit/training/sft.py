@@ -52,7 +52,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
         facts["validation_loss"] = trainer.evaluate().get("eval_loss")
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
     steps = trainer.state.global_step
-    if seen := getattr(trainer, "tokens_seen", 0):  # of this process: a resumed run counts what it did itself
+    if seen := sum(gathered([getattr(trainer, "tokens_seen", 0)])):  # a resumed run counts what it did itself
         facts["tokens_per_second"] = round(seen / seconds)
     return {"steps": steps, "tokens": tokens, **facts, "template": template_hash(tokenizer)}
 
