@@ -39,7 +39,10 @@ def refusal(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("**/*.yaml")), ids=lambda path: path.name)
+RECIPES = [path for path in CONFIGS.glob("**/*.yaml") if path.parent.name != "accelerate"]  # those are not ours to read
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES), ids=lambda path: path.name)
 def test_every_ready_recipe_loads_and_names_its_command(path: Path) -> None:
     recipe = load_recipe(path)
     if recipe.task is not None:  # else conversations alone

@@ -146,22 +146,35 @@ class GrpoConfig(Section):
     scan: tuple[float, float] | None = Field(
         None, description="train on prompts whose pass rate in the stored scan is within; toolkit scan makes one"
     )
-    vllm: bool = Field(False, description="generate with vLLM in the trainer's process; needs a GPU")
+    vllm: bool | Literal["server"] = Field(
+        False, description="generate with vLLM in the trainer's process, or by a server on other GPUs; needs a GPU"
+    )
+    vllm_server: str = Field("http://127.0.0.1:8000", description="where that server is; see docs/several_gpus.md")
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
     vllm_sleep: bool = Field(
         False, description="free the engine's memory while the model trains: slower, for small GPUs"
     )
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
 
-    @property
-    def forward_batch(self) -> int:
-        """Completions in one forward pass: batch_size, or the whole step where that is less."""
-        return min(self.batch_size, self.prompts * self.generations)
+    def forward_batch(self, processes: int) -> int:
+        """Completions in one forward pass: batch_size, or all that a process has of a step where that is less."""
+        return min(self.batch_size, self.prompts * self.generations // processes)
 
     @property
     def extra_prompts(self) -> int:
         """Prompts sampled in a step beside those trained on."""
         return round(self.prompts * (self.oversample - 1))
+
+
+class LaunchConfig(Section):
+    """How many processes train together, each on a GPU of its own. More than one: accelerate starts them."""
+
+    processes: PositiveInt = Field(1, description="over all hosts; a step's batch is divided among them")
+    config: Path | None = Field(None, description="a file of accelerate, as configs/accelerate/fsdp.yaml; default: DDP")
+    hosts: PositiveInt = Field(
+        1, description="machines, each with processes / hosts of them and the same run directory"
+    )
+    address: str | None = Field(None, pattern=r"^[^:\s]+:\d+$", description="HOST:PORT of the first host, for several")
 
 
 class EvalConfig(Section):
@@ -199,6 +212,7 @@ class Recipe(Section):
     ]
     sft: SftConfig | None = Field(None, description="left out: no warm start")
     grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
+    launch: LaunchConfig = LaunchConfig()
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="after")
@@ -243,8 +257,11 @@ def check_recipe(raw: dict[str, Any], where: str) -> Recipe:
 
 def _misfits(recipe: Recipe) -> Iterator[str]:
     """Values that don't go together. Said here, since the trainer would find out after minutes, or never."""
+    from toolkit.training.launch import launch_misfits
+
     if recipe.sft is not None and recipe.sft.max_steps == 0:
         yield "key 'sft.max_steps': 0 would train nothing; give a number of steps, or -1 to go by sft.epochs"
+    yield from launch_misfits(recipe)
     grpo = recipe.grpo
     if grpo is None:
         return
@@ -252,13 +269,17 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
         yield f"grpo.scan {list(grpo.scan)}: give the lowest and the highest pass rate, such as [0.1, 0.9]"
     if grpo.vllm and recipe.model.backend == "unsloth" and recipe.model.tuning == "full":
         yield "grpo.vllm: unsloth's engine shares an adapter's base; set model.tuning to lora, or backend transformers"
+    if grpo.vllm == "server" and recipe.model.backend == "unsloth":
+        yield "grpo.vllm server: unsloth generates in its own process; set model.backend to transformers"
     if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
-    rollouts, batch = grpo.prompts * grpo.generations, grpo.forward_batch
-    if batch % grpo.generations or rollouts % batch:
+    processes = recipe.launch.processes
+    rollouts = grpo.prompts * grpo.generations // processes
+    batch = grpo.forward_batch(processes)
+    if grpo.prompts % processes == 0 and (batch % grpo.generations or rollouts % batch):
         yield (
             f"grpo.batch_size {grpo.batch_size} must be a multiple of grpo.generations ({grpo.generations}) and "
-            f"divide grpo.prompts x grpo.generations ({rollouts})"
+            f"divide grpo.prompts x grpo.generations{' / launch.processes' * (processes > 1)} ({rollouts})"
         )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eval.redaction import scrub
 from rewards.core import UserError
 from tasks.base import Split, Task
 from tasks.registry import load_task
@@ -22,6 +22,7 @@ from toolkit.data import file_hash, read_examples, write_examples
 from toolkit.models import cache_dir, resolve_model
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
+from toolkit.training.launch import command_of, first_to_end, launch_lines, processes_of, worker_environment
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 
@@ -69,7 +70,7 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
         return
     say(f"{stage}: …")
     with timed() as seconds:
-        facts = _in_own_process(run, stage) if stage in TRAINING else _STAGES[stage](run)
+        facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
     shown = "".join(f", {key} {_short(value)}" for key, value in facts.items() if not isinstance(value, dict))
     say(f"{stage}: {seconds[0]:.0f} s{shown}")
@@ -157,27 +158,54 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 }
 
 
-def _in_own_process(run: Run, stage: str) -> dict[str, Any]:
-    """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end."""
+def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end.
+
+    With launch.processes above 1 it is accelerate's, which starts those that train.
+    """
     from eval.files import read_json
 
     result = run.dir / "logs" / f"{stage}.json"
     result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
-    # -P: nothing in the working directory may pass for a package of ours
-    command = [sys.executable, "-P", "-m", "toolkit.training.worker", str(run.dir), stage]
+    several = processes_of(run.recipe, stage) > 1
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(command, env={**TRAINING_ENV, **os.environ, "PYTHONPATH": path})
+    environment = {**TRAINING_ENV, **os.environ, "PYTHONPATH": path}
+    if several:
+        for line in launch_lines(run, stage):
+            say(line)
+        status = _launched(run, stage, {**environment, **worker_environment()})
+    else:
+        status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
+    facts = read_json(result, "run the stage again") if result.is_file() else {}
+    if status != 0 or not facts or "failed" in facts:
+        how = first_to_end(_launch_log(run, stage)) if several else f"its process ended with status {status}"
+        again = f"{how}; run the same command again to go on from the last checkpoint"
+        log = result.with_suffix(".log")
+        status = facts.get("status", status)
+        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if status in (2, 14) else 14)
+    return facts
+
+
+def _launched(run: Run, stage: str, environment: dict[str, str]) -> int:
+    """Start accelerate. What it says itself is kept from the terminal: a page for each process that ends."""
+    log = _launch_log(run, stage)
     try:
-        status = process.wait()
+        with log.open("w", encoding="utf-8") as file:
+            return _wait(subprocess.Popen(command_of(run, stage), env=environment, stdout=file, stderr=file))
+    finally:
+        scrub(log)
+
+
+def _launch_log(run: Run, stage: str) -> Path:
+    return run.dir / "logs" / f"{stage}.launch.log"
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait()
     except BaseException:  # Ctrl-C reaches the child as well; it saves nothing half, so end it for certain
         process.kill()
         process.wait()
         raise
-    facts = read_json(result, "run the stage again") if result.is_file() else {}
-    if status != 0 or not facts:
-        again = f"its process ended with status {status}; run the same command again to go on from the last checkpoint"
-        log = result.with_suffix(".log")
-        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if status in (2, 14) else 14)
-    return facts

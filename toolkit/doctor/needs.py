@@ -148,7 +148,7 @@ def _step_tokens(recipe: Recipe) -> Iterator[int]:
     if recipe.sft is not None:
         yield recipe.sft.batch_size * recipe.model.max_length
     if recipe.grpo is not None:
-        yield recipe.grpo.forward_batch * recipe.model.max_length
+        yield recipe.grpo.forward_batch(recipe.launch.processes) * recipe.model.max_length
 
 
 def _engine(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:

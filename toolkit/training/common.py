@@ -16,6 +16,10 @@ from rewards.core import UserError
 from toolkit.config import Recipe
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
+from toolkit.training.cpu import let_torch_load_to_numbered_cpu
+from toolkit.training.processes import rank, wait_for_all, world
+
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # the second and the third are FSDP's
 
 
 def shared_arguments(
@@ -55,19 +59,25 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(JsonlLog(stage_dir / "log.jsonl"))
-    trainer.add_callback(LiveProgress(title, terminal))
-    checkpoint = last_whole_checkpoint(stage_dir / "checkpoints")
+    first = rank() == 0
+    if first:
+        trainer.add_callback(JsonlLog(stage_dir / "log.jsonl"))
+        trainer.add_callback(LiveProgress(title, terminal))
+    checkpoint = last_whole_checkpoint(stage_dir / "checkpoints", world())
     if checkpoint is not None:
         print(f"{title}: going on from {checkpoint}", file=terminal, flush=True)
     done = 0 if checkpoint is None else _step(checkpoint)
-    drop_undone(stage_dir / "log.jsonl", done)
-    drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
+    if first:
+        drop_undone(stage_dir / "log.jsonl", done)
+        drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
+    if world() > 1 and not torch.cuda.is_available():
+        let_torch_load_to_numbered_cpu()
+    wait_for_all()  # none may write a checkpoint before each has found the same newest one
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     broken = [
         name
         for name, weights in trainer.model.named_parameters()
-        if weights.requires_grad and not torch.isfinite(weights).all()
+        if weights.requires_grad and not torch.isfinite(_held_here(weights)).all()
     ]
     if broken:
         raise UserError(
@@ -76,12 +86,21 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
         )
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last."""
+def _held_here(weights: Any) -> torch.Tensor:
+    held: torch.Tensor = weights.to_local() if hasattr(weights, "to_local") else weights  # FSDP shards them
+    return held
+
+
+def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
+    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last.
+
+    Each process writes a random state of its own, in its own time: of several, all have to be there.
+    """
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=_step, reverse=True):
-        whole = all((path / name).is_file() for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt"))
-        if whole and any(path.glob("rng_state*.pth")):  # one for each process, numbered where there are several
+        whole = all((path / name).is_file() for name in ("trainer_state.json", "scheduler.pt"))
+        optimizer = any((path / name).exists() for name in OPTIMIZERS)
+        if whole and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
             return path
     return None
 
@@ -105,14 +124,21 @@ def drop_undone(log: Path, last_step: int) -> None:
     write_atomically(log, "".join(kept))
 
 
-def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe) -> None:
-    """Write what was trained, its tokenizer and what it was trained for to trained_dir, whole or not at all."""
+def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe, trainer: Any = None) -> None:
+    """Write what was trained, its tokenizer and what it was trained for to trained_dir, whole or not at all.
+
+    Every process calls it, and the first one writes: where the weights are sharded, it gets the others' parts here.
+    """
+    sharded = trainer is not None and trainer.is_fsdp_enabled
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
+    if rank() > 0:
+        return
     target = trained_dir(stage_dir, recipe.model.tuning)
     scratch = target.with_name(f".{target.name}.partial")
     for leftover in (scratch, target):  # of a run that was killed between two of these lines
         shutil.rmtree(leftover, ignore_errors=True)
     model.config.use_cache = True  # off in training; a model saved so would generate without a cache
-    model.save_pretrained(scratch)
+    model.save_pretrained(scratch, state_dict=state)
     tokenizer.save_pretrained(scratch)
     write_json(scratch / TRAINED_FOR, training_record(recipe.task, tokenizer))
     scratch.replace(target)

@@ -58,3 +58,16 @@ def use_torch_log_probs_on_cpu() -> None:
     if not hasattr(trl_utils, "_ChunkedLogProbFunction"):
         raise RuntimeError("trl.trainer.utils has no _ChunkedLogProbFunction: another TRL than this was written for")
     trl_utils._ChunkedLogProbFunction = TorchLogProbs
+
+
+def let_torch_load_to_numbered_cpu() -> None:
+    """Let torch.load(…, map_location="cpu:0") mean the CPU.
+
+    accelerate names the device of a process so, where several train without GPUs, and transformers hands it on to
+    torch.load when it goes on from a checkpoint; torch 2.14 knows the CPU without a number only.
+    """
+
+    def found(storage: Any, location: str) -> Any:
+        return storage if location.startswith("cpu:") else None
+
+    torch.serialization.register_package(15, lambda storage: None, found)

@@ -55,7 +55,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     train(trainer, "grpo", stage_dir, terminal)
-    save_trained(model, tokenizer, stage_dir, recipe)
+    save_trained(model, tokenizer, stage_dir, recipe, trainer)
     return {
         "steps": trainer.state.global_step,
         "rollouts": ledger.rollouts,
@@ -106,10 +106,12 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
 
     from toolkit.training.common import shared_arguments
 
+    processes = run.recipe.launch.processes
+    batch = config.forward_batch(processes)
     return TrlGrpoConfig(
         **shared_arguments(run.dir / "grpo", config.save_steps, config.learning_rate, config.warmup, run.recipe.seed),
-        per_device_train_batch_size=config.forward_batch,
-        gradient_accumulation_steps=config.prompts * config.generations // config.forward_batch,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=config.prompts * config.generations // processes // batch,
         max_steps=config.steps,
         num_generations=config.generations,
         max_completion_length=config.max_completion_length,
@@ -121,8 +123,9 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
         epsilon_high=0.28,
         mask_truncated_completions=False,  # a cut completion scores 0 and should be unlearned
         reward_weights=list(ledger.weights),
-        use_vllm=config.vllm,
-        vllm_mode="colocate",
+        use_vllm=bool(config.vllm),
+        vllm_mode="server" if config.vllm == "server" else "colocate",
+        vllm_server_base_url=config.vllm_server,
         vllm_gpu_memory_utilization=config.vllm_memory,
         vllm_max_model_length=run.recipe.model.max_length,
         vllm_enable_sleep_mode=config.vllm_sleep,

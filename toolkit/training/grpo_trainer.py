@@ -62,6 +62,8 @@ class FastGrpoTrainer(GRPOTrainer):
         scored = torch.zeros_like(mask, dtype=torch.bool)
         scored[:, -width:] = mask[:, -width:].bool()
         kept = mask.bool() & scored.any(1, keepdim=True)
+        if self.accelerator.num_processes > 1 and not scored.any():
+            kept[0] = mask[0].bool()  # every process has to run the model: the others wait for its gradients
         batch, places = packed_rollouts(ids, kept, scored)
         zeros = torch.zeros(ids.shape[0], width, device=ids.device)
         if batch["input_ids"].shape[1] == 0:
@@ -88,7 +90,8 @@ class FastGrpoTrainer(GRPOTrainer):
         output = {name: _rows(value, kept, count) for name, value in output.items()}
         if self.beta == 0:  # a dead group's gradient is nothing; with a KL penalty it still has that
             output["completion_mask"] = output["completion_mask"] * alive.unsqueeze(1)
-        output["num_items_in_batch"] = output["completion_mask"].sum().clamp(min=1)
+        tokens = self.accelerator.gather(output["completion_mask"].sum())  # of all processes, as TRL counts them
+        output["num_items_in_batch"] = tokens.sum().clamp(min=1)
         return output
 
     def _extra(self, inputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

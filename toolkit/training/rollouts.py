@@ -9,6 +9,7 @@ from typing import Any
 
 from rewards.core import Example, Reward, UserError
 from tasks.base import Task
+from toolkit.training.processes import gathered, rank
 
 WeightedRewards = Mapping[str, tuple[Reward, float]]
 TrlReward = Callable[..., list[float]]
@@ -65,18 +66,22 @@ class RewardLedger:
     def _write(
         self, step: int, texts: Sequence[str], ids: Sequence[str], completion_ids: Sequence[Sequence[int]]
     ) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            for text, key, tokens in zip(texts, ids, completion_ids, strict=True):
-                scores = {name: reward(text, self.examples[key]) for name, (reward, _) in self.rewards.items()}
-                row = {
-                    "step": step,
-                    "example": key,
-                    "completion": text,
-                    "tokens": len(tokens),
-                    "rewards": scores,
-                    "reward": sum(weight * scores[name] for name, (_, weight) in self.rewards.items()),
-                }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        lines = []
+        for text, key, tokens in zip(texts, ids, completion_ids, strict=True):
+            scores = {name: reward(text, self.examples[key]) for name, (reward, _) in self.rewards.items()}
+            row = {
+                "step": step,
+                "example": key,
+                "completion": text,
+                "tokens": len(tokens),
+                "rewards": scores,
+                "reward": sum(weight * scores[name] for name, (_, weight) in self.rewards.items()),
+            }
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        lines = gathered(lines)  # one process writes for all: appends of several tear each other's lines
+        if rank() == 0:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
 
 
 def completion_text(completion: Any) -> str:

@@ -15,6 +15,7 @@ from toolkit.models import ResolvedModel, resolve_model
 from toolkit.rundir import Run
 from toolkit.templates import use_template
 from toolkit.training.backends import training_backend
+from toolkit.training.processes import gathered, one_at_a_time
 from toolkit.training.rows import cached_rows, lengths_of
 
 
@@ -36,7 +37,8 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     # Before the model: rows are tokenized in forked processes, which a GPU in use doesn't survive.
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
-    train_rows, validation_rows, tokens = _rows(run, config, plain, resolved)
+    with one_at_a_time(run.dir / "sft" / ".rows.lock"):
+        train_rows, validation_rows, tokens = _rows(run, config, plain, resolved)
     model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
     use_template(tokenizer, recipe.model.chat_template)
     trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows, terminal)
@@ -48,9 +50,9 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     if validation_rows is not None:
         facts["validation_loss"] = trainer.evaluate().get("eval_loss")
-    save_trained(model, tokenizer, stage_dir, recipe)
+    save_trained(model, tokenizer, stage_dir, recipe, trainer)
     steps = trainer.state.global_step
-    if seen := getattr(trainer, "tokens_seen", 0):  # of this process: a resumed run counts what it did itself
+    if seen := sum(gathered([getattr(trainer, "tokens_seen", 0)])):  # a resumed run counts what it did itself
         facts["tokens_per_second"] = round(seen / seconds)
     return {"steps": steps, "tokens": tokens, **facts, "template": template_hash(tokenizer)}
 
@@ -77,7 +79,12 @@ def _trainer(
 
     lengths = lengths_of(rows)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    path = fast_path(base, run.recipe.model, config, lengths, config.epochs)
+    processes = run.recipe.launch.processes
+    share = config.model_copy(update={"batch_size": config.batch_size // processes})  # of a step, for this process
+    path = fast_path(base, run.recipe.model, share, lengths, config.epochs)
+    passes = max(gathered([path.passes]))  # by the GPU with the least memory left
+    if processes > 1:
+        print(f"sft: {processes} processes, each has {share.batch_size} of a step's", file=terminal, flush=True)
     for note in path.notes:
         print(f"sft: {note}", file=terminal, flush=True)
     collator = None
@@ -95,7 +102,7 @@ def _trainer(
         narrow_stream(base)
     if path.compiled:
         compile_layers(base)
-    arguments = _arguments(run, config, path.passes)
+    arguments = _arguments(run, share, passes)
     shared = {"args": arguments, "eval_dataset": validation_rows, "processing_class": tokenizer}
     if path.own_loss:
         return FastSftTrainer(model=model, train_dataset=rows, collator=collator, **shared)
