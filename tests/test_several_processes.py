@@ -292,8 +292,7 @@ def same(run: Run, other: Run) -> None:
 
 def workers(run_dir: Path) -> list[Any]:
     """The processes that train into a directory, by their rank."""
-    import psutil
-
+    psutil: Any = pytest.importorskip("psutil")
     found = []
     for process in psutil.process_iter():
         try:

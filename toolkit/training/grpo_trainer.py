@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 
 from rewards.core import UserError
 from toolkit.training.packing import NAME
+from toolkit.training.processes import world
 from toolkit.training.rows import IGNORED
 
 ROLLOUT_KEYS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
@@ -62,7 +63,7 @@ class FastGrpoTrainer(GRPOTrainer):
         scored = torch.zeros_like(mask, dtype=torch.bool)
         scored[:, -width:] = mask[:, -width:].bool()
         kept = mask.bool() & scored.any(1, keepdim=True)
-        if self.accelerator.num_processes > 1 and not scored.any():
+        if world() > 1 and not scored.any():
             kept[0] = mask[0].bool()  # every process has to run the model: the others wait for its gradients
         batch, places = packed_rollouts(ids, kept, scored)
         zeros = torch.zeros(ids.shape[0], width, device=ids.device)
