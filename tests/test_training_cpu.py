@@ -335,9 +335,11 @@ def test_the_same_recipe_trains_the_same_adapter(trained: Run, tiny: Path, tmp_p
 def test_a_training_that_diverges_is_no_success(tiny: Path, tmp_path: Path) -> None:
     run = begun(tmp_path / "run", tiny, sft={"batch_size": 4, "learning_rate": 1e30, "save_steps": 1})
     for _ in range(2):  # going on from its last checkpoint makes it no better
-        with pytest.raises(UserError, match=r"the training diverged: .* isn't finite; lower sft.learning_rate"):
+        with pytest.raises(UserError, match=r"the training diverged: loss is nan.*lower sft.learning_rate"):
             sft(run)
         assert not (run.dir / "sft" / "adapter").exists()
+    kept = json.loads((run.dir / "sft" / "bad_batches.json").read_text(encoding="utf-8"))["batches"]
+    assert len(kept[-1]["input_ids"]) > 0
     losses = [row["loss"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row]
     assert "nan" in losses, "a NaN is logged as what it is"
 

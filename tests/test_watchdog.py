@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from toolkit.training.watchdog import HELD_OUT, PATIENCE, WINDOW, Trouble, Watch, Watchdog  # noqa: E402
+from toolkit.training.watchdog import PATIENCE, WINDOW, Trouble, Watch, Watchdog  # noqa: E402
 
 FINE = {
     "loss": 0.5,
@@ -24,7 +24,6 @@ FINE = {
     "entropy": 0.5,
     "frac_reward_zero_std": 0.3,
     "completions/clipped_ratio": 0.1,
-    HELD_OUT: 0.5,
 }
 
 
@@ -40,9 +39,7 @@ def feed(watch: Watch, entries: list[dict[str, Any]]) -> tuple[list[str], Troubl
 
 
 def test_a_training_that_goes_well_is_left_alone() -> None:
-    entries = [
-        {**FINE, "loss": 1 / step, "reward": 0.3 + step / 400, HELD_OUT: 0.3 + step / 500} for step in range(1, 200)
-    ]
+    entries = [{**FINE, "loss": 1 / step, "reward": 0.3 + step / 400} for step in range(1, 200)]
     assert feed(Watch("grpo"), entries) == ([], None, 199)
 
 
@@ -54,7 +51,6 @@ def test_a_training_that_goes_well_is_left_alone() -> None:
         ("entropy-collapse", {"entropy": 0.01}),
         ("kl", {"kl": 3.0}),
         ("loss-rises", {"loss": 2.0}),
-        ("reward-hacking", {"reward": 0.9, HELD_OUT: 0.3}),
     ],
 )
 def test_a_trouble_is_warned_of_once_and_ends_the_training_when_it_lasts(id_: str, bad: dict[str, float]) -> None:
@@ -91,13 +87,14 @@ def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) ->
     dog = Watchdog("sft", tmp_path, terminal)
     trainer = SimpleNamespace(compute_loss=lambda model, inputs: 1.0)
     dog.keep_batches(trainer)
-    control = SimpleNamespace(should_training_stop=False)
+    control = SimpleNamespace(should_training_stop=False, should_save=True)
     state = SimpleNamespace(global_step=1)
     for batch, loss in ((1, 0.5), (2, math.nan)):
         inputs = {"input_ids": torch.tensor([[batch]]), "labels": torch.tensor([[-100]])}
         assert trainer.compute_loss(SimpleNamespace(training=True), inputs) == 1.0
         dog.on_log(None, state, control, {"loss": loss})
     assert control.should_training_stop
+    assert not control.should_save
     assert dog.stopped is not None
     kept = json.loads((tmp_path / "bad_batches.json").read_text(encoding="utf-8"))
     assert kept == {"batches": [{"input_ids": [[2]], "labels": [[-100]]}]}

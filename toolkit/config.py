@@ -136,6 +136,9 @@ class GrpoConfig(Section):
     learning_rate: PositiveFloat = 1e-5
     warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which the learning rate rises")
     temperature: PositiveFloat = 1.0
+    reward_timeout: PositiveFloat = Field(
+        10.0, description="seconds that one reward may take for one completion; it then scores 0 and is counted"
+    )
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
     packing: Switch = Field("auto", description="log-probabilities from rows without padding")

@@ -177,7 +177,6 @@ def training(logs: Mapping[str, Sequence[Row]]) -> list[Chart]:
     wanted: list[tuple[str, Sequence[Row], Mapping[str, str], Callable[[float], str] | None]] = [
         ("SFT: loss", sft, {"loss": "training", "eval_loss": "validation"}, None),
         ("GRPO: reward, summed and by part", grpo, {"reward": "weighted sum", **parts}, None),
-        ("GRPO: exact on held-out prompts", grpo, {"held_out_metric": "exact"}, percent),
         ("GRPO: completion length, tokens", grpo, length, None),
         ("GRPO: shares that teach nothing", grpo, shares, percent),
         ("GRPO: entropy of the tokens", grpo, {"entropy": "entropy"}, None),

@@ -18,6 +18,7 @@ from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 from toolkit.training.cpu import let_torch_load_to_numbered_cpu
 from toolkit.training.processes import rank, wait_for_all, world
+from toolkit.training.watchdog import Watchdog
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # the second and the third are FSDP's
 
@@ -54,8 +55,11 @@ def shared_arguments(
     }
 
 
-def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
-    """Run the trainer from its last whole checkpoint, or from the start."""
+def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[str, Any]:
+    """Run the trainer from its last whole checkpoint, or from the start.
+
+    Gives {"stopped": why} where the watchdog ended it early, else nothing. Raises UserError when it diverged.
+    """
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
@@ -63,6 +67,9 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
     if first:
         trainer.add_callback(JsonlLog(stage_dir / "log.jsonl"))
         trainer.add_callback(LiveProgress(title, terminal))
+    dog = Watchdog(title, stage_dir, terminal, speaks=first)
+    trainer.add_callback(dog)
+    dog.keep_batches(trainer)
     checkpoint = last_whole_checkpoint(stage_dir / "checkpoints", world())
     if checkpoint is not None:
         print(f"{title}: going on from {checkpoint}", file=terminal, flush=True)
@@ -74,6 +81,8 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
         let_torch_load_to_numbered_cpu()
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if dog.stopped is not None and dog.stopped.id == "not-finite":
+        raise UserError(f"the training diverged: {dog.stopped} {stage_dir / 'log.jsonl'} has the steps")
     broken = [
         name
         for name, weights in trainer.model.named_parameters()
@@ -84,6 +93,7 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> None:
             f"the training diverged: {broken[0]} isn't finite; lower {title}.learning_rate "
             f"({stage_dir / 'log.jsonl'} has the steps)"
         )
+    return {} if dog.stopped is None else {"stopped": f"{dog.stopped.id}: {dog.stopped.what}"}
 
 
 def _held_here(weights: Any) -> torch.Tensor:

@@ -20,6 +20,7 @@ from toolkit.stages import task_of
 from toolkit.templates import use_template
 from toolkit.training.backends import trained_dir, training_backend
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
+from toolkit.training.scoring import IsolatedRewards
 
 
 def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -51,14 +52,27 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         prompts = within(run, prompts, config.scan)
     examples = {example.id: example for example in prompts}
     rewards = weighted_rewards(task_of(recipe), recipe.rewards)
-    ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl")
+    assert recipe.task is not None  # a recipe without one has no GRPO
+    isolated = IsolatedRewards(
+        recipe.task,
+        run.dir / "data" / "grpo.jsonl",
+        tuple(rewards),
+        stage_dir / "broken_rewards.jsonl",
+        config.reward_timeout,
+    )
+    ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl", isolated)
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
-    train(trainer, "grpo", stage_dir, terminal)
+    try:
+        stopped = train(trainer, "grpo", stage_dir, terminal)
+    finally:
+        isolated.close()
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
     return {
         "steps": trainer.state.global_step,
         "rollouts": ledger.rollouts,
+        **({"broken_rewards": dict(isolated.broken)} if isolated.broken else {}),
+        **stopped,
         "template": template_hash(tokenizer),
     }
 

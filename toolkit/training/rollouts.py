@@ -13,6 +13,8 @@ from toolkit.training.processes import gathered, rank
 
 WeightedRewards = Mapping[str, tuple[Reward, float]]
 TrlReward = Callable[..., list[float]]
+Scorer = Callable[[Sequence[str], Sequence[str]], list[dict[str, float]]]
+"""(completions, ids of their examples) -> the unweighted scores of each by the reward's name."""
 
 
 def weighted_rewards(task: Task, weights: Mapping[str, float]) -> WeightedRewards:
@@ -24,13 +26,19 @@ def weighted_rewards(task: Task, weights: Mapping[str, float]) -> WeightedReward
 
 
 class RewardLedger:
-    """TRL calls one function a reward; this scores with all of them at once and appends each rollout to a file.
+    """TRL calls one function a reward; this scores a batch once for all of them and appends each rollout to a file.
+
+    score: who computes the scores (`scoring.IsolatedRewards`); by default the rewards themselves, in this process.
 
     A line of the file: step, example, completion, tokens, rewards by name (unweighted), reward (their weighted sum).
     """
 
-    def __init__(self, examples: Mapping[str, Example], rewards: WeightedRewards, path: Path) -> None:
+    def __init__(
+        self, examples: Mapping[str, Example], rewards: WeightedRewards, path: Path, score: Scorer | None = None
+    ) -> None:
         self.examples, self.rewards, self.path = examples, rewards, path
+        self.score = score or self._in_process
+        self._scored: tuple[list[str], list[str], list[dict[str, float]]] = ([], [], [])
         self.weights = tuple(weight for _, weight in rewards.values())
 
     @property
@@ -53,22 +61,34 @@ class RewardLedger:
             completion_ids: Sequence[Sequence[int]],
             **kwargs: Any,
         ) -> list[float]:
-            texts = [completion_text(completion) for completion in completions]
+            texts, ids = [completion_text(completion) for completion in completions], list(example_id)
+            if write or self._scored[:2] != (texts, ids):
+                self._scored = (texts, ids, self.score(texts, ids))
+            scores = self._scored[2]
             if write:
                 state = kwargs.get("trainer_state")
-                self._write(0 if state is None else state.global_step, texts, example_id, completion_ids)
-            reward, _ = self.rewards[name]
-            return [reward(text, self.examples[key]) for text, key in zip(texts, example_id, strict=True)]
+                self._write(0 if state is None else state.global_step, texts, ids, completion_ids, scores)
+            return [each[name] for each in scores]
 
         score.__name__ = name
         return score
 
+    def _in_process(self, texts: Sequence[str], ids: Sequence[str]) -> list[dict[str, float]]:
+        return [
+            {name: reward(text, self.examples[key]) for name, (reward, _) in self.rewards.items()}
+            for text, key in zip(texts, ids, strict=True)
+        ]
+
     def _write(
-        self, step: int, texts: Sequence[str], ids: Sequence[str], completion_ids: Sequence[Sequence[int]]
+        self,
+        step: int,
+        texts: Sequence[str],
+        ids: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        scored: Sequence[Mapping[str, float]],
     ) -> None:
         lines = []
-        for text, key, tokens in zip(texts, ids, completion_ids, strict=True):
-            scores = {name: reward(text, self.examples[key]) for name, (reward, _) in self.rewards.items()}
+        for text, key, tokens, scores in zip(texts, ids, completion_ids, scored, strict=True):
             row = {
                 "step": step,
                 "example": key,

@@ -46,7 +46,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
         facts["validation_loss_before"] = trainer.evaluate().get("eval_loss")
     started = time.perf_counter()
-    train(trainer, "sft", stage_dir, terminal)
+    facts |= train(trainer, "sft", stage_dir, terminal)
     seconds = time.perf_counter() - started
     if validation_rows is not None:
         facts["validation_loss"] = trainer.evaluate().get("eval_loss")

@@ -1,6 +1,6 @@
 """Looks at every log entry of a training and says what is going wrong while it still can be helped.
 
-A trouble is warned of once; where it lasts, the training ends there and the stage keeps its best weights. A loss that
+A trouble is warned of once; where it lasts, the training ends there and the stage keeps its weights. A loss that
 is no number ends it at once and fails the stage, with the batches at fault in bad_batches.json.
 """
 
@@ -19,7 +19,6 @@ from transformers import TrainerCallback
 
 from eval.files import write_json
 
-HELD_OUT = "held_out_metric"  # the log key of the task's strict metric on held-out prompts
 WINDOW = 5  # log entries that a mean is taken over
 PATIENCE = 2 * WINDOW  # entries that a warned trouble may last
 CLIPPED = 0.5  # share of completions cut at max_completion_length
@@ -27,7 +26,6 @@ DEAD = 0.8  # share of groups whose rewards are all the same
 KL = 1.0  # nats a token, against the warm start
 ENTROPY = 0.1  # of what it was in the first entries
 LOSS = 2.0  # of its own lowest mean
-FALL = 0.05  # of the held-out metric below its best, while the reward rises
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +141,19 @@ class Watch:
                 ),
                 self.stage == "sft" and None not in (loss, lowest) and (loss or 0) > LOSS * (lowest or 0) + 0.1,
             ),
-            (self._hacking(), self._is_hacked()),
         ]
 
     def _lowest(self, key: str) -> float | None:
         values = self.series.get(key, [])
         return min((fmean(values[i : i + WINDOW]) for i in range(len(values) - WINDOW + 1)), default=None)
 
-    def _hacking(self) -> Trouble:
-        held_out = self.series.get(HELD_OUT, [0.0])
-        return Trouble(
-            "reward-hacking",
-            f"the reward rises while the held-out metric fell from {max(held_out):.1%} to {held_out[-1]:.1%}",
-            "the model earns reward without answering right",
-            "`toolkit rewards lint` the task, read rollouts.jsonl, and give the part that it games less weight",
-        )
-
-    def _is_hacked(self) -> bool:
-        held_out, reward = self.series.get(HELD_OUT, []), self._mean("reward")
-        then = self._mean("reward", first=True)
-        if len(held_out) < 2 or reward is None or then is None:
-            return False
-        return reward > then and held_out[-1] < max(held_out) - FALL
-
 
 class Watchdog(TrainerCallback):
     """Watch behind the trainer's callback protocol; also keeps the batches since the last log entry."""
 
-    def __init__(self, stage: str, stage_dir: Path, terminal: TextIO) -> None:
-        self.watch, self.stage_dir, self.terminal = Watch(stage), stage_dir, terminal
+    def __init__(self, stage: str, stage_dir: Path, terminal: TextIO, speaks: bool = True) -> None:
+        """speaks: of several processes, which all see the same entries and so stop together, one says it."""
+        self.watch, self.stage_dir, self.terminal, self.speaks = Watch(stage), stage_dir, terminal, speaks
         self.stopped: Trouble | None = None
         self.batches: deque[Any] = deque(maxlen=64)
 
@@ -194,12 +176,16 @@ class Watchdog(TrainerCallback):
         if stop is not None and self.stopped is None:
             self.stopped = stop
             if stop.id == "not-finite":
+                control.should_save = False  # the newest checkpoint is from before
+            if stop.id == "not-finite" and self.speaks:
                 write_json(self.stage_dir / "bad_batches.json", {"batches": [_plain(batch) for batch in self.batches]})
             control.should_training_stop = True
             self._say(f"stopped at step {state.global_step}: {stop}")
         self.batches.clear()
 
     def _say(self, line: str) -> None:
+        if not self.speaks:
+            return
         print(f"{self.watch.stage}: {line}", file=self.terminal, flush=True)
         with (self.stage_dir / "watchdog.log").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
