@@ -109,7 +109,7 @@ def _end_with_parent() -> None:
 
 
 def _parent_of(pid: int) -> int | None:
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+    import psutil
 
     try:
         return int(psutil.Process(pid).ppid())
