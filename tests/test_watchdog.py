@@ -100,3 +100,9 @@ def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) ->
     assert kept == {"batches": [{"input_ids": [[2]], "labels": [[-100]]}]}
     assert "stopped at step 1: loss is nan" in terminal.getvalue()
     assert "loss is nan" in (tmp_path / "watchdog.log").read_text(encoding="utf-8")
+
+
+def test_the_troubleshooting_page_has_every_trouble() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    ids = [trouble.id for trouble, _ in Watch("grpo")._troubles()] + ["not-finite"]
+    assert all(f"### `{each}`\n" in page for each in ids)
