@@ -106,7 +106,9 @@ def outcome(run: Path) -> dict[str, Any]:
     """What may not depend on kills, by name. Logs are read without what time decides."""
     found: dict[str, Any] = {path.name: _sha(path) for path in sorted((run / "data").glob("*.jsonl"))}
     for stage in ("sft", "grpo"):
-        found[f"{stage} log"] = [_settled(row) for row in _rows(run / stage / "log.jsonl")]
+        # the closing entry (train_loss) is the mean over what the last process did
+        log = [row for row in _rows(run / stage / "log.jsonl") if "train_loss" not in row]
+        found[f"{stage} log"] = [_settled(row) for row in log]
         found[f"{stage} adapter"] = _sha(run / stage / "adapter" / "adapter_model.safetensors")
     found["rollouts"] = _rows(run / "grpo" / "rollouts.jsonl")
     for path in (run / "model", run / "sft" / "model"):

@@ -462,6 +462,22 @@ def test_a_killed_grpo_goes_on_with_a_ledger_of_each_step_once(
     assert [row["step"] for row in rows(run.dir / "grpo" / "log.jsonl") if "reward" in row] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_a_stage_killed_after_its_last_step_trains_no_step_more(tiny: Path, tmp_path: Path, stage: str) -> None:
+    run = begun(tmp_path / "run", tiny, **({"grpo": None} if stage == "sft" else {"sft": None}))
+    train = sft if stage == "sft" else grpo
+    before, _ = train(run)
+    adapter = run.dir / stage / "adapter"
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(adapter)  # killed before it was saved
+    after, said = train(run)
+    assert "going on from" in said
+    assert {**after, "tokens_per_second": 0} == {**before, "tokens_per_second": 0}
+    assert (adapter / "adapter_model.safetensors").read_bytes() == weights
+    steps = [row["step"] for row in rows(run.dir / stage / "log.jsonl") if "loss" in row]
+    assert steps == list(range(1, before["steps"] + 1))
+
+
 # checkpoints, logs
 
 

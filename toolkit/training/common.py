@@ -80,7 +80,10 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[s
     if world() > 1 and not torch.cuda.is_available():
         let_torch_load_to_numbered_cpu()
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if checkpoint is not None and _is_last(checkpoint) and not trainer.is_fsdp_enabled:
+        _take(trainer, checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if dog.stopped is not None and dog.stopped.id == "not-finite":
         raise UserError(f"the training diverged: {dog.stopped} {stage_dir / 'log.jsonl'} has the steps")
     broken = [
@@ -94,6 +97,20 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[s
             f"({stage_dir / 'log.jsonl'} has the steps)"
         )
     return {} if dog.stopped is None else {"stopped": f"{dog.stopped.id}: {dog.stopped.what}"}
+
+
+def _is_last(checkpoint: Path) -> bool:
+    """Whether the training had ended there: the run was killed between its last step and the stage's end."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return bool(state["global_step"] >= state["max_steps"] > 0)
+
+
+def _take(trainer: Any, checkpoint: Path) -> None:
+    """The weights and the state of a finished training. Resuming there would train one step more than was asked for."""
+    from transformers import TrainerState
+
+    trainer._load_from_checkpoint(str(checkpoint))  # transformers has no public name for it
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
 def _held_here(weights: Any) -> torch.Tensor:
