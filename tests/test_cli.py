@@ -81,7 +81,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let training stages succeed at once; gives the list of those that ran."""
     seen: list[str] = []
 
-    def train(run: Run, stage: str) -> dict[str, Any]:
+    def train(run: Run, stage: str, say: Any) -> dict[str, Any]:
         seen.append(stage)
         return {"steps": 1}
 
@@ -286,7 +286,7 @@ def test_run_of_one_stage_only(toolkit: Toolkit, config: Path, trained: list[str
 def test_a_stage_that_fails_stops_the_run_and_is_taken_up_again(
     toolkit: Toolkit, config: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
 ) -> None:
-    def fail(run: Run, stage: str) -> dict[str, Any]:
+    def fail(run: Run, stage: str, say: Any) -> dict[str, Any]:
         raise UserError(f"{stage}: its process ended with status -9", 14)
 
     with monkeypatch.context() as patch:

@@ -192,7 +192,7 @@ def assert_linear(act: Callable[[str], object], make: Callable[[int], str]) -> N
     assert abs(len(large) / len(small) - 4) < 0.1
     longer = seconds(lambda: act(large))
     if longer > 0.02:
-        assert longer < 8 * max(seconds(lambda: act(small)), 0.001)
+        assert longer < 12 * max(seconds(lambda: act(small)), 0.001)
     assert longer < 20
 
 

@@ -256,7 +256,7 @@ def test_toolkit_run_leaves_a_report(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(stages, "_in_own_process", lambda run, stage: {"steps": 1})
+    monkeypatch.setattr(stages, "_in_own_process", lambda run, stage, say: {"steps": 1})
     recipe = {
         "task": str(task_file),
         "output": str(tmp_path / "run"),

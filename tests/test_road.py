@@ -273,6 +273,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(smollm2_dir: Path, tmp_pa
 
 UNSLOTH = """
 import json, sys
+from itertools import groupby
 from pathlib import Path
 from toolkit.config import load_recipe
 from toolkit.data import read_examples
@@ -297,9 +298,13 @@ rows = [
     )
     for split in ("sft", "validation")
 ]
-trainer = sft._trainer(run, recipe.sft, model, tokenizer, *rows)
-targets = [
-    labels[labels != -100].tolist() for batch in trainer.get_train_dataloader() for labels in batch["labels"]
+trainer = sft._trainer(run, recipe.sft, model, tokenizer, *rows, sys.stderr)
+targets = [  # a packed row holds several sequences: each run of labels is one response
+    list(labels)
+    for batch in trainer.get_train_dataloader()
+    for row in batch["labels"].tolist()
+    for ignored, labels in groupby(row, lambda label: label == -100)
+    if not ignored
 ]
 examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
 ledger = RewardLedger(examples, weighted_rewards(load_task(recipe.task), {}), Path(sys.argv[2]) / "rollouts.jsonl")

@@ -145,7 +145,7 @@ def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None
         # what the transformers engine says to the same prompt ids (test_eval_real)
         assert (choice["message"]["content"], choice["finish_reason"]) == ("The capital of France is Paris.", "stop")
         server.send_signal(signal.SIGINT)
-        assert server.wait(60) == 0
+        assert server.wait(240) == 0  # seconds; vLLM ends slowly on a busy machine
         assert key not in (tmp_path / "cache" / f"serve-{port}.log").read_text(encoding="utf-8", errors="replace")
     finally:
         if server.poll() is None:
