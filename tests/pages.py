@@ -9,12 +9,12 @@ from pathlib import Path
 import yaml
 
 from eval.compare import compare
-from eval.engines.base import ModelSpec, Sampling
+from eval.engines.base import Sampling
 from eval.files import write_json
-from eval.runner import evaluate
 from rewards.core import Example
 from rewards.response import parse, render
 from tasks.base import Task
+from tests.scripted import evaluate_script
 from toolkit.data import write_examples
 
 HOSTILE = "</pre></script><script>window.owned = true</script><img src=x onerror='window.owned = true'> & <!-- \u2028"
@@ -61,21 +61,9 @@ def write_evaluation(directory: Path, answer: Answer, *, n: int = 60, samples: i
     """Evaluate a model that says answer(i) to example i; what is longer than 40 words is cut."""
     examples = [example(i) for i in range(n)]
     directory.mkdir(parents=True, exist_ok=True)
-    script = directory.parent / f"{directory.name}.script.jsonl"
-    rows = [{"id": each.id, "completion": answer(i)} for i, each in enumerate(examples) for _ in range(samples)]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    evaluate(
-        TASK,
-        examples,
-        split="test",
-        seed=seed,
-        model=ModelSpec(script, None, directory.name),
-        engine="scripted",
-        sampling=Sampling(max_tokens=40, temperature=0.0 if samples == 1 else 1.0, n=samples, seed=seed),
-        out_dir=directory,
-        progress=False,
-    )
-    script.unlink()
+    sampling = Sampling(max_tokens=40, temperature=0.0 if samples == 1 else 1.0, n=samples, seed=seed)
+    evaluate_script(directory, TASK, examples, [answer(i) for i in range(n)], sampling, seed=seed)
+    (directory.parent / f"{directory.name}.jsonl").unlink()
     return directory
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from rewards.core import UserError
 from rewards.response import render
@@ -57,23 +56,6 @@ def toolkit(capsys: pytest.CaptureFixture[str]) -> Toolkit:
         return Done(int(end.value.code or 0), out, err)
 
     return run
-
-
-@pytest.fixture
-def config(tmp_path: Path, task_file: Path, fake_model: Path) -> Path:
-    """A recipe of the one-word task under a scripted engine."""
-    raw = {
-        "task": str(task_file),
-        "output": str(tmp_path / "run"),
-        "model": {"reference": str(fake_model), "backend": "transformers"},
-        "data": {"sft": 8, "grpo": 16, "validation": 4, "test": 60},
-        "sft": {},
-        "grpo": {},
-        "eval": {"engine": "scripted"},
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from eval.compare import EXIT_CODES, Comparison, compare
-from eval.engines.base import ModelSpec, Sampling
 from eval.noise import measure_noise, noise_lines
-from eval.runner import evaluate
 from eval.tables import comparison_grid, to_text
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
+from tests.scripted import evaluate_script
 
 
 def exact(completion: str, example: Example) -> float:
@@ -49,22 +48,8 @@ def run(
 ) -> Path:
     """Evaluate a scripted model that answers example i rightly where right[i]. groups: how many; 0 for none."""
     examples = [example(i, f"g{i % groups}" if groups else "") for i in range(len(right))]
-    directory.mkdir(exist_ok=True)
-    script = directory.with_suffix(".jsonl")
     said = [render("", str(i)) if ok else wrong for i, ok in enumerate(right)]
-    rows = [{"id": each.id, "completion": text} for each, text in zip(examples, said, strict=True)]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    evaluate(
-        chosen or task(),
-        examples,
-        split="test",
-        seed=seed,
-        model=ModelSpec(script, None, directory.name),
-        engine="scripted",
-        sampling=Sampling(max_tokens=9),
-        out_dir=directory,
-    )
-    return directory
+    return evaluate_script(directory, chosen or task(), examples, said, seed=seed)
 
 
 def outcome(tmp_path: Path, base: Sequence[bool], candidate: Sequence[bool], groups: int = 0) -> Comparison:

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from eval.differences import Item
-from eval.engines.base import ModelSpec, Sampling
+from eval.engines.base import Sampling
 from eval.gating.reports import to_junit, to_markdown
 from eval.gating.rules import Gate, Rules, read_rules
 from eval.gating.scores import Scores, read_scores, write_baseline
 from eval.gating.verdicts import Report, check, judge
-from eval.runner import evaluate
 from eval.validity import DEFAULT_LIMITS, Counts
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
+from tests.scripted import evaluate_script
 
 
 def exact(completion: str, example: Example) -> float:
@@ -55,23 +55,9 @@ def run(
 ) -> Path:
     """Evaluate a scripted model. said: "right", another text, or None for an engine's error."""
     chosen = Task("echo", version, lambda split, n, seed: iter(()), {"brief": (brief, 0.1)}, exact)
-    script = directory.with_suffix(".jsonl")
-    rows = [
-        {"id": f"e{i}", "completion": render("", str(i)) if text == "right" else text}
-        for i, text in enumerate(said)
-        if text is not None
-    ]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    evaluate(
-        chosen,
-        examples(len(said), groups),
-        split="test",
-        seed=0,
-        model=ModelSpec(script, None, directory.name),
-        engine="scripted",
-        sampling=Sampling(max_tokens=limit, n=samples, temperature=float(samples > 1)),
-        out_dir=directory,
-    )
+    texts = [render("", str(i)) if text == "right" else text for i, text in enumerate(said)]
+    sampling = Sampling(max_tokens=limit, n=samples, temperature=float(samples > 1))
+    evaluate_script(directory, chosen, examples(len(said), groups), texts, sampling)
     return directory
 
 

@@ -13,11 +13,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from eval.engines.base import ModelSpec, Sampling
 from eval.gating.rules import GATE, KINDS, TOP, VALID, read_rules
-from eval.runner import evaluate
 from rewards.core import Example
 from tasks.base import Task
+from tests.scripted import evaluate_script
 from toolkit.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,20 +41,7 @@ def evaluation(directory: Path, completions: list[str]) -> None:
         for i in range(240)
     ]
     task = Task("yes", "1", lambda split, n, seed: iter(()), {}, lambda text, example: float("yes" in text))
-    script = directory.parent / f"{directory.name}.jsonl"
-    rows = [{"id": f"e{i}", "completion": text} for i, text in enumerate(completions)]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    evaluate(
-        task,
-        examples,
-        split="test",
-        seed=0,
-        model=ModelSpec(script, None, directory.name),
-        engine="scripted",
-        sampling=Sampling(max_tokens=9),
-        out_dir=directory,
-        progress=False,
-    )
+    evaluate_script(directory, task, examples, completions)
 
 
 def said(word: str) -> str:

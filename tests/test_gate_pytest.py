@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.engines.base import ModelSpec, Sampling
 from eval.gating.scores import write_baseline
-from eval.runner import evaluate
 from rewards.core import Example
 from tasks.base import Task
+from tests.scripted import evaluate_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]["pytest11"]
@@ -28,21 +26,8 @@ def run(directory: Path, wrong: set[int]) -> Path:
     """Evaluate a scripted model on 300 examples whose gold is "yes"; it says "no" to those named."""
     examples = [Example(f"e{i}", ({"role": "user", "content": str(i)},), ("yes",)) for i in range(300)]
     task = Task("yes", "1", lambda split, n, seed: iter(()), {}, lambda text, example: float(text in example.answers))
-    script = directory.with_suffix(".jsonl")
-    rows = [{"id": f"e{i}", "completion": "no" if i in wrong else "yes"} for i in range(300)]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    evaluate(
-        task,
-        examples,
-        split="test",
-        seed=0,
-        model=ModelSpec(script, None, directory.name),
-        engine="scripted",
-        sampling=Sampling(max_tokens=9),
-        out_dir=directory,
-        progress=False,
-    )
-    return directory
+    said = ["no" if i in wrong else "yes" for i in range(300)]
+    return evaluate_script(directory, task, examples, said)
 
 
 @pytest.fixture

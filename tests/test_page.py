@@ -250,25 +250,11 @@ def test_a_run_without_a_task_shows_its_training(tmp_path: Path) -> None:
 
 
 def test_toolkit_run_leaves_a_report(
-    tmp_path: Path,
-    task_file: Path,
-    fake_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stages, "_in_own_process", lambda run, stage, say: {"steps": 1})
-    recipe = {
-        "task": str(task_file),
-        "output": str(tmp_path / "run"),
-        "model": {"reference": str(fake_model), "backend": "transformers"},
-        "data": {"sft": 8, "grpo": 16, "validation": 4, "test": 60},
-        "sft": {},
-        "grpo": {},
-        "eval": {"engine": "scripted"},
-    }
-    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
     with pytest.raises(SystemExit) as end:
-        main(["run", str(tmp_path / "recipe.yaml")])
+        main(["run", str(config)])
     assert not end.value.code
     report = tmp_path / "run" / "report.html"
     assert capsys.readouterr().err.splitlines()[-1] == f"the report: {report}"

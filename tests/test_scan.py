@@ -134,7 +134,7 @@ def test_a_scan_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_records(given["out_dir"] / "records.jsonl", found)
 
     monkeypatch.setattr("toolkit.scan.evaluate", evaluate)
-    monkeypatch.setattr("toolkit.scan.resolve_model", lambda reference: ResolvedModel(tmp_path / "base"))
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "base"))
     found = scan(run, prompts=4, samples=8, temperature=None, engine="transformers")
     assert asked["examples"] == [each.id for each in read_examples(run.dir / "data" / "grpo.jsonl")][:4]
     assert (asked["sampling"].n, asked["sampling"].temperature, asked["engine"]) == (8, 1.0, "transformers")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from eval.prompts import load_tokenizer
+from benchmarks.tiny import write_tiny_llama
 from rewards.core import UserError
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
@@ -237,27 +237,10 @@ def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("torch", "transformers", "peft", "datasets", "trl", "accelerate"):
         pytest.importorskip(name)
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
     if torch.cuda.device_count() == 1:
         pytest.skip("two processes need two GPUs, or none")
-    directory = tmp_path_factory.mktemp("tiny")
-    tokenizer: Any = load_tokenizer(smollm2_dir)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
     (directory / "task.py").write_text(TASK_FILE, encoding="utf-8")
     return directory
 

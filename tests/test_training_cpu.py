@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
 from eval.prompts import load_tokenizer, render_prompt
 from rewards.core import UserError
 from rewards.response import render
@@ -30,21 +31,6 @@ for name in ("torch", "transformers", "peft", "datasets", "trl"):
     pytest.importorskip(name)
 
 ROOT = Path(__file__).resolve().parents[1]
-# A random model scores 0 with every reward of the task, and a group without variance teaches nothing: this one tells
-# any two texts apart.
-TASK_FILE = """\
-from dataclasses import replace
-from zlib import crc32
-
-from tasks.datetime_extraction import PLAIN
-
-
-def spread(completion, example):
-    return crc32(completion.encode()) % 101 / 100
-
-
-TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,27 +47,8 @@ def undisturbed() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two narrow layers under SmolLM2's tokenizer."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    directory = tmp_path_factory.mktemp("tiny")
-    tokenizer: Any = load_tokenizer(smollm2_dir)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    (directory / "task.py").write_text(TASK_FILE, encoding="utf-8")
+    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
+    (directory / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
     return directory
 
 
