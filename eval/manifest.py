@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,16 +31,21 @@ def identity(
 
     examples: hash of all that an answer or its score depends on, whatever the task says of its version.
     """
-    matter = [[each.id, each.messages, each.answers, each.context] for each in examples]
     return {
         "n": len(examples),
-        "examples": short_hash(json.dumps(matter, sort_keys=True)),
+        "examples": examples_hash(examples),
         "model": fingerprint(model.path, model.name),
         "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
         "sampling": json.loads(json.dumps(asdict(sampling))),
         "engine": engine,
         "options": {key: redact_text(str(options[key])) for key in NUMERIC_OPTIONS if options.get(key) is not None},
     }
+
+
+def examples_hash(examples: Iterable[Example]) -> str:
+    """Of all that an answer or its score depends on."""
+    matter = [[each.id, each.messages, each.answers, each.context] for each in examples]
+    return short_hash(json.dumps(matter, sort_keys=True))
 
 
 def fingerprint(path: Path, name: str) -> str:

@@ -139,14 +139,14 @@ def compare(
         name: {"dtype": dtype, **(options or {}).get(name, {})} for name in {REFERENCE, *(c.engine for c in candidates)}
     }
     say(f"reference: {reference.adapter} on {reference.path} ({REFERENCE}, {dtype})")
-    with closing(_scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
-        probes = _continue(engine, reference, prompts, max_tokens)
+    with closing(scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
+        probes = continued(engine, reference, prompts, max_tokens)
         wanted = engine.score(probes.sequences)
     base_spec = ModelSpec(reference.path, None, "base")
     say(f"base: {reference.path}")
-    with closing(_scorer(REFERENCE, base_spec, chosen[REFERENCE])) as engine:
+    with closing(scorer(REFERENCE, base_spec, chosen[REFERENCE])) as engine:
         unadapted = engine.score(probes.sequences)
-    effect = _gap(wanted, unadapted)
+    effect = gap_of(wanted, unadapted)
     findings = []
     for candidate in candidates:
         say(f"{candidate.name}: {candidate.model.adapter or candidate.model.path} ({candidate.engine})")
@@ -175,14 +175,16 @@ def write(certificate: Certificate, path: Path) -> None:
     write_json(path, json.loads(json.dumps(asdict(certificate))))
 
 
-def _scorer(engine: str, model: ModelSpec, options: Mapping[str, Any]) -> Scorer:
+def scorer(engine: str, model: ModelSpec, options: Mapping[str, Any]) -> Scorer:
+    """A loaded engine that tells how likely given tokens are. Raises UserError for one that can't."""
     generator = load_engine(engine, model, options)
     if not hasattr(generator, "score"):
         raise UserError(f"engine {engine!r} gives no log probabilities; parity needs transformers or vllm")
     return cast("Scorer", generator)
 
 
-def _continue(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Probes:
+def continued(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Probes:
+    """The prompts and their greedy continuations by REFERENCE."""
     from eval.engines.transformers import Transformers
 
     assert isinstance(engine, Transformers)  # REFERENCE
@@ -195,7 +197,8 @@ def _continue(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Messa
     )
 
 
-def _gap(wanted: Sequence[Scored], found: Sequence[Scored]) -> Gap:
+def gap_of(wanted: Sequence[Scored], found: Sequence[Scored]) -> Gap:
+    """How far two views of the same tokens lie apart."""
     distances = [
         abs(one - other)
         for mine, theirs in zip(wanted, found, strict=True)
@@ -224,10 +227,10 @@ def _examine(
     if others:
         reason = f"renders {others} of {len(probes.ids)} probes as other token ids: another tokenizer or chat template"
         return finding(None, reason)
-    with closing(_scorer(candidate.engine, candidate.model, options)) as engine:
+    with closing(scorer(candidate.engine, candidate.model, options)) as engine:
         found = engine.score(probes.sequences)
-    gap = _gap(wanted, found)
-    return finding(gap, _complaint(gap, _gap(unadapted, found), effect, TOLERANCES[candidate.bounds]))
+    gap = gap_of(wanted, found)
+    return finding(gap, _complaint(gap, gap_of(unadapted, found), effect, TOLERANCES[candidate.bounds]))
 
 
 def _rendered_otherwise(model: ModelSpec, probes: Probes) -> int:

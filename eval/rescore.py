@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,12 @@ from typing import Any
 from eval.engines.base import Completion, ModelSpec
 from eval.engines.registry import WITHOUT_TOKENIZER
 from eval.files import read_json, write_json
-from eval.manifest import MANIFEST, versions
+from eval.manifest import MANIFEST, examples_hash, versions
 from eval.prompts import (
     load_tokenizer,
     messages_hash,
     prompt_hash,
     render_prompt,
-    short_hash,
     template_hash,
     tokenizer_dir,
 )
@@ -109,8 +107,7 @@ def rescore(directory: Path, task: Task) -> Rescored:
             "it isn't the task that was asked, or it builds other examples; evaluate again",
             NOT_COMPARABLE,
         )
-    matter = [[each.id, each.messages, each.answers, each.context] for each in examples.values()]
-    current = short_hash(json.dumps(matter, sort_keys=True))
+    current = examples_hash(examples.values())
     if current != identity["examples"]:
         _check_prompts(directory, manifest, records, examples)
     golds = {record.id for record in records if record.gold != examples[record.id].answers[0]}

@@ -5,6 +5,7 @@ A model that was trained on one chat template and is asked through another score
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from eval.engines.base import ModelSpec
@@ -27,6 +28,13 @@ def training_record(task: str | None, tokenizer: Any) -> dict[str, Any]:
     The probe is a fixed conversation: its ids tell another tokenizer apart, where the template's text is the same.
     """
     return {"task": task, "template": template_hash(tokenizer), "prompt": probe_hash(tokenizer)}
+
+
+def trained_task(directory: Path, what: str) -> str | None:
+    """The task that a model or an adapter names; None where it names none. Raises UserError with `what` to do."""
+    path = directory / TRAINED_FOR
+    task = read_json(path, what).get("task") if path.is_file() else None
+    return task if isinstance(task, str) else None
 
 
 def probe_hash(tokenizer: Tokenizer) -> str | None:

@@ -24,9 +24,7 @@ from eval.redaction import secret_keys
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
 from tasks.tables.rows import shown
-from toolkit.yaml_files import read_yaml, yaml_problem, yaml_value
-
-__all__ = ["Recipe", "load_recipe", "yaml_problem"]
+from toolkit.yaml_files import read_yaml, yaml_value
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ def predict_file(
     first = next(todo, None)
     if first is not None:
         with out.open("a", encoding="utf-8", newline="") as stream:
-            for result in _ask(_again(first, todo), spec, chosen, columns, engine, max_tokens, out):
+            for result in _ask(chain((first,), todo), spec, chosen, columns, engine, max_tokens, out):
                 stream.write(_line(result, out.suffix))
                 stream.flush()
                 results.append(result)
@@ -86,11 +86,6 @@ def predict_file(
     if results and not counts["answered"]:
         raise UserError(f"no row was answered; the first says: {min(results, key=_number).problem} (see {out})", 1)
     return {str(status): number for status, number in counts.items()}
-
-
-def _again(first: Row | Bad, rest: Iterator[Row | Bad]) -> Iterator[Row | Bad]:
-    yield first
-    yield from rest
 
 
 def _number(result: Result) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.engines.base import ModelSpec, Sampling
+from eval.engines.base import Sampling
 from eval.files import read_json, write_json
 from eval.records import RECORDS, Record, read_records
 from eval.runner import evaluate
@@ -20,10 +20,9 @@ from eval.tables import Grid
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
-from toolkit.models import resolve_model
 from toolkit.rundir import Run
-from toolkit.stages import task_of
-from toolkit.templates import template_text
+from toolkit.stages import model_of, task_of
+from toolkit.training.rollouts import weighted_rewards
 
 REPORT = "report.json"
 GROUP_SIZES = (4, 8, 16, 32)
@@ -60,29 +59,22 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     examples = read_examples(run.dir / "data" / "grpo.jsonl")[:prompts]
     heat = config.temperature if temperature is None else temperature
     folder = run.dir / "scan"
+    task = task_of(recipe)
     evaluate(
-        task_of(recipe),
+        task,
         examples,
         split="train",
         seed=recipe.seed,
-        model=_start(run),
+        model=model_of(run, "base" if recipe.sft is None else "sft"),  # what GRPO would begin with
         engine=engine or recipe.eval.engine,
         sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=recipe.seed),
         out_dir=folder,
         options=recipe.eval.options,
     )
-    weights = {name: recipe.rewards.get(name, weight) for name, (_, weight) in task_of(recipe).rewards.items()}
+    weights = {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
     found = judge(read_records(folder / RECORDS), weights, config, heat)
     write_json(folder / REPORT, asdict(found))
     return found
-
-
-def _start(run: Run) -> ModelSpec:
-    """The model that GRPO would begin with."""
-    if run.recipe.sft is not None:
-        return ModelSpec(run.dir / "sft" / "model", None, "sft")
-    chosen = run.recipe.model.chat_template
-    return ModelSpec(resolve_model(run.recipe.model.reference).path, None, "base", chosen and template_text(chosen))
 
 
 def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoConfig, temperature: float) -> Scan:

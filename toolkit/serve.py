@@ -23,8 +23,9 @@ from eval.files import read_json
 from eval.manifest import versions
 from eval.prompts import NO_TEMPLATE, tokenizer_dir
 from eval.redaction import scrub
+from eval.trained import trained_task
 from rewards.core import Message, UserError
-from toolkit.models import TRAINED_FOR, ResolvedModel, cache_dir
+from toolkit.models import ResolvedModel, cache_dir
 
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line would show in every process list
 SERVER_FAILED = 14
@@ -188,9 +189,8 @@ def question(model: ResolvedModel) -> list[Message]:
     """The messages of an example question: the task's own prompt where the model names its task."""
     from tasks.registry import load_task
 
-    path = (model.adapter or model.path) / TRAINED_FOR
-    name = read_json(path, "").get("task") if path.is_file() else None
-    if isinstance(name, str):
+    name = trained_task(model.adapter or model.path, "")
+    if name is not None:
         try:
             ask = load_task(name).ask
         except UserError:  # a task of somebody else's machine

@@ -63,6 +63,17 @@ def last_adapter(run: Run) -> Path:
     return run.dir / ("sft" if run.recipe.grpo is None else "grpo") / "adapter"
 
 
+def model_of(run: Run, name: str) -> Any:
+    """What an evaluation of the run's asks: base (under the recipe's template), sft or tuned."""
+    from eval.engines.base import ModelSpec
+
+    if name != "base":
+        return ModelSpec(run.dir / "sft" / "model" if name == "sft" else run.dir / "model", None, name)
+    config = run.recipe.model
+    template = config.chat_template and template_text(config.chat_template)
+    return ModelSpec(resolve_model(config.reference).path, None, name, template)
+
+
 def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     """Do the stage unless it is done. `say` gets a line when it begins and when it ends."""
     if run.is_done(stage):
@@ -110,24 +121,17 @@ def _data(run: Run) -> dict[str, Any]:
 def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
     def evaluate_stage(run: Run) -> dict[str, Any]:
         from eval.cache import CACHE
-        from eval.engines.base import ModelSpec, Sampling
+        from eval.engines.base import Sampling
         from eval.runner import evaluate
         from eval.validity import Limits
 
         recipe = run.recipe
-        base = resolve_model(recipe.model.reference)
-        template = recipe.model.chat_template and template_text(recipe.model.chat_template)
-        model = {
-            "base": ModelSpec(base.path, None, "base", template),
-            "sft": ModelSpec(run.dir / "sft" / "model", None, "sft"),
-            "tuned": ModelSpec(run.dir / "model", None, "tuned"),
-        }[name]
         summary = evaluate(
             task_of(recipe),
             read_examples(run.dir / "data" / "test.jsonl"),
             split="test",
             seed=recipe.seed,
-            model=model,
+            model=model_of(run, name),
             engine=recipe.eval.engine,
             sampling=Sampling(max_tokens=recipe.eval.max_tokens, seed=recipe.seed),
             out_dir=run.dir / "eval" / name,

@@ -133,17 +133,12 @@ def _named_spec(text: str, engine: str) -> Any:
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from toolkit.config import yaml_problem
+    from toolkit.yaml_files import yaml_value
 
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"--option {pair!r}: write KEY=VALUE, for instance --option dtype=float32")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--option {pair!r}: the value isn't YAML: {yaml_problem(error)}") from error
+        options[key] = yaml_value(value, f"--option {pair!r}")
     return options

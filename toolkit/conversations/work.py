@@ -57,7 +57,10 @@ class Worker:
         good: list[Conversation] = []
         for row in rows:
             each = row if isinstance(row, Bad) else to_conversation(row, self.columns, self.shapes)
-            (chunk.bad if isinstance(each, Bad) else good).append(each)  # type: ignore[arg-type]
+            if isinstance(each, Bad):
+                chunk.bad.append(each)
+            else:
+                good.append(each)
         prints, chunk.near = fingerprints([each.messages for each in good])
         chunk.twins = [(*pair, each.row) for pair, each in zip(prints, good, strict=True)]
         held = {id(each) for (prompt, _), each in zip(prints, good, strict=True) if self.held_out(prompt)}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from eval.files import read_json
+from eval.trained import trained_task
 from rewards.core import Message, UserError
 from toolkit.config import load_recipe
-from toolkit.models import TRAINED_FOR, resolve_model
+from toolkit.data import read_examples
+from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import last_adapter
 
@@ -35,9 +35,7 @@ class ExportSource:
         path = self.run.dir / "data" / "test.jsonl" if self.run is not None else None
         if path is None or not path.is_file():
             return [QUESTION]
-        with path.open(encoding="utf-8") as file:
-            rows: list[dict[str, Any]] = [json.loads(line) for _, line in zip(range(PROMPTS), file, strict=False)]
-        return [tuple(row["messages"]) for row in rows] or [QUESTION]
+        return [example.messages for example in read_examples(path)[:PROMPTS]] or [QUESTION]
 
 
 def export_source(path: Path) -> ExportSource:
@@ -51,7 +49,5 @@ def export_source(path: Path) -> ExportSource:
     if not (path / "adapter_config.json").is_file():
         raise UserError(f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json)")
     resolved = resolve_model(str(path))
-    trained = path / TRAINED_FOR
-    task = read_json(trained, "remove it").get("task") if trained.is_file() else None
     base = read_json(path / "adapter_config.json", "is it an adapter?")["base_model_name_or_path"]
-    return ExportSource(path, base, resolved.path, task if isinstance(task, str) else None)
+    return ExportSource(path, base, resolved.path, trained_task(path, "remove it"))

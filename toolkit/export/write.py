@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eval.files import read_json, write_json
+from eval.files import read_json, whole_directory, write_json
 from rewards.core import UserError
 from toolkit.export.source import ExportSource
 from toolkit.models import TRAINED_FOR
@@ -24,18 +24,11 @@ def new_directory(target: Path) -> Iterator[Path]:
     """A directory to fill; it becomes `target` at the end. Raises UserError where there is something already."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists; choose another --out")
-    scratch = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        if target.is_dir():
-            target.rmdir()
-        scratch.replace(target)
+        with whole_directory(target) as folder:
+            yield folder
     except OSError as error:
         raise UserError(f"{target}: can't be written: {error.strerror}. Choose another --out") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_adapter(source: ExportSource, target: Path) -> None:
@@ -50,11 +43,11 @@ def write_adapter(source: ExportSource, target: Path) -> None:
 def write_merged(source: ExportSource, target: Path) -> None:
     """Base and adapter summed in float32, then rounded once to bfloat16."""
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    base = AutoModelForCausalLM.from_pretrained(str(source.base_dir), dtype=torch.float32, use_safetensors=True)
-    merged = PeftModel.from_pretrained(base, str(source.adapter)).merge_and_unload().to(torch.bfloat16)
+    from toolkit.training.merge import merged_model
+
+    merged = merged_model(source.base_dir, source.adapter).to(torch.bfloat16)
     merged.save_pretrained(target, safe_serialization=True)
     AutoTokenizer.from_pretrained(str(source.adapter)).save_pretrained(target)
     write_json(target / TRAINED_FOR, {"task": source.task})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from eval.files import write_atomically, write_json
+from eval.files import whole_directory, write_atomically, write_json
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
 from toolkit.config import Recipe
@@ -160,12 +159,8 @@ def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe, tr
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     if rank() > 0:
         return
-    target = trained_dir(stage_dir, recipe.model.tuning)
-    scratch = target.with_name(f".{target.name}.partial")
-    for leftover in (scratch, target):  # of a run that was killed between two of these lines
-        shutil.rmtree(leftover, ignore_errors=True)
     model.config.use_cache = True  # off in training; a model saved so would generate without a cache
-    model.save_pretrained(scratch, state_dict=state)
-    tokenizer.save_pretrained(scratch)
-    write_json(scratch / TRAINED_FOR, training_record(recipe.task, tokenizer))
-    scratch.replace(target)
+    with whole_directory(trained_dir(stage_dir, recipe.model.tuning)) as folder:
+        model.save_pretrained(folder, state_dict=state)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / TRAINED_FOR, training_record(recipe.task, tokenizer))

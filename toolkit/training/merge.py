@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eval.files import whole_directory
 from eval.trained import TRAINED_FOR
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
@@ -32,27 +33,22 @@ def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str,
 
     Where all weights were trained there is nothing to add: they are the model.
     """
-    if run.recipe.model.tuning == "full":
-        return _copy(trained_dir(adapter.parent, "full"), target, terminal)
-    base = resolve_model(run.recipe.model.reference)
-    model = AutoModelForCausalLM.from_pretrained(str(base.path), dtype=torch.float32)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    scratch = target.with_name(f".{target.name}.partial")
-    for leftover in (scratch, target):
-        shutil.rmtree(leftover, ignore_errors=True)
-    merged.save_pretrained(scratch)
-    AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(scratch)
-    shutil.copyfile(adapter / TRAINED_FOR, scratch / TRAINED_FOR)  # what training saw, not what was loaded here
-    scratch.replace(target)
-    print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
+    with whole_directory(target) as folder:
+        if run.recipe.model.tuning == "full":
+            source = trained_dir(adapter.parent, "full")
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            told = str(source)
+        else:
+            merged_model(resolve_model(run.recipe.model.reference).path, adapter).save_pretrained(folder)
+            AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(folder)
+            # what training saw, not what was loaded here
+            shutil.copyfile(adapter / TRAINED_FOR, folder / TRAINED_FOR)
+            told = f"{adapter} and its base"
+    print(f"{told} -> {target}", file=terminal, flush=True)
     return {"dtype": "float32"}
 
 
-def _copy(weights: Path, target: Path, terminal: TextIO) -> dict[str, Any]:
-    scratch = target.with_name(f".{target.name}.partial")
-    for leftover in (scratch, target):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(weights, scratch)
-    scratch.replace(target)
-    print(f"{weights} -> {target}", file=terminal, flush=True)
-    return {"dtype": "float32"}
+def merged_model(base: Path, adapter: Path) -> Any:
+    """Base and adapter summed in float32."""
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

@@ -43,10 +43,15 @@ class Trouble:
 
 @dataclass(slots=True)
 class Watch:
-    """The judgement, without a trainer: feed it log entries."""
+    """The judgement, without a trainer: feed it log entries.
+
+    By the entries' keys: recent values, at most WINDOW; the first mean of so many; the lowest one.
+    """
 
     stage: str
-    series: dict[str, list[float]] = field(default_factory=dict)
+    recent: dict[str, deque[float]] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
+    lowest: dict[str, float] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     warned: dict[str, Trouble] = field(default_factory=dict)
     entries: int = 0
@@ -56,7 +61,7 @@ class Watch:
         self.entries += 1
         for key, value in entry.items():
             if isinstance(value, int | float):
-                self.series.setdefault(key, []).append(float(value))
+                self._remember(key, float(value))
         if (broken := self._not_finite(entry)) is not None:
             return [], broken
         fresh: list[Trouble] = []
@@ -72,6 +77,13 @@ class Watch:
                 return fresh, trouble
         return fresh, None
 
+    def _remember(self, key: str, value: float) -> None:
+        recent = self.recent.setdefault(key, deque(maxlen=WINDOW))
+        recent.append(value)
+        if (mean := self._mean(key)) is not None:
+            self.first.setdefault(key, mean)
+            self.lowest[key] = min(self.lowest.get(key, mean), mean)
+
     def _not_finite(self, entry: Mapping[str, Any]) -> Trouble | None:
         for key in ("loss", "grad_norm", "kl"):
             value = entry.get(key)
@@ -84,17 +96,15 @@ class Watch:
                 )
         return None
 
-    def _mean(self, key: str, first: bool = False) -> float | None:
-        """Of the newest WINDOW entries, or of the first ones; None while there are fewer."""
-        values = self.series.get(key, [])
-        if len(values) < WINDOW:
-            return None
-        return fmean(values[:WINDOW] if first else values[-WINDOW:])
+    def _mean(self, key: str) -> float | None:
+        """Of the newest WINDOW entries; None while there are fewer."""
+        recent = self.recent.get(key, ())
+        return fmean(recent) if len(recent) == WINDOW else None
 
     def _troubles(self) -> list[tuple[Trouble, bool]]:
         clipped, dead, kl = map(self._mean, ("completions/clipped_ratio", "frac_reward_zero_std", "kl"))
-        entropy, entropy_then = self._mean("entropy"), self._mean("entropy", first=True)
-        loss, lowest = self._mean("loss"), self._lowest("loss")
+        entropy, entropy_then = self._mean("entropy"), self.first.get("entropy")
+        loss, lowest = self._mean("loss"), self.lowest.get("loss")
         return [
             (
                 Trouble(
@@ -142,10 +152,6 @@ class Watch:
                 self.stage == "sft" and None not in (loss, lowest) and (loss or 0) > LOSS * (lowest or 0) + 0.1,
             ),
         ]
-
-    def _lowest(self, key: str) -> float | None:
-        values = self.series.get(key, [])
-        return min((fmean(values[i : i + WINDOW]) for i in range(len(values) - WINDOW + 1)), default=None)
 
 
 class Watchdog(TrainerCallback):
