@@ -192,7 +192,8 @@ class Recipe(Section):
     model: ModelConfig
     lora: LoraConfig = LoraConfig()
     data: Annotated[
-        Annotated[DataConfig, Tag(TASK_DATA)] | Annotated[ConversationsConfig, Tag(FILE_DATA)], Discriminator(_kind_of_data)
+        Annotated[DataConfig, Tag(TASK_DATA)] | Annotated[ConversationsConfig, Tag(FILE_DATA)],
+        Discriminator(_kind_of_data),
     ]
     sft: SftConfig | None = Field(None, description="left out: no warm start")
     grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
