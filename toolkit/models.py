@@ -237,7 +237,7 @@ def _read_once() -> Iterator[None]:
     original = gguf.GGUFReader
 
     class PlainReader(original):  # type: ignore[misc, valid-type]
-        """Slices a plain array: as the memmap that the file comes in, each of a million slices costs three times that."""
+        """Slices a plain array: as the memmap that it is, each of a million slices would cost three times as much."""
 
         @property
         def data(self) -> Any:
