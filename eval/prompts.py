@@ -160,7 +160,7 @@ def stop_token_ids(tokenizer: Tokenizer, model_dir: Path | str) -> tuple[int, ..
     The four disagree often enough (a converted tokenizer, a base model trained on a chat template), and a model whose
     end token nobody waits for writes until max_tokens. Raises UserError when there is no such token.
     """
-    found = {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    found = {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     for name in ("generation_config.json", "config.json"):
         path = Path(model_dir) / name
         if path.is_file():
@@ -172,7 +172,8 @@ def stop_token_ids(tokenizer: Tokenizer, model_dir: Path | str) -> tuple[int, ..
     return ids
 
 
-def _end_of_turn(tokenizer: Tokenizer) -> int | None:
+def end_of_turn(tokenizer: Tokenizer) -> int | None:
+    """The special token with which the chat template closes the model's turn; None where it closes it with none."""
     question: Message = {"role": "user", "content": "1"}
     prompt = render_prompt(tokenizer, [question])
     whole = render_conversation(tokenizer, [question, {"role": "assistant", "content": "1"}])
