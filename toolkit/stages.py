@@ -194,6 +194,8 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
             say(line)
         status = _launched(run, stage, {**environment, **worker_environment()})
     else:
+        # The trainer takes every GPU that it sees into one process (DataParallel): slow, and refused by TRL.
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
     if status != 0 or not facts or "failed" in facts:
