@@ -150,7 +150,7 @@
   const place = document.querySelector("#place input");
   let newest = "";
   const rollout = (one) => make("div", { className: "side" },
-    make("p", { className: "said" }, make("strong", {}, `reward ${one.reward}`), one.parts ? ` (${one.parts})` : "", one.tokens ? `; ${one.tokens} tokens` : ""),
+    make("p", { className: "said" }, make("strong", {}, `reward ${one.reward}`), one.times > 1 ? ` × ${one.times}` : "", one.parts ? ` (${one.parts})` : "", one.tokens ? `; ${one.tokens} tokens` : ""),
     make("pre", {}, one.completion));
   const samples = async () => {
     const found = await get(`/run/${run.dataset.id}/samples?at=${place.value}`);

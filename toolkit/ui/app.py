@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -159,7 +160,7 @@ class Pages:
         entries = [self._found(each) for each in request.query_params.getlist("run")]
         if len(set(entries)) < 2:
             raise UserError("choose two or more in the list, and compare them then")
-        results = live.results(entries, "")["html"]
+        results = Markup(live.results(entries, "")["html"])
         names = ", ".join(each.name for each in entries)
         return HTMLResponse(fill("ui_compare.html.jinja", title=f"Compared: {names}", results=results))
 

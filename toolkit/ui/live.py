@@ -62,7 +62,9 @@ def results(entries: Sequence[Entry], known: str) -> dict[str, str]:
 def _results(folders: tuple[Path, ...], now: str) -> str:
     """Reading every record and comparing takes a second or more; a stamp that was seen costs nothing."""
     sources = read_sources(folders)
-    pairs = verdict.pairs_of(sources)
+    run_of = [each.run for each in sources.evaluations]
+    # two runs were chosen to be seen against each other: those pairs come before each one's own
+    pairs = sorted(verdict.pairs_of(sources), key=lambda pair: run_of[pair.base] == run_of[pair.candidate])
     return fill(
         "ui_results.html.jinja",
         sources=sources,
@@ -115,7 +117,7 @@ def samples(entry: Entry, place: float) -> dict[str, Any]:
     chosen = dict(list(by_example.items())[:GROUPS])
     questions = _questions(entry.dir / "data" / "grpo.jsonl", set(chosen))
     groups = [
-        {"id": key, **questions.get(key, {}), "rollouts": [_rollout(row) for row in sorted(some, key=_reward)[::-1]]}
+        {"id": key, **questions.get(key, {}), "rollouts": _rollouts(some)}
         for key, some in chosen.items()
     ]
     return {"step": step, "groups": groups, "more": len(by_example) - len(chosen)}
@@ -148,15 +150,17 @@ def _reward(row: Row) -> float:
     return float(reward) if isinstance(reward, int | float) else 0.0
 
 
-def _rollout(row: Row) -> dict[str, Any]:
-    rewards = row.get("rewards")
-    parts = rewards if isinstance(rewards, dict) else {}
-    return {
-        "completion": _short(str(row.get("completion", ""))),
-        "reward": round(_reward(row), 3),
-        "tokens": row.get("tokens"),
-        "parts": ", ".join(f"{name} {value:.3g}" for name, value in parts.items() if isinstance(value, int | float)),
-    }
+def _rollouts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The completions of one prompt, the best first; the same text stands there once, with how often it was said."""
+    said: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=_reward, reverse=True):
+        text = _short(str(row.get("completion", "")))
+        rewards = row.get("rewards")
+        parts = rewards.items() if isinstance(rewards, dict) else ()
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in parts if isinstance(value, int | float))
+        one = {"completion": text, "reward": round(_reward(row), 3), "tokens": row.get("tokens"), "parts": shown}
+        said.setdefault(text, {**one, "times": 0})["times"] += 1
+    return list(said.values())
 
 
 def _questions(path: Path, wanted: set[str]) -> dict[str, dict[str, str]]:
