@@ -179,8 +179,13 @@ def test_only_what_changed_is_sent(own: Path) -> None:
     assert all("html" not in part for part in parts(client, entry_id, **known).values())
     with (own / "mine" / "sft" / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": 21, "loss": 0.0625}) + "\n")
+    (own / "mine" / "grpo" / "held_out.jsonl").write_text(
+        '{"step": 2, "exact": 0.5, "format": 1.0}\n', encoding="utf-8"
+    )
     found = parts(client, entry_id, **known)
     assert "training, last 0.0625" in found["curves"]["html"]
+    assert "GRPO: held-out examples" in found["curves"]["html"]
+    assert "exact, last 50%" in found["curves"]["html"]
     assert "html" not in found["results"]
     assert "html" not in found["status"]
     shutil.rmtree(own / "mine" / "eval" / "tuned")

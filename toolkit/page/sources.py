@@ -48,8 +48,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl. warnings: lines of their
-    watchdog.log. unfinished: evaluations.
+    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl, and of held_out.jsonl beside
+    them. warnings: lines of their watchdog.log. unfinished: evaluations.
     """
 
     name: str
@@ -96,8 +96,10 @@ def read_sources(paths: Sequence[Path]) -> Sources:
 
 
 def read_training(path: Path) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
-    """The log of each training stage of a run, and what the watchdog said. Raises UserError for a broken log."""
-    logs = {stage: read_log(path / stage / "log.jsonl") for stage in TRAINED}
+    """Each training stage's log.jsonl with its held_out.jsonl, and what the watchdog said. Raises UserError."""
+    logs = {
+        stage: [*read_log(path / stage / "log.jsonl"), *read_log(path / stage / "held_out.jsonl")] for stage in TRAINED
+    }
     return logs, tuple(line for stage in TRAINED for line in _warnings(path / stage / "watchdog.log", stage))
 
 

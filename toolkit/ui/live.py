@@ -15,7 +15,7 @@ from toolkit.page.render import REPORT, fill
 from toolkit.page.sources import TRAINED, Row, read_sources, read_training
 from toolkit.ui.runs import Entry, card_of
 
-CURVE_FILES = tuple(f"{stage}/{name}" for stage in TRAINED for name in ("log.jsonl", "watchdog.log"))
+CURVE_FILES = tuple(f"{stage}/{name}" for stage in TRAINED for name in ("log.jsonl", "held_out.jsonl", "watchdog.log"))
 RESULT_FILES = ("comparison.json", "eval/*/summary.json", "summary.json", "recipe.yaml")
 FLIPS = 10  # of each kind on the page; the report has them all
 FLIP_BUDGET = 24_000_000  # characters of examples to choose the flips from
@@ -116,10 +116,7 @@ def samples(entry: Entry, place: float) -> dict[str, Any]:
         by_example.setdefault(str(row.get("example")), []).append(row)
     chosen = dict(list(by_example.items())[:GROUPS])
     questions = _questions(entry.dir / "data" / "grpo.jsonl", set(chosen))
-    groups = [
-        {"id": key, **questions.get(key, {}), "rollouts": _rollouts(some)}
-        for key, some in chosen.items()
-    ]
+    groups = [{"id": key, **questions.get(key, {}), "rollouts": _rollouts(some)} for key, some in chosen.items()]
     return {"step": step, "groups": groups, "more": len(by_example) - len(chosen)}
 
 
