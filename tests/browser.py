@@ -33,6 +33,35 @@ FLAGS = (
 )
 SECONDS = 60.0  # for one answer; a loaded machine starts a browser slowly
 
+PAPER = "getComputedStyle(document.body).backgroundColor"
+# Everything with a text of its own, against the nearest background: the least contrast (WCAG 2) on the page.
+CONTRAST = """(() => {
+  const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (colour) => {
+    context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (c) => c.slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const c = rgba(getComputedStyle(node).backgroundColor);
+      if (c[3]) return c;
+    }
+  };
+  let least = [99, ""];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim());
+    if (!own || !node.checkVisibility() || node.disabled || ["SCRIPT", "TITLE"].includes(node.tagName)) continue;
+    const style = getComputedStyle(node);
+    const [a, b] = [light(rgba(node.closest("svg") ? style.fill : style.color)), light(behind(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < least[0]) least = [contrast, `${node.tagName}.${node.className} ${node.textContent.slice(0, 40)}`];
+  }
+  return least;
+})()"""
+
 
 def chromium() -> str | None:
     """The path of a Chromium, or None."""
@@ -70,15 +99,15 @@ class Page:
                 result: dict[str, Any] = got["result"]
                 return result
 
-    def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Load a file in a window of this size, under a light or a dark system."""
+    def open(self, place: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Load a file or an address in a window of this size, under a light or a dark system."""
         self.errors.clear()
         self.requests.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not self.loaded:
             self._next()
 

@@ -18,7 +18,7 @@ import toolkit
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("toolkit", "tasks", "rewards", "eval")
-HEAVY = ("torch", "transformers", "unsloth", "trl", "vllm", "datasets", "peft", "pandas")
+HEAVY = ("torch", "transformers", "unsloth", "trl", "vllm", "datasets", "peft", "pandas", "starlette", "uvicorn")
 LISTS = sorted((ROOT / "requirements").glob("[cg]pu.txt"))
 
 

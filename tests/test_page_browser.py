@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Page, browser, chromium
+from tests.browser import CONTRAST, PAPER, Page, browser, chromium
 from tests.pages import right, write_evaluation, write_run, wrong
 from toolkit.conversations.inspecting import Inspection, Token
 from toolkit.conversations.report import Tally
@@ -20,34 +20,6 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium on this 
 
 TEXTS = "[...document.querySelectorAll('#list .example')].map(each => each.innerText)"
 COUNT = "document.getElementById('count').textContent"
-PAPER = "getComputedStyle(document.body).backgroundColor"
-# Everything with a text of its own, against the nearest background: the least contrast (WCAG 2) on the page.
-CONTRAST = """(() => {
-  const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const rgba = (colour) => {
-    context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
-    return [...context.getImageData(0, 0, 1, 1).data];
-  };
-  const light = (c) => c.slice(0, 3).map((v) => v / 255)
-    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (node) => {
-    for (; node; node = node.parentElement) {
-      const c = rgba(getComputedStyle(node).backgroundColor);
-      if (c[3]) return c;
-    }
-  };
-  let least = [99, ""];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((each) => each.nodeType === 3 && each.data.trim());
-    if (!own || !node.checkVisibility() || node.disabled || ["SCRIPT", "TITLE"].includes(node.tagName)) continue;
-    const style = getComputedStyle(node);
-    const [a, b] = [light(rgba(node.closest("svg") ? style.fill : style.color)), light(behind(node))];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < least[0]) least = [contrast, `${node.tagName}.${node.className} ${node.textContent.slice(0, 40)}`];
-  }
-  return least;
-})()"""
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from toolkit.commands import (
     serve,
     task,
     training,
+    ui,
 )
 from toolkit.commands.shared import say
 
@@ -54,6 +55,7 @@ app.add_typer(predict.app)
 app.add_typer(doctor.app)
 app.add_typer(export.app)
 app.add_typer(serve.app)
+app.add_typer(ui.app)
 
 
 def main(arguments: list[str] | None = None) -> None:

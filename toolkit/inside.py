@@ -8,7 +8,7 @@ from pathlib import Path
 from rewards.core import UserError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-DEPTH = 2  # levels that are looked at: run/NAME/NAME
+DEPTH = 2  # levels that a run writes to: run/NAME/NAME
 
 
 def file_of(directory: Path, name: str, suffix: str) -> Path:
@@ -18,13 +18,16 @@ def file_of(directory: Path, name: str, suffix: str) -> Path:
     return directory / f"{name}{suffix}"
 
 
-def refuse_links_out(run: Path) -> None:
-    """Raise UserError where a link in a run directory leads out of it: writing there would change other files."""
+def refuse_links_out(run: Path, depth: int = DEPTH) -> None:
+    """Raise UserError where a link in a run directory leads out of it: writing there would change other files.
+
+    depth: levels that are looked at.
+    """
     if not run.is_dir():
         return
     root = run.resolve()
     level = [run]
-    for _ in range(DEPTH):
+    for _ in range(depth):
         entries = [entry for folder in level for entry in folder.iterdir()]
         for entry in entries:
             if entry.is_symlink() and not entry.resolve().is_relative_to(root):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from eval.engines.base import Completion, ModelSpec, Request, Sampling
+from eval.engines.base import Completion, ModelSpec, Sampling
 from eval.engines.registry import load_engine
 from eval.files import read_json
-from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenizer_dir
-from rewards.core import Message, UserError
+from eval.runner import Prepared, prepare
+from rewards.core import Example, Message, UserError
 from rewards.response import parse
 from tasks.base import Task
 from tasks.registry import load_task
@@ -38,12 +38,16 @@ def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: i
     spec, chosen = model_and_task(model, task)
     messages = asked(chosen, text, moment)
     with output_to(cache_dir() / "predict.log"):
-        tokenizer = load_tokenizer(tokenizer_dir(spec))
-        request = Request("0", tuple(render_prompt(tokenizer, messages)), messages)
-        sampling = Sampling(max_tokens=max_tokens, stop_token_ids=stop_token_ids(tokenizer, spec.path))
+        prepared = prepared_for(spec, "transformers", messages, max_tokens)
         with closing(load_engine("transformers", spec, {})) as generator:
-            (completion,) = generator.generate([request], sampling)
+            (completion,) = generator.generate(prepared.requests, prepared.sampling)
     return prediction_of(completion)
+
+
+def prepared_for(spec: ModelSpec, engine: str, messages: tuple[Message, ...], max_tokens: int) -> Prepared:
+    """One conversation, ready for the engine: rendered with the model's template, its end tokens known."""
+    # whatever the model was trained on: a person asks the base as well, under the recipe's template
+    return prepare([Example("0", messages, ("",))], spec, engine, Sampling(max_tokens=max_tokens), any_template=True)
 
 
 def moment_of(now: str, where: str) -> datetime:

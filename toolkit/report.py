@@ -5,6 +5,7 @@ from __future__ import annotations
 from eval.files import read_json
 from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, show
+from toolkit.config import Recipe
 from toolkit.rundir import Run
 
 ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
@@ -28,7 +29,7 @@ def outcome_grid(run: Run) -> Grid:
             summary = read_summary(folder)
             langs = langs or sorted(summary.by_tag.get("lang", {}), reverse=True)
             n = summary.overall.n
-            rows.append(_row(_title(run, name, title), summary, langs))
+            rows.append(_row(trained_title(run.recipe) if name == "tuned" else title, summary, langs))
             invalid += [f"{title} is invalid: {reason}" for reason in summary.invalid]
     header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
     verdict = read_json(run.dir / "comparison.json", "run the recipe again")
@@ -49,10 +50,9 @@ def outcome_grid(run: Run) -> Grid:
     return Grid(f"{run.recipe.task}: {n} held-out examples", header, tuple(rows), lines)
 
 
-def _title(run: Run, name: str, title: str) -> str:
-    if name == "tuned":
-        return "+".join(stage.upper() for stage in ("sft", "grpo") if getattr(run.recipe, stage) is not None)
-    return title
+def trained_title(recipe: Recipe) -> str:
+    """What the tuned model of a recipe is called: by the stages that trained it."""
+    return "+".join(stage.upper() for stage in ("sft", "grpo") if getattr(recipe, stage) is not None)
 
 
 def _row(title: str, summary: Summary, langs: list[str]) -> tuple[str, ...]:

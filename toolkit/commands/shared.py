@@ -40,3 +40,16 @@ def checked_split(name: str) -> Any:
 def with_template(overrides: list[str] | None, chat_template: str | None) -> list[str]:
     """--chat-template as the override that it stands for."""
     return [*(overrides or []), *([] if chat_template is None else [f"model.chat_template={chat_template}"])]
+
+
+def engine_options(pairs: list[str]) -> dict[str, Any]:
+    """What --option KEY=VALUE stands for. Raises UserError for a pair that isn't one."""
+    from toolkit.yaml_files import yaml_value
+
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--option {pair!r}: write KEY=VALUE, for instance --option dtype=float32")
+        options[key] = yaml_value(value, f"--option {pair!r}")
+    return options

@@ -98,22 +98,27 @@ def render(template: str, *, title: str, scripts: Sequence[str] = ("theme.js",),
     Text is escaped unless it is Markup. The page's content security policy lets these scripts run and no others, and
     lets nothing be loaded.
     """
-    texts = [_asset(name) for name in scripts]
+    texts = [asset(name) for name in scripts]
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts]
-    page = _environment().get_template(template)
-    html = page.render(
+    return fill(
+        template,
         title=title,
-        version=__version__,
-        style=Markup(_asset("style.css")),
+        style=Markup(asset("style.css")),
         scripts=[Markup(text) for text in texts],
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {' '.join(hashes)}",
         **values,
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template's text, escaped unless it is Markup."""
+    html = _environment().get_template(template).render(version=__version__, **values)
     return html.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair has no UTF-8
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a style or a script beside this file."""
     return (HERE / name).read_text(encoding="utf-8")
 
 

@@ -48,8 +48,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl. warnings: lines of their
-    watchdog.log. unfinished: evaluations.
+    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl, and of held_out.jsonl beside
+    them. warnings: lines of their watchdog.log. unfinished: evaluations.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Sources:
 def read_sources(paths: Sequence[Path]) -> Sources:
     """Read each directory, a run's or an evaluation's. Raises UserError for any other, or for a broken file."""
     unique = list(dict.fromkeys(path.expanduser() for path in paths))
-    names = _names(unique)
+    names = unique_names(unique)
     runs: list[RunFiles] = []
     found: list[Evaluation] = []
     for path, name in zip(unique, names, strict=True):
@@ -95,6 +95,14 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     return Sources(tuple(runs), (*own, *(each for each in found if each.run is None)))
 
 
+def read_training(path: Path) -> tuple[dict[str, list[Row]], tuple[str, ...]]:
+    """Each training stage's log.jsonl with its held_out.jsonl, and what the watchdog said. Raises UserError."""
+    logs = {
+        stage: [*read_log(path / stage / "log.jsonl"), *read_log(path / stage / "held_out.jsonl")] for stage in TRAINED
+    }
+    return logs, tuple(line for stage in TRAINED for line in _warnings(path / stage / "watchdog.log", stage))
+
+
 def _warnings(path: Path, stage: str) -> list[str]:
     """What the watchdog said while the stage trained."""
     if not path.is_file():
@@ -102,7 +110,7 @@ def _warnings(path: Path, stage: str) -> list[str]:
     return [f"{stage.upper()}: {line}" for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def unique_names(paths: Sequence[Path]) -> list[str]:
     """Each directory's own name, or its path where names are the same."""
     short = [path.resolve().name for path in paths]
     return [name if short.count(name) == 1 else str(path) for path, name in zip(paths, short, strict=True)]
@@ -123,6 +131,7 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
     finished = [each for each in folders if (each / SUMMARY).is_file()]
     evaluations = [replace(read_evaluation(each, each.name, recipe), run=index) for each in finished]
     comparison = path / COMPARISON
+    logs, warnings = read_training(path)
     files = RunFiles(
         name=name,
         dir=path,
@@ -130,8 +139,8 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
         manifest=read_json(path / MANIFEST, "run the recipe again") if (path / MANIFEST).is_file() else {},
         stages={each.stem: read_json(each, "run it again") for each in sorted((path / "stages").glob("*.json"))},
         comparison=read_json(comparison, "run the recipe again") if comparison.is_file() else None,
-        logs={stage: read_log(path / stage / "log.jsonl") for stage in TRAINED},
-        warnings=tuple(line for stage in TRAINED for line in _warnings(path / stage / "watchdog.log", stage)),
+        logs=logs,
+        warnings=warnings,
         unfinished=tuple(each.name for each in folders if each not in finished),
     )
     return files, sorted(evaluations, key=_place)
