@@ -52,6 +52,14 @@ ODD = [
     "\r\n",
 ]
 
+ENGLISH = (
+    "The sun rises in the east and sets in the west. In spring the days grow longer, and people spend more time "
+    "outside. Last week we visited our grandmother, who lives in a small village near the river."
+)
+RUSSIAN = (
+    "Солнце восходит на востоке и заходит на западе. Весной дни становятся длиннее, и люди проводят больше времени на "
+    "улице. На прошлой неделе мы навестили бабушку, которая живёт в маленькой деревне у реки."
+)
 # What llama.cpp makes of the text in the last test.
 # fmt: off
 LLAMA_CPP = [
@@ -253,7 +261,7 @@ def test_gemma_itself_has_llama_cpps_ids_and_expects_sense() -> None:
     text = "Привет, мир! Встреча послезавтра в 14:30.\n\n  def f(x):\n\treturn  1 👩\u200d👧 ☃"
     assert tokenizer(text)["input_ids"] == LLAMA_CPP
     model = AutoModelForCausalLM.from_pretrained(str(directory), dtype=torch.float32)
-    for sentence in ("The capital of France is Paris, a city on the Seine.", "Солнце восходит на востоке."):
-        ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
+    for prose in (ENGLISH, RUSSIAN):  # 2.4 and 2.9 nats a token; without <bos> about 6
+        ids = tokenizer(prose, return_tensors="pt")["input_ids"]
         with torch.no_grad():
-            assert model(ids, labels=ids).loss.item() < 4.5, sentence
+            assert model(ids, labels=ids).loss.item() < 4.0, prose
