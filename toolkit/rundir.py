@@ -113,9 +113,12 @@ def timed() -> Iterator[list[float]]:
 
 
 def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
-    """`key: there … here …` for each leaf that differs; the output directory's own name doesn't count."""
+    """`key: there … here …` for each leaf that differs.
+
+    The output directory's own name doesn't count, nor does what the preflight is to accept: neither changes the run.
+    """
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = [each for each in dict.fromkeys([*stored, *wanted]) if (key, each) != ("", "output")]
+        keys = [each for each in dict.fromkeys([*stored, *wanted]) if key or each not in ("output", "preflight")]
         return [
             line
             for each in keys

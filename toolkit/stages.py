@@ -22,7 +22,7 @@ from toolkit.data import file_hash, read_examples, write_examples
 from toolkit.models import cache_dir, resolve_model
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
-from toolkit.training.launch import command_of, first_to_end, launch_lines, processes_of, worker_environment
+from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 
@@ -80,6 +80,10 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
         say(f"{stage}: done before")
         return
     say(f"{stage}: …")
+    if stage in SEVERAL:
+        from toolkit.training.preflight import preflight  # imports transformers
+
+        preflight(run, stage, say)
     with timed() as seconds:
         facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)

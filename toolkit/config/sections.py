@@ -150,6 +150,14 @@ class GrpoConfig(Section):
         return round(self.prompts * (self.oversample - 1))
 
 
+class PreflightConfig(Section):
+    """What is looked at before a training stage begins (docs/preflight.md)."""
+
+    accept: tuple[Literal["template", "tags", "lengths", "rewards", "groups"], ...] = Field(
+        (), description="checks whose problems are shown as warnings and don't end the run"
+    )
+
+
 class LaunchConfig(Section):
     """How many processes train together, each on a GPU of its own. More than one: accelerate starts them."""
 
@@ -197,6 +205,7 @@ class Recipe(Section):
     ]
     sft: SftConfig | None = Field(None, description="left out: no warm start")
     grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
+    preflight: PreflightConfig = PreflightConfig()
     launch: LaunchConfig = LaunchConfig()
     eval: EvalConfig = EvalConfig()
 
