@@ -174,8 +174,11 @@ def training(logs: Mapping[str, Sequence[Row]]) -> list[Chart]:
     parts = {key: key.removeprefix("rewards/").removesuffix("/mean") for key in rewards}
     length = {"completions/mean_length": "mean", "completions/max_length": "longest"}
     shares = {"completions/clipped_ratio": "cut completions", "frac_reward_zero_std": "groups of equal rewards"}
+    held = {"exact": "exact", "format": "well formed", "truncated": "cut"}
     wanted: list[tuple[str, Sequence[Row], Mapping[str, str], Callable[[float], str] | None]] = [
         ("SFT: loss", sft, {"loss": "training", "eval_loss": "validation"}, None),
+        ("SFT: held-out examples", sft, held, percent),
+        ("GRPO: held-out examples", grpo, held, percent),
         ("GRPO: reward, summed and by part", grpo, {"reward": "weighted sum", **parts}, None),
         ("GRPO: completion length, tokens", grpo, length, None),
         ("GRPO: shares that teach nothing", grpo, shares, percent),

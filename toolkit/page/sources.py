@@ -48,8 +48,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl. warnings: lines of their
-    watchdog.log. unfinished: evaluations.
+    """A run directory's own files. logs: entries of sft/log.jsonl and grpo/log.jsonl, and of held_out.jsonl beside
+    them. warnings: lines of their watchdog.log. unfinished: evaluations.
     """
 
     name: str
@@ -130,7 +130,10 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
         manifest=read_json(path / MANIFEST, "run the recipe again") if (path / MANIFEST).is_file() else {},
         stages={each.stem: read_json(each, "run it again") for each in sorted((path / "stages").glob("*.json"))},
         comparison=read_json(comparison, "run the recipe again") if comparison.is_file() else None,
-        logs={stage: read_log(path / stage / "log.jsonl") for stage in TRAINED},
+        logs={
+            stage: [*read_log(path / stage / "log.jsonl"), *read_log(path / stage / "held_out.jsonl")]
+            for stage in TRAINED
+        },
         warnings=tuple(line for stage in TRAINED for line in _warnings(path / stage / "watchdog.log", stage)),
         unfinished=tuple(each.name for each in folders if each not in finished),
     )
