@@ -158,7 +158,7 @@ def test_an_accepted_problem_is_a_warning_and_needs_no_new_directory(make: Make)
 
 def test_a_stage_begins_with_its_preflight(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make({"special": ("<answer>",)})
-    monkeypatch.setattr(stages, "_in_own_process", lambda *_: pytest.fail("a trainer was started"))
+    monkeypatch.setattr(stages, "command_of", lambda *_: pytest.fail("a trainer was started"))
     for stage in ("sft", "grpo"):
         with pytest.raises(UserError, match="tag-special"):
             ensure(run, stage, lambda line: None)
@@ -253,17 +253,17 @@ def test_an_answer_that_decoding_changes_is_a_problem(make: Make) -> None:
 
 
 def test_what_is_too_long_is_named_with_its_limit(make: Make) -> None:
-    run = make(model={"max_length": 110})
+    run = make(model={"max_length": 90})
     causes = {each.id: each.cause for each in findings_of(run, "sft") if each.level != "ok"}
     assert list(causes) == ["too-long-completion"]
-    assert "model.max_length is 110" in causes["too-long-completion"]
+    assert "model.max_length is 90" in causes["too-long-completion"]
     rollouts = {each.id: each.cause for each in findings_of(run, "grpo") if each.level != "ok"}
     assert list(rollouts) == ["too-long-rollout"]
-    assert "grpo.max_completion_length 96 that is more than model.max_length 110" in rollouts["too-long-rollout"]
+    assert "grpo.max_completion_length 96 that is more than model.max_length 90" in rollouts["too-long-rollout"]
 
 
 def test_the_models_context_is_a_limit_too(make: Make) -> None:
-    found = ids(make({"context": 110}), "sft")
+    found = ids(make({"context": 90}), "sft")
     assert found == {"too-long-completion": "problem", "too-long-answer": "problem"}
 
 

@@ -80,10 +80,6 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
         say(f"{stage}: done before")
         return
     say(f"{stage}: …")
-    if stage in SEVERAL:
-        from toolkit.training.preflight import preflight  # imports transformers
-
-        preflight(run, stage, say)
     with timed() as seconds:
         facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
@@ -169,10 +165,13 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
     """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end.
 
-    With launch.processes above 1 it is accelerate's, which starts those that train.
+    The preflight comes first, here, so that nothing is started in vain. With launch.processes above 1 it is accelerate's, which starts those that train.
     """
     from eval.files import read_json
+    from toolkit.training.preflight import preflight
 
+    if stage in SEVERAL:
+        preflight(run, stage, say)
     result = run.dir / "logs" / f"{stage}.json"
     result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
