@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def make(tmp_path: Path, task_file: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    """Open a run of the one-word task under a scripted engine. Its model has no tokenizer that a preflight could load."""
+    """Open a run of the one-word task under a scripted engine. A preflight would miss its model's tokenizer."""
     monkeypatch.setattr(preflight, "preflight", lambda *_: None)
 
     def opened(**changes: Any) -> Run:

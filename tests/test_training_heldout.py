@@ -121,8 +121,9 @@ class Engine:
 
     def __init__(self) -> None:
         self.temperature, self.top_p, self.repetition_penalty = 1.0, 0.9, 1.1
-        self.max_completion_length, self.generation_kwargs = 8, {}
-        self.synced, self.asked = 0, ({}, 0)
+        self.max_completion_length, self.synced = 8, 0
+        self.generation_kwargs: dict[str, Any] = {}
+        self.asked: tuple[dict[str, Any], int] = ({}, 0)
 
     def sync_weights(self) -> None:
         self.synced += 1

@@ -165,7 +165,8 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
     """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end.
 
-    The preflight comes first, here, so that nothing is started in vain. With launch.processes above 1 it is accelerate's, which starts those that train.
+    The preflight comes first, here, so that nothing is started in vain. With launch.processes above 1 the process is
+    accelerate's, which starts those that train.
     """
     from eval.files import read_json
     from toolkit.training.preflight import preflight
