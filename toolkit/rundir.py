@@ -5,7 +5,8 @@ run/
   manifest.json    versions, platform, git commit
   stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
-  sft/, grpo/      adapter/, checkpoints/, log.jsonl, tensorboard/; grpo also rollouts.jsonl
+  sft/, grpo/      preflight.json, adapter/, checkpoints/, log.jsonl, held_out.jsonl, tensorboard/; grpo also
+                   rollouts.jsonl
   model/           the merged model
   eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
   comparison.json  tuned against base
