@@ -42,6 +42,7 @@ def write_recipe(home: Path, model: Path) -> Path:
         "output": "run",
         "model": {"reference": str(model), "backend": "transformers"},
         "lora": {"rank": 4, "alpha": 8},
+        "preflight": {"accept": ["rewards"]},  # a reward that any text may earn, so that groups differ
         "data": {"sft": 48, "grpo": 16, "validation": 4, "test": 16},
         "sft": {"batch_size": 4, "learning_rate": 1e-2, "save_steps": 2},
         "grpo": {

@@ -136,11 +136,17 @@ class _Scorers:
 
 
 def lint_rewards(
-    task: Task, n: int = 100, seed: int = 0, split: Split = "train", max_share: float = MAX_SHARE
+    task: Task,
+    n: int = 100,
+    seed: int = 0,
+    split: Split = "train",
+    max_share: float = MAX_SHARE,
+    timed: bool = True,
 ) -> LintReport:
     """Score gold, wrong answers and cheats of n examples with the metric and every reward, under the task's weights.
 
     max_share: the share of the gold's reward, in [0, 1], that a completion without a solution may earn on average.
+    timed: slow rewards, and those whose time grows faster than the text, are problems; a busy machine may be at fault.
     Raises UserError for a split without examples, and what a reward itself raises as one.
     """
     examples = list(task.examples(split, n, seed))
@@ -161,13 +167,9 @@ def lint_rewards(
     hacks += [judge.wrong(name, shots) for name, shots in wrong.items()]
     _check_odd_texts(scorers, examples[0])
     _check_order(scorers, [shot for shots in cheating.values() for shot in shots[:3]])
-    for name, scorer in scorers.named().items():
-        if name not in scorers.hung:
-            check_growth(name, scorer, examples[0], scorers.problems)
     seconds = {name: median(some) for name, some in scorers.seconds.items()}
-    for name, took in seconds.items():
-        if took > timing.SLOW_CALL and name not in scorers.hung:
-            scorers.problems.add(f"{name} takes {1000 * took:.0f} ms a call", f"{len(examples)} examples")
+    if timed:
+        _check_times(scorers, examples, seconds)
     everything = {"the gold": list(golds.values()), **cheating, **guessed, **wrong}
     return LintReport(
         task=task.name,
@@ -178,6 +180,15 @@ def lint_rewards(
         earned={name: judge.earned(shots) for name, shots in everything.items()},
         seconds=seconds,
     )
+
+
+def _check_times(scorers: _Scorers, examples: Sequence[Example], seconds: Mapping[str, float]) -> None:
+    for name, scorer in scorers.named().items():
+        if name not in scorers.hung:
+            check_growth(name, scorer, examples[0], scorers.problems)
+    for name, took in seconds.items():
+        if took > timing.SLOW_CALL and name not in scorers.hung:
+            scorers.problems.add(f"{name} takes {1000 * took:.0f} ms a call", f"{len(examples)} examples")
 
 
 def _check_gold(scorers: _Scorers, example: Example) -> Shot:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rewards.core import Example, UserError
-from toolkit.data import file_hash, read_examples, write_examples
+from toolkit.data import file_hash, read_examples, sample_examples, write_examples
 
 EXAMPLES = [
     Example(
@@ -139,3 +139,19 @@ def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
     write_examples(other, EXAMPLES[:4])
     assert file_hash(one) == file_hash(same) != file_hash(other)
     assert len(file_hash(one)) == 12
+
+
+def test_a_sample_has_the_longest_and_spreads_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lengths = {3: 500, 41: 400, 97: 300, 98: 200}
+    examples = [
+        Example(f"e{i}", ({"role": "user", "content": "x" * lengths.get(i, 10)},), ("a",), reasoning=None)
+        for i in range(100)
+    ]
+    write_examples(path, examples)
+    ids = [int(each.id[1:]) for each in sample_examples(path, 8)]
+    assert ids == sorted({3, 41, 97, 98, 0, 25, 50, 75})
+    assert len(sample_examples(path, 1000)) == 100
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="has no rows"):
+        sample_examples(path, 8)

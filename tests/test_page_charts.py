@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.pages import HOSTILE
+from tests.pages import HOSTILE, write_run
 from toolkit.page import figures, svg
+from toolkit.page.sources import read_sources
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,23 @@ def test_a_resumed_runs_repeated_steps_count_once() -> None:
     (chart,) = figures.training({"sft": rows})
     assert [name for name, _ in chart.legend] == ["training, last 9", "validation, last 1"]
     assert "training from 3 to 9" in chart.svg
+
+
+def test_held_out_evaluations_have_a_curve_of_their_own(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    held = [
+        {"step": step, "exact": 0.1 * step, "format": 1.0, "truncated": 0.0, "train_reward": 9.0} for step in (0, 4)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in held)
+    (run / "grpo" / "held_out.jsonl").write_text(text, encoding="utf-8")
+    charts = {chart.title: chart for chart in figures.training(read_sources([run]).runs[0].logs)}
+    assert charts["GRPO: held-out examples"].legend == (
+        ("exact, last 40%", 1),
+        ("well formed, last 100%", 2),
+        ("cut, last 0%", 3),
+    )
+    assert "weighted sum from 0.2 to 0.8" in charts["GRPO: reward, summed and by part"].svg
+    assert "SFT: held-out examples" not in charts
 
 
 def test_empty_tables_and_charts() -> None:

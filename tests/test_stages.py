@@ -20,13 +20,15 @@ from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure, last_adapter, stages_of
+from toolkit.training import preflight
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def make(tmp_path: Path, task_file: Path, fake_model: Path) -> Callable[..., Run]:
-    """Open a run of the one-word task under a scripted engine."""
+def make(tmp_path: Path, task_file: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Open a run of the one-word task under a scripted engine. A preflight would miss its model's tokenizer."""
+    monkeypatch.setattr(preflight, "preflight", lambda *_: None)
 
     def opened(**changes: Any) -> Run:
         return open_run(recipe(tmp_path / "run", task_file, fake_model, **changes))
@@ -224,7 +226,9 @@ from pathlib import Path
 from toolkit import stages
 from toolkit.config import load_recipe
 from toolkit.rundir import Run
+from toolkit.training import preflight
 sys.executable = sys.argv[2]
+preflight.preflight = lambda *_: None
 run = Run(Path(sys.argv[1]), load_recipe(Path(sys.argv[1]) / "recipe.yaml"))
 stages.ensure(run, "sft", print)
 """

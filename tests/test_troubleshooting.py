@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md has cause and cure for everything that the doctor can say."""
+"""docs/troubleshooting.md has cause and cure for everything that the preflight and the doctor can say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.doctor.findings import MESSAGES
+from toolkit.doctor.findings import MESSAGES as DOCTORS
+from toolkit.training.preflight_messages import MESSAGES as PREFLIGHTS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+MESSAGES = {**PREFLIGHTS, **DOCTORS}
 SECTIONS = {
     match[1]: match[2]
     for match in re.finditer(r"^### `([\w-]+)` \(\w+\)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)

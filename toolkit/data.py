@@ -52,6 +52,26 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
+def sample_examples(path: Path, n: int) -> list[Example]:
+    """At most n examples of a dataset file, in its order: half of them its longest, half spread evenly over it.
+
+    Reads the rest as lines only. Raises UserError as read_examples does.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = file.readlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read: {error}; `toolkit data build` writes one") from error
+    if not lines:
+        raise UserError(f"{path}: has no rows; build the file again")
+    longest = sorted(range(len(lines)), key=lambda row: -len(lines[row]))[: n // 2]
+    spread = range(0, len(lines), -(-len(lines) // (n - n // 2)) or 1)
+    try:
+        return [_example(lines[row]) for row in sorted({*longest, *spread})]
+    except ValueError as error:
+        raise UserError(f"{path}: holds what is no example: {error}; build the file again") from error
+
+
 def _example(line: str) -> Example:
     row = json.loads(line)
     if not isinstance(row, dict):

@@ -5,7 +5,8 @@ run/
   manifest.json    versions, platform, git commit
   stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
-  sft/, grpo/      adapter/, checkpoints/, log.jsonl, tensorboard/; grpo also rollouts.jsonl
+  sft/, grpo/      preflight.json, adapter/, checkpoints/, log.jsonl, held_out.jsonl, tensorboard/; grpo also
+                   rollouts.jsonl
   model/           the merged model
   eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
   comparison.json  tuned against base
@@ -128,9 +129,12 @@ def timed() -> Iterator[list[float]]:
 
 
 def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
-    """`key: there … here …` for each leaf that differs; the output directory's own name doesn't count."""
+    """`key: there … here …` for each leaf that differs.
+
+    The output directory's own name doesn't count, nor does what the preflight is to accept: neither changes the run.
+    """
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = [each for each in dict.fromkeys([*stored, *wanted]) if (key, each) != ("", "output")]
+        keys = [each for each in dict.fromkeys([*stored, *wanted]) if key or each not in ("output", "preflight")]
         return [
             line
             for each in keys

@@ -22,7 +22,7 @@ from toolkit.data import file_hash, read_examples, write_examples
 from toolkit.models import cache_dir, resolve_model
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
-from toolkit.training.launch import command_of, first_to_end, launch_lines, processes_of, worker_environment
+from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 
@@ -178,10 +178,14 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
     """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end.
 
-    With launch.processes above 1 it is accelerate's, which starts those that train.
+    The preflight comes first, here, so that nothing is started in vain. With launch.processes above 1 the process is
+    accelerate's, which starts those that train.
     """
     from eval.files import read_json
+    from toolkit.training.preflight import preflight
 
+    if stage in SEVERAL:
+        preflight(run, stage, say)
     result = run.dir / "logs" / f"{stage}.json"
     result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)

@@ -73,6 +73,7 @@ class Transformers:
         config = GenerationConfig(
             max_new_tokens=sampling.max_tokens,
             do_sample=not greedy,
+            use_cache=True,
             repetition_penalty=1.0,
             eos_token_id=stops,
             pad_token_id=pad,
@@ -80,7 +81,7 @@ class Transformers:
         )
         torch.manual_seed(sample_seed(sampling, rows[0][0].id, rows[0][1]))
         device = self.model.device
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: the model may be one in training, and what it caches is used there
             output = self.model.generate(
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
             )

@@ -39,6 +39,30 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
     raise typer.Exit(code)
 
 
+@app.command()
+def preflight(config: Recipe, overrides: Set = None) -> None:
+    """Build the data and check what a recipe's training stages would stumble over. Exits with 2 on a problem."""
+    from toolkit.config import load_recipe
+    from toolkit.rundir import locked, open_run
+    from toolkit.stages import ensure, stages_of
+    from toolkit.training.launch import SEVERAL
+    from toolkit.training.preflight import preflight as check
+
+    recipe = load_recipe(config, overrides or [])
+    stages = [stage for stage in stages_of(recipe) if stage in SEVERAL]
+    opened = open_run(recipe)
+    problems = []
+    with locked(opened):
+        ensure(opened, "data", say)
+        for stage in stages:
+            try:
+                check(opened, stage, say)
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
     from toolkit.config import load_recipe
     from toolkit.rundir import locked, open_run

@@ -51,6 +51,8 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
 
     if recipe.sft is not None and recipe.sft.max_steps == 0:
         yield "key 'sft.max_steps': 0 would train nothing; give a number of steps, or -1 to go by sft.epochs"
+    if recipe.sft is not None and recipe.sft.evaluate_steps is not None and recipe.task is None:
+        yield "sft.evaluate_steps: conversations alone have no metric to evaluate by; leave it out"
     yield from launch_misfits(recipe)
     grpo = recipe.grpo
     if grpo is None:

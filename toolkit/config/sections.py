@@ -104,6 +104,10 @@ class SftConfig(Section):
     )
     compile: Switch = Field("auto", description="torch.compile the layers: half a minute, then faster; GPU only")
     direct: bool = Field(False, description="train on bare answers, the reasoning block empty")
+    evaluate_steps: PositiveInt | None = Field(
+        None, description="optimizer steps between held-out evaluations, the best step is then kept; default: none"
+    )
+    evaluate_examples: PositiveInt = Field(64, description="examples of validation that each of them asks")
 
 
 class GrpoConfig(Section):
@@ -139,6 +143,11 @@ class GrpoConfig(Section):
         False, description="free the engine's memory while the model trains: slower, for small GPUs"
     )
     save_steps: PositiveInt = Field(10, description="optimizer steps between checkpoints")
+    evaluate_steps: PositiveInt | Literal["auto"] | None = Field(
+        "auto",
+        description="as in sft; null: none; auto: at most ten, which add a tenth to the completions sampled, or none",
+    )
+    evaluate_examples: PositiveInt = Field(64, description="examples of validation that each of them asks")
 
     def forward_batch(self, processes: int) -> int:
         """Completions in one forward pass: batch_size, or all that a process has of a step where that is less."""
@@ -148,6 +157,14 @@ class GrpoConfig(Section):
     def extra_prompts(self) -> int:
         """Prompts sampled in a step beside those trained on."""
         return round(self.prompts * (self.oversample - 1))
+
+
+class PreflightConfig(Section):
+    """What is looked at before a training stage begins (docs/preflight.md)."""
+
+    accept: tuple[Literal["template", "tags", "lengths", "rewards", "groups"], ...] = Field(
+        (), description="checks whose problems are shown as warnings and don't end the run"
+    )
 
 
 class LaunchConfig(Section):
@@ -197,6 +214,7 @@ class Recipe(Section):
     ]
     sft: SftConfig | None = Field(None, description="left out: no warm start")
     grpo: GrpoConfig | None = Field(None, description="left out: no reinforcement learning")
+    preflight: PreflightConfig = PreflightConfig()
     launch: LaunchConfig = LaunchConfig()
     eval: EvalConfig = EvalConfig()
 

@@ -79,7 +79,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     model_dir = resolve_model(model.reference).path
     report = prepare(counted, model_dir, model.chat_template, model.max_length, quarantine).report
     tokenizer = tokenizer_for(model_dir, model.chat_template)
-    rows = _looked_at(config, Renderer(tokenizer, stop_token_ids(tokenizer, model_dir)))
+    rows = first_rows(config, Renderer(tokenizer, stop_token_ids(tokenizer, model_dir)), LOOKED_AT)
     name = model.chat_template or "the tokenizer's own"
     return Inspection(
         report,
@@ -101,11 +101,12 @@ def count(config: ConversationsConfig) -> dict[str, Any]:
     return {**tally.to_json(), "kind": source.kind}
 
 
-def _looked_at(config: ConversationsConfig, renderer: Renderer) -> list[Rendered]:
+def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> list[Rendered]:
+    """The training rows of a source's first `count` rows, bad ones left out, with text and offsets."""
     shapes: dict[Any, Any] = {}
     columns = config.columns.names()
     found = []
-    for row in islice(source_of(config).rows(), LOOKED_AT):
+    for row in islice(source_of(config).rows(), count):
         each = row if isinstance(row, Bad) else to_conversation(row, columns, shapes)
         if not isinstance(each, Bad):
             found += [row for row in renderer.rows([each], offsets=True) if isinstance(row, Rendered)]

@@ -1,8 +1,9 @@
-"""What the doctor says: a finding is a message of messages.toml with its values filled in."""
+"""What the doctor and the preflight say: a finding is a message of a TOML file with its values filled in."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. check: what was looked at. id: a key of MESSAGES; "ok" where all is well."""
+    """One line of the report. check: what was looked at. id: a key of the messages; "ok" where all is well."""
 
     check: str
     level: Level
@@ -34,15 +35,17 @@ class Finding:
         return asdict(self)
 
 
-MESSAGES: dict[str, Message] = {
-    name: Message(**raw)
-    for name, raw in tomllib.loads(Path(__file__).with_name("messages.toml").read_text(encoding="utf-8")).items()
-}
+def messages_of(path: Path) -> dict[str, Message]:
+    """The messages of a TOML file, by id."""
+    return {name: Message(**raw) for name, raw in tomllib.loads(path.read_text(encoding="utf-8")).items()}
 
 
-def found(check: str, message_id: str, **values: Any) -> Finding:
+MESSAGES = messages_of(Path(__file__).with_name("messages.toml"))
+
+
+def found(check: str, message_id: str, messages: Mapping[str, Message] = MESSAGES, /, **values: Any) -> Finding:
     """The finding for a message, its texts filled in."""
-    message = MESSAGES[message_id]
+    message = messages[message_id]
     return Finding(check, message.level, message_id, message.cause.format(**values), message.fix.format(**values))
 
 

@@ -16,6 +16,7 @@ from toolkit.config import Recipe
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 from toolkit.training.cpu import let_torch_load_to_numbered_cpu
+from toolkit.training.heldout import HISTORY, HeldOut, best_of
 from toolkit.training.processes import rank, wait_for_all, world
 from toolkit.training.watchdog import Watchdog
 
@@ -54,10 +55,11 @@ def shared_arguments(
     }
 
 
-def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[str, Any]:
-    """Run the trainer from its last whole checkpoint, or from the start.
+def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: HeldOut | None = None) -> dict[str, Any]:
+    """Run the trainer from its last whole checkpoint, or from the start; leave it with the weights to keep.
 
-    Gives {"stopped": why} where the watchdog ended it early, else nothing. Raises UserError when it diverged.
+    held: evaluates on the way; the weights are then those of its best step. Gives "stopped": why, where the watchdog
+    ended it early, and the best step with its share of exact answers. Raises UserError when it diverged.
     """
     from transformers import PrinterCallback
 
@@ -69,22 +71,31 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[s
     dog = Watchdog(title, stage_dir, terminal, speaks=first)
     trainer.add_callback(dog)
     dog.keep_batches(trainer)
+    if held is not None:
+        held.alarm = dog.held_out
+        trainer.add_callback(held)
     checkpoint = last_whole_checkpoint(stage_dir / "checkpoints", world())
     if checkpoint is not None:
         print(f"{title}: going on from {checkpoint}", file=terminal, flush=True)
     done = 0 if checkpoint is None else _step(checkpoint)
     if first:
         drop_undone(stage_dir / "log.jsonl", done)
+        drop_undone(stage_dir / HISTORY, done)
         drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
     if world() > 1 and not torch.cuda.is_available():
         let_torch_load_to_numbered_cpu()
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
+    if held is not None:
+        held.read_history()
     if checkpoint is not None and _is_last(checkpoint) and not trainer.is_fsdp_enabled:
         _take(trainer, checkpoint)
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if dog.stopped is not None and dog.stopped.id == "not-finite":
         raise UserError(f"the training diverged: {dog.stopped} {stage_dir / 'log.jsonl'} has the steps")
+    outcome = {} if dog.stopped is None else {"stopped": f"{dog.stopped.id}: {dog.stopped.what}"}
+    if held is not None:
+        outcome |= _keep_best(trainer, title, held, stage_dir / "checkpoints", terminal)
     broken = [
         name
         for name, weights in trainer.model.named_parameters()
@@ -95,7 +106,22 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO) -> dict[s
             f"the training diverged: {broken[0]} isn't finite; lower {title}.learning_rate "
             f"({stage_dir / 'log.jsonl'} has the steps)"
         )
-    return {} if dog.stopped is None else {"stopped": f"{dog.stopped.id}: {dog.stopped.what}"}
+    return outcome
+
+
+def _keep_best(trainer: Any, title: str, held: HeldOut, checkpoints: Path, terminal: TextIO) -> dict[str, Any]:
+    """Put the weights of the best step into the model, by the held-out metric; say which."""
+    last = trainer.state.global_step
+    wait_for_all()  # the first process may still be writing
+    best = best_of(held.history, lambda step: step == last or (checkpoints / f"checkpoint-{step}").is_dir())
+    if best is None:
+        return {}
+    step = best["step"]
+    if step != last:
+        trainer._load_from_checkpoint(str(checkpoints / f"checkpoint-{step}"))
+    what = "the last" if step == last else f"the last was {last}"
+    print(f"{title}: keeps step {step}, held-out {best['exact']:.1%} exact ({what})", file=terminal, flush=True)
+    return {"best_step": step, "held_out_exact": best["exact"]}
 
 
 def _is_last(checkpoint: Path) -> bool:

@@ -45,6 +45,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     # After the backend: unsloth patches these on import.
     from toolkit.training.common import save_trained, train
+    from toolkit.training.heldout import held_out
 
     use_template(tokenizer, recipe.model.chat_template)
     prompts = read_examples(run.dir / "data" / "grpo.jsonl")
@@ -64,7 +65,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     try:
-        stopped = train(trainer, "grpo", stage_dir, terminal)
+        outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
     finally:
         isolated.close()
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
@@ -72,7 +73,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         "steps": trainer.state.global_step,
         "rollouts": ledger.rollouts,
         **({"broken_rewards": dict(isolated.broken)} if isolated.broken else {}),
-        **stopped,
+        **outcome,
         "template": template_hash(tokenizer),
     }
 

@@ -7,7 +7,8 @@ call of its own, which costs a processor nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,3 +179,16 @@ def use_packed_attention(model: Any) -> None:
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise RuntimeError(f"transformers kept attention {model.config._attn_implementation!r}")
+
+
+@contextmanager
+def own_attention_of(model: Any) -> Iterator[None]:
+    """torch's attention for a while, where use_packed_attention took its place: generation pads its rows."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = base.config._attn_implementation
+    if before == NAME:
+        base.config._attn_implementation = "sdpa" if getattr(base, "_supports_sdpa", False) else "eager"
+    try:
+        yield
+    finally:
+        base.config._attn_implementation = before

@@ -79,7 +79,7 @@ class _Tokenizing:
         if self.renderer is None:
             sft_row(batch[0], self.tokenizer, self.stop_ids, self.direct)  # says best what a template lacks
             self.renderer = Renderer(self.tokenizer, self.stop_ids)
-        chats = [Conversation(each.id, place, _chat(each, self.direct)) for place, each in enumerate(batch)]
+        chats = [Conversation(each.id, place, chat_of(each, self.direct)) for place, each in enumerate(batch)]
         rows: list[Row] = []
         for found in self.renderer.rows(chats):
             if isinstance(found, Bad):
@@ -93,7 +93,8 @@ class _Tokenizing:
         return rows
 
 
-def _chat(example: Example, direct: bool) -> tuple[Message, ...]:
+def chat_of(example: Example, direct: bool) -> tuple[Message, ...]:
+    """The prompt and the gold response, as turns; direct: with an empty reasoning block."""
     text = render(None if direct else example.reasoning, example.answers[0])
     return (*example.messages, {"role": "assistant", "content": text})
 

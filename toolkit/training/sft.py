@@ -34,6 +34,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     # After the backend: unsloth patches these on import.
     from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training.common import save_trained, train
+    from toolkit.training.heldout import held_out
 
     # Before the model: rows are tokenized in forked processes, which a GPU in use doesn't survive.
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
@@ -46,7 +47,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
         facts["validation_loss_before"] = trainer.evaluate().get("eval_loss")
     started = time.perf_counter()
-    facts |= train(trainer, "sft", stage_dir, terminal)
+    facts |= train(trainer, "sft", stage_dir, terminal, held_out(run, "sft", trainer, tokenizer, terminal))
     seconds = time.perf_counter() - started
     if validation_rows is not None:
         facts["validation_loss"] = trainer.evaluate().get("eval_loss")

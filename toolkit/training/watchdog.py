@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,8 @@ DEAD = 0.8  # share of groups whose rewards are all the same
 KL = 1.0  # nats a token, against the warm start
 ENTROPY = 0.1  # of what it was in the first entries
 LOSS = 2.0  # of its own lowest mean
+HACK_FALL = 0.05  # of the held-out exact below its best, while the training reward is above what it was then
+HACK_WARN, HACK_STOP = 2, 4  # evaluations in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,32 @@ class Watch:
         ]
 
 
+def hacking(history: Sequence[Mapping[str, Any]]) -> tuple[Trouble, int] | None:
+    """Whether the newest held-out evaluations are worse than the best while the training reward is higher than then.
+
+    history: entries of toolkit.training.heldout. Gives the trouble and for how many evaluations in a row it has lasted.
+    """
+    known = [each for each in history if each.get("train_reward") is not None]
+    best = max(range(len(known)), key=lambda at: (known[at]["exact"], at), default=0)
+    lasting = 0
+    for each in reversed(known[best + 1 :]):
+        if each["exact"] > known[best]["exact"] - HACK_FALL or each["train_reward"] <= known[best]["train_reward"]:
+            break
+        lasting += 1
+    if not lasting:
+        return None
+    then, now = known[best], known[-1]
+    rise = f"from {then['train_reward']:.3g} to {now['train_reward']:.3g}"
+    fall = f"from {then['exact']:.1%} (step {then['step']}) to {now['exact']:.1%}"
+    trouble = Trouble(
+        "reward-hacking",
+        f"the training reward rose {rise} while the held-out exact fell {fall}",
+        "the model has found what the rewards pay for beside right answers, or learns its prompts by heart",
+        "the best step is kept; read rollouts.jsonl for what earns, then mend the reward, or give more prompts",
+    )
+    return trouble, lasting
+
+
 class Watchdog(TrainerCallback):
     """Watch behind the trainer's callback protocol; also keeps the batches since the last log entry."""
 
@@ -180,14 +208,27 @@ class Watchdog(TrainerCallback):
         for trouble in warnings:
             self._say(f"warning, step {state.global_step}: {trouble}")
         if stop is not None and self.stopped is None:
-            self.stopped = stop
             if stop.id == "not-finite":
                 control.should_save = False  # the newest checkpoint is from before
             if stop.id == "not-finite" and self.speaks:
                 write_json(self.stage_dir / "bad_batches.json", {"batches": [_plain(batch) for batch in self.batches]})
-            control.should_training_stop = True
-            self._say(f"stopped at step {state.global_step}: {stop}")
+            self._stop(stop, state, control)
         self.batches.clear()
+
+    def held_out(self, history: Sequence[Mapping[str, Any]], state: Any, control: Any) -> None:
+        """Told of the held-out evaluations so far, after each."""
+        if (found := hacking(history)) is None or self.stopped is not None:
+            return
+        trouble, lasting = found
+        if lasting >= HACK_STOP:
+            self._stop(trouble, state, control)
+        elif lasting == HACK_WARN:
+            self._say(f"warning, step {state.global_step}: {trouble}")
+
+    def _stop(self, trouble: Trouble, state: Any, control: Any) -> None:
+        self.stopped = trouble
+        control.should_training_stop = True
+        self._say(f"stopped at step {state.global_step}: {trouble}")
 
     def _say(self, line: str) -> None:
         if not self.speaks:

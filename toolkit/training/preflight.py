@@ -1,0 +1,132 @@
+"""What would waste a training stage, found in the seconds before it: no weights are loaded, the tokenizer only.
+
+Each check looks at a sample of the run's own data and gives findings; a problem ends the stage before it begins, unless
+the recipe's preflight.accept names its check. The findings are kept in STAGE/preflight.json.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eval.files import write_json
+from rewards.core import UserError
+from toolkit.config import DataConfig, Recipe
+from toolkit.doctor.checks import shown
+from toolkit.doctor.findings import Finding, fine
+from toolkit.doctor.gather import memory as machine_memory
+from toolkit.doctor.gather import nvidia
+from toolkit.doctor.needs import needs_of
+from toolkit.doctor.report import finding_lines
+from toolkit.rundir import Run
+from toolkit.training.preflight_messages import found
+from toolkit.training.preflight_rewards import check_groups, check_rewards
+from toolkit.training.preflight_tokens import check_lengths, check_tags, check_template, take_sample
+
+RESULT = "preflight.json"
+PACKAGES = ("transformers", "tokenizers", "jinja2")
+
+
+def preflight(run: Run, stage: str, say: Callable[[str], None]) -> None:
+    """Check a training stage whose data are built; show and keep what was found.
+
+    Raises UserError that names cause and fix of each problem. Without transformers nothing can be checked: the
+    training's own process says then what is missing.
+    """
+    if any(importlib.util.find_spec(name) is None for name in PACKAGES):
+        return
+    started = time.perf_counter()
+    findings = findings_of(run, stage)
+    seconds = round(time.perf_counter() - started, 1)
+    problems = [each for each in findings if each.level == "problem"]
+    folder = run.dir / stage
+    folder.mkdir(exist_ok=True)
+    kept = {"ok": not problems, "seconds": seconds, "findings": [each.to_json() for each in findings]}
+    write_json(folder / RESULT, {"stage": stage, **kept})
+    for line in finding_lines(each for each in findings if each.level != "problem"):
+        say(f"{stage} preflight: {line}")
+    if problems:
+        raise UserError("\n".join(_told(stage, each) for each in problems))
+
+
+def _told(stage: str, problem: Finding) -> str:
+    accept = f"; or accept it: --set 'preflight.accept=[{problem.check}]'"  # every check with problems can be
+    return f"{stage} preflight: {problem.check}: {problem.cause} [{problem.id}]. Fix: {problem.fix}{accept}"
+
+
+def findings_of(run: Run, stage: str) -> list[Finding]:
+    """Everything that the checks found, accepted problems as warnings."""
+    recipe = run.recipe
+    findings = [fine("steps", steps_line(run, stage))]
+    sample = take_sample(run, stage)
+    findings += check_template(sample)
+    if sample.rows:  # without rows the template check has said why
+        findings += check_tags(sample)
+    if not any(each.id == "template-broken" for each in findings):
+        findings += check_lengths(sample)
+    if recipe.task is not None:
+        findings += check_rewards(run, stage)
+    if stage == "grpo":
+        findings += check_groups(run)
+    findings += _memory(recipe, sample.model_dir)
+    accepted = recipe.preflight.accept
+    return [
+        replace(each, level="warning") if each.level == "problem" and each.check in accepted else each
+        for each in findings
+    ]
+
+
+def steps_line(run: Run, stage: str) -> str:
+    """The arithmetic of the batches, in one line."""
+    recipe = run.recipe
+    if stage == "sft":
+        assert recipe.sft is not None
+        config = recipe.sft
+        rows = _rows(run)
+        epoch = math.ceil(rows / config.batch_size)
+        if config.max_steps > 0:
+            total = f"{config.max_steps} steps (sft.max_steps), {config.max_steps / epoch:.2g} epochs"
+        else:
+            total = f"x {config.epochs:g} epochs = {math.ceil(epoch * config.epochs)} steps"
+        return f"{rows} sequences, {config.batch_size} a step = {epoch} steps an epoch; {total}"
+    assert recipe.grpo is not None
+    assert isinstance(recipe.data, DataConfig)
+    grpo, processes = recipe.grpo, recipe.launch.processes
+    completions, batch = grpo.prompts * grpo.generations, grpo.forward_batch(processes)
+    spare = f" (of {grpo.prompts + grpo.extra_prompts} sampled)" if grpo.extra_prompts else ""
+    each = f" on each of {processes} processes" if processes > 1 else ""
+    seen, passes = grpo.steps * grpo.prompts, completions // processes // batch
+    return (
+        f"{grpo.prompts} prompts{spare} x {grpo.generations} generations = {completions} completions a step, in "
+        f"{passes} passes of {batch}{each}; {grpo.steps} steps see {seen} prompts of {recipe.data.grpo}: "
+        f"{seen / recipe.data.grpo:.2g} epochs"
+    )
+
+
+def _rows(run: Run) -> int:
+    if isinstance(run.recipe.data, DataConfig):
+        return run.recipe.data.sft
+    facts = run.facts("data")
+    return int(facts["sequences"] - facts["validation"])
+
+
+def _memory(recipe: Recipe, model_dir: Path) -> Iterator[Finding]:
+    """The doctor's estimate against what is free now. It is rough: it warns and ends nothing."""
+    gpus = nvidia()[2]
+    here = recipe.model.model_copy(update={"reference": str(model_dir)})  # a GGUF file's own header takes seconds
+    parts = needs_of(recipe.model_copy(update={"model": here}), has_gpu=bool(gpus)).training
+    if not parts:
+        yield fine("memory", f"the size of {recipe.model.reference} is unknown")
+        return
+    free, what = (gpus[0].free, f"{gpus[0].name}'s memory") if gpus else (machine_memory()[1], "memory")
+    needed = sum(parts.values())
+    values: dict[str, Any] = {"free": free, "what": what, "needed": needed, "parts": shown(parts)}
+    if free and free < needed:
+        yield found("memory", "memory-short", **values)
+    else:
+        yield fine("memory", f"about {needed:.1f} GiB ({values['parts']}), {free:.1f} free")
