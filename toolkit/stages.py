@@ -20,6 +20,7 @@ from tasks.registry import load_task
 from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.data import file_hash, read_examples, write_examples
 from toolkit.models import cache_dir, resolve_model
+from toolkit.planning.fits import after_oom_kill, oom_kills
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
 from toolkit.training.launch import command_of, first_to_end, launch_lines, processes_of, worker_environment
@@ -176,6 +177,7 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**TRAINING_ENV, **os.environ, "PYTHONPATH": path}
+    kills = oom_kills()
     if several:
         for line in launch_lines(run, stage):
             say(line)
@@ -183,6 +185,11 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
     else:
         status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
+    if not facts and oom_kills() > kills:
+        facts = after_oom_kill(run.dir, stage)
+    if (again := facts.get("again")) is not None:
+        say(f"{stage}: {again}")
+        return _in_own_process(run, stage, say)
     if status != 0 or not facts or "failed" in facts:
         how = first_to_end(_launch_log(run, stage)) if several else f"its process ended with status {status}"
         again = f"{how}; run the same command again to go on from the last checkpoint"
