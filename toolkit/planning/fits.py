@@ -12,7 +12,7 @@ from rewards.core import UserError
 from toolkit.config import GrpoConfig, Recipe, SftConfig
 from toolkit.doctor.sizes import Size
 from toolkit.planning.machine import Device, device
-from toolkit.planning.memory import ERROR, GB, Parts, Way, grpo_memory, sft_memory
+from toolkit.planning.memory import CPU_TOKENS, ERROR, GB, Parts, Way, grpo_memory, sft_memory
 from toolkit.planning.store import Chosen, choose, chosen
 
 # What to change, by the largest part.
@@ -100,7 +100,10 @@ def sft_budget(run_dir: Path | None, config: SftConfig, lengths: Sequence[int], 
     elif config.forward_tokens is not None:
         used = Chosen(config.forward_tokens, "recipe", "the recipe's", device)
     else:
-        used = Chosen(auto, "memory", "what fits into the memory that is free", device)
+        fitting = (
+            "as much as a processor's caches help with" if auto == CPU_TOKENS else "what fits into the free memory"
+        )
+        used = Chosen(auto, "memory", fitting, device)
     return replace(used, smaller=_smaller_budget(config.batch_size, lengths, used.value))
 
 

@@ -52,6 +52,12 @@ def chosen(run_dir: Path, stage: str, device: str) -> Chosen | None:
     return Chosen(**entry) if entry is not None and entry["device"] == device else None
 
 
+def lowered(run_dir: Path, stage: str, device: str) -> int | None:
+    """The value that a stage goes on with after a larger one ran out of memory; None where none did."""
+    value = chosen(run_dir, stage, device)
+    return value.value if value is not None and value.source == "out of memory" else None
+
+
 def choose(run_dir: Path, stage: str, value: Chosen) -> None:
     """Keep a value in plan.json, in the place of the one before."""
     path = run_dir / CHOSEN

@@ -17,7 +17,7 @@ from toolkit.doctor.sizes import size_of_directory
 from toolkit.models import ResolvedModel
 from toolkit.planning.fits import RanOutOfMemory, lower, refuse_unfit
 from toolkit.planning.machine import device
-from toolkit.planning.store import Chosen, choose, chosen
+from toolkit.planning.store import Chosen, choose, lowered
 from toolkit.rundir import Run
 from toolkit.training.processes import rank
 
@@ -58,6 +58,5 @@ def out_of_memory(error: BaseException) -> bool:
 def refuse_before_loading(run: Run, stage: str, resolved: ResolvedModel, lengths: Sequence[int]) -> None:
     """refuse_unfit for a stage whose rows are known, its weights not yet loaded."""
     here = device()
-    stored = chosen(run.dir, stage, here.name)
-    lowered = stored.value if stored is not None and stored.source == "out of memory" else None
-    refuse_unfit(run.recipe, stage, size_of_directory(resolved.path), here, lengths, lowered)
+    size = size_of_directory(resolved.path)
+    refuse_unfit(run.recipe, stage, size, here, lengths, lowered(run.dir, stage, here.name))

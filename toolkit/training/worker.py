@@ -31,6 +31,7 @@ from toolkit.training.launch import processes_of
 from toolkit.training.processes import lost_peer, rank, world
 
 STAGES = {
+    "probe": "toolkit.training.probe:run_probe",
     "sft": "toolkit.training.sft:run_sft",
     "grpo": "toolkit.training.grpo:run_grpo",
     "merge-sft": "toolkit.training.merge:run_merge_sft",
