@@ -100,7 +100,7 @@ def run_probe(run: Run, say: Callable[[str], None]) -> None:
     try:
         facts = _in_own_process(run, "probe", say)
     except UserError as error:
-        say(f"probe: {error}; without it, what fits into the memory is taken")
+        say(f"probe failed, and what fits into the memory is taken. {error}")
         return
     say(f"probe: forward_tokens {facts['forward_tokens']}, {facts['tokens_per_second']:,.0f} tokens/s")
 

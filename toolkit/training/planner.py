@@ -190,6 +190,7 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
     rollouts = config.prompts * config.generations // processes
     prompt = sum(rows.prompts) / len(rows.prompts)
     length = prompt + config.max_completion_length
+    possible = here.kind == "gpu" or config.vllm is False
     parts = grpo_memory(recipe, size, prompt, batch.value, Way(here.kind, path.compiled), here.total)
     total = config.steps * (config.prompts + config.extra_prompts) * config.generations
     rate = stored_rate(recipe, "grpo", size, here.name)
@@ -204,7 +205,7 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
         config.steps,
         total,
         "completions",
-        memory_of(parts, room(recipe, here)),
+        memory_of(parts, room(recipe, here)) if possible else None,
         Batch(rollouts, round(rollouts * length), rollouts // batch.value, batch.value, round(batch.value * length)),
         {
             "generation": generation[config.vllm],
