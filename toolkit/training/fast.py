@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ def fast_path(
     if compiled:
         notes.append("layers are compiled: the first steps take half a minute")
     packed = bool(config.packing) and not no_packing and not unsloths
+    # What else was decided is kept beside the budget in plan.json, for whoever reads the run later.
+    kept = {**budget.details, "passes": passes, "packed": packed, "compiled": compiled}
+    budget = replace(budget, details=kept)
     said = "the recipe's" if config.packing != "auto" else "saves the padding"
     why["packing"] = no_packing or ("unsloth packs in its own step" if unsloths else said)
     why["loss"] = no_loss or ("unsloth's own" if unsloths else "never holds all logits")
