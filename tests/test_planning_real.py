@@ -111,3 +111,19 @@ def test_the_probe_chooses_the_stage_takes_it_and_says_so(config: Path, capsys: 
     run_sft(run, terminal)
     assert f"sft: forward_tokens {stored.value} from plan.json: " in terminal.getvalue()
     assert f"in {sft['batch']['passes']} forward passes of about {stored.value} tokens" in terminal.getvalue()
+
+
+def test_a_probe_that_runs_out_of_time_measures_and_chooses_nothing(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit.training import probe
+
+    run = open_run(load_recipe(config))
+    ensure(run, "data", lambda line: None)
+    monkeypatch.setattr(probe, "time", type("clock", (), {"perf_counter": staticmethod(iter(range(99)).__next__)}))
+    monkeypatch.setattr(probe, "SECONDS", 1.5)  # the clock goes on by a second at each look: one size is measured
+    assert probe.run_probe(run, io.StringIO())["forward_tokens"] == 4096
+    stored = chosen(run.dir, "sft", device().name)
+    assert stored is not None
+    assert (stored.source, len(stored.details["measured"])) == ("memory", 1)
+    assert "time was out" in stored.why

@@ -9,9 +9,9 @@ import itertools
 import math
 import resource
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TextIO
 
 import torch
 
@@ -28,10 +28,11 @@ from toolkit.training.backends import training_backend
 from toolkit.training.rows import IGNORED, lengths_of
 
 PASSES = 3  # timed of each size, after one that isn't
-SECONDS = 60.0  # no new size is begun after so long
+SECONDS = 60.0  # that all sizes may take; what wouldn't end by then isn't begun
 SLOWER = 0.8  # of the best rate: larger passes won't catch up
 AS_GOOD = 0.97  # of the best rate: the smallest such pass is taken, since it leaves memory
 MEMORY = 0.9  # of a card that the passes may take
+Ended = Literal["all", "slower", "memory", "time"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +69,30 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
         tokens = mean_pass(sequences, lengths)
         return size is None or sum(sft_memory(recipe, size, tokens, Way(here.kind)).values()) <= room(recipe, here)
 
-    found = []
-    for each in measure(trainer, rows, [sizes[0], *(n for n in sizes[1:] if here.kind == "gpu" or fits(n))]):
-        found.append(each)
+    def tell(each: Measured) -> None:
         line = f"{each.tokens_per_second:,.0f} tokens/s, {each.peak:.1f} GB at most"
         print(f"probe: {each.sequences} sequences, {each.tokens} tokens a pass: {line}", file=terminal, flush=True)
+
+    sizes = [sizes[0], *(n for n in sizes[1:] if here.kind == "gpu" or fits(n))]
+    found, ended = measure(trainer, rows, sizes, tell)
     best = choice(found, MEMORY * here.total / GB)
-    value = math.ceil(mean_pass(best.sequences, lengths))
-    fewer = next((n for n in reversed(sizes) if n <= best.sequences // 2), None)
-    details = {"tokens_per_second": best.tokens_per_second, "peak_gb": best.peak, "measured": len(found)}
-    why = (
-        f"{best.sequences} sequences a pass gave {best.tokens_per_second:,.0f} tokens/s, the best of {len(found)} sizes"
-    )
-    smaller = fewer and math.ceil(mean_pass(fewer, lengths))
+    details = {
+        "tokens_per_second": best.tokens_per_second,
+        "peak_gb": best.peak,
+        "measured": [asdict(n) for n in found],
+    }
+    fastest = f"{best.sequences} sequences a pass gave {best.tokens_per_second:,.0f} tokens/s"
+    if ended == "time" and best is found[-1]:  # larger ones may be faster still: too slow a machine to find out
+        used = replace(trainer.budget, why=f"{trainer.budget.why}; {fastest}, and time was out", details=details)
+    else:
+        value = math.ceil(mean_pass(best.sequences, lengths))
+        fewer = next((n for n in reversed(sizes) if n <= best.sequences // 2), None)
+        smaller = fewer and math.ceil(mean_pass(fewer, lengths))
+        why = f"{fastest}, the best of {len(found)} sizes"
+        used = Chosen(value, "probe", why, here.name, smaller, details)
     if most is None:
-        choose(run.dir, "sft", Chosen(value, "probe", why, here.name, smaller, details))
-    return {"forward_tokens": most or value, **details}
+        choose(run.dir, "sft", used)
+    return {"forward_tokens": most or used.value, **details}
 
 
 def sizes_of(batch: int) -> Iterator[int]:
@@ -102,8 +111,10 @@ def choice(found: Sequence[Measured], memory: float) -> Measured:
     return next(each for each in within if each.tokens_per_second >= AS_GOOD * best)
 
 
-def measure(trainer: Any, rows: Any, sizes: Sequence[int]) -> Iterator[Measured]:
-    """Train on real rows in passes of each size; ends early out of memory, time, or when larger is slower.
+def measure(
+    trainer: Any, rows: Any, sizes: Sequence[int], tell: Callable[[Measured], None]
+) -> tuple[list[Measured], Ended]:
+    """Train on real rows in passes of each size: what was measured, and what ended it.
 
     Raises UserError when the first size is too large already.
     """
@@ -111,26 +122,28 @@ def measure(trainer: Any, rows: Any, sizes: Sequence[int]) -> Iterator[Measured]
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     trainer.current_gradient_accumulation_steps = 1
     places = itertools.cycle(range(len(rows)))
-    started, best = time.perf_counter(), 0.0
+    started, expected, found = time.perf_counter(), 0.0, list[Measured]()
     for sequences in sizes:
-        if time.perf_counter() - started > SECONDS:
-            return
+        if time.perf_counter() - started + expected > SECONDS:
+            return found, "time"
         try:
             _pass(trainer, model, rows, places, sequences)
-            if best == 0:  # from here on Adam's moments are held, as in training
+            if not found:  # from here on Adam's moments are held, as in training
                 optimizer.step()
-            began, tokens = time.perf_counter(), 0
-            for _ in range(PASSES):
-                tokens += _pass(trainer, model, rows, places, sequences)
+            began = time.perf_counter()
+            tokens = sum(_pass(trainer, model, rows, places, sequences) for _ in range(PASSES))
             rate = tokens / (time.perf_counter() - began)
         except torch.OutOfMemoryError as error:
-            if best == 0:
+            if not found:
                 raise UserError("sft: out of memory with a single sequence in a forward pass") from error
-            return
-        yield Measured(sequences, tokens // PASSES, round(rate, 1), round(_peak(), 2))
+            return found, "memory"
+        best = max((each.tokens_per_second for each in found), default=0.0)
+        found.append(Measured(sequences, tokens // PASSES, round(rate, 1), round(_peak(), 2)))
+        tell(found[-1])
         if rate < SLOWER * best:
-            return
-        best = max(best, rate)
+            return found, "slower"
+        expected = 2 * (PASSES + 1) * tokens / PASSES / rate
+    return found, "all"
 
 
 def _pass(trainer: Any, model: Any, rows: Any, places: Iterator[int], sequences: int) -> int:
