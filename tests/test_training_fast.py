@@ -15,7 +15,9 @@ transformers = pytest.importorskip("transformers")
 from rewards.core import UserError  # noqa: E402
 from toolkit.config import LoraConfig, ModelConfig, SftConfig  # noqa: E402
 from toolkit.models import ResolvedModel  # noqa: E402
-from toolkit.training.fast import CPU_TOKENS, FastPath, bytes_per_token, fast_path, forward_passes  # noqa: E402
+from toolkit.planning.fits import forward_passes  # noqa: E402
+from toolkit.planning.memory import CPU_TOKENS  # noqa: E402
+from toolkit.training.fast import FastPath, fast_path  # noqa: E402
 
 BASE = ModelConfig(reference="here", backend="transformers")
 
@@ -63,11 +65,6 @@ def test_a_switch_that_can_not_be_on_is_refused_with_its_reason() -> None:
         path_of(dropped, packing=True)
     with pytest.raises(UserError, match=r"sft\.compile: compiling pays on a GPU only; set auto"):
         path_of(model(), compile=True)
-
-
-def test_a_compiled_model_keeps_less_of_a_token() -> None:
-    config = model().config
-    assert bytes_per_token(config, compiled=True) < bytes_per_token(config, compiled=False)
 
 
 @pytest.mark.parametrize("memory", [None, 0.4])

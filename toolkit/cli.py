@@ -21,6 +21,7 @@ from toolkit.commands import (
     export,
     gate,
     parity,
+    plan,
     predict,
     report,
     rescore,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)
+app.add_typer(plan.app)
 app.add_typer(scan.app)
 app.add_typer(evaluation.app)
 app.add_typer(parity.app)

@@ -3,6 +3,7 @@
 run/
   recipe.yaml      the resolved recipe, defaults included
   manifest.json    versions, platform, git commit
+  plan.json        values that the toolkit chose: by free memory, by a probe, or after running out of memory
   stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      preflight.json, adapter/, checkpoints/, log.jsonl, held_out.jsonl, tensorboard/; grpo also

@@ -19,7 +19,11 @@ from tasks.base import Split, Task
 from tasks.registry import load_task
 from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.data import file_hash, read_examples, write_examples
+from toolkit.doctor.needs import model_size
 from toolkit.models import cache_dir, resolve_model
+from toolkit.planning.fits import after_oom_kill, oom_kills, refuse_unfit
+from toolkit.planning.machine import device
+from toolkit.planning.rates import probe_pays, remember
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
 from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
@@ -81,12 +85,34 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     if run.is_done(stage):
         say(f"{stage}: done before")
         return
+    if stage == "sft" and probe_pays(run):
+        run_probe(run, say)
     say(f"{stage}: …")
     with timed() as seconds:
         facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
+    remember(run, stage, seconds[0], facts)
     shown = "".join(f", {key} {_short(value)}" for key, value in facts.items() if not isinstance(value, dict))
     say(f"{stage}: {seconds[0]:.0f} s{shown}")
+
+
+def run_probe(run: Run, say: Callable[[str], None]) -> None:
+    """Measure SFT's passes in a process of their own; the best is kept in plan.json. A failure changes nothing."""
+    say("probe: …")
+    try:
+        facts = _in_own_process(run, "probe", say)
+    except UserError as error:
+        say(f"probe failed, and what fits into the memory is taken. {error}")
+        return
+    say(f"probe: forward_tokens {facts['forward_tokens']}, {facts['tokens_per_second']:,.0f} tokens/s")
+
+
+def refuse_what_cannot_fit(run: Run) -> None:
+    """Raise UserError when a training stage still to come can't fit here: said before hours of stages before it."""
+    size, here = model_size(run.recipe.model.reference)[0], device()
+    for stage in stages_of(run.recipe):
+        if stage in SEVERAL and not run.is_done(stage):
+            refuse_unfit(run.recipe, stage, size, here)
 
 
 def _short(value: Any) -> str:
@@ -193,6 +219,7 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**TRAINING_ENV, **os.environ, "PYTHONPATH": path}
+    kills = oom_kills()
     if several:
         for line in launch_lines(run, stage):
             say(line)
@@ -202,6 +229,11 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
+    if not facts and oom_kills() > kills:
+        facts = after_oom_kill(run.dir, stage)
+    if (again := facts.get("again")) is not None:
+        say(f"{stage}: {again}")
+        return _in_own_process(run, stage, say)
     if status != 0 or not facts or "failed" in facts:
         how = first_to_end(_launch_log(run, stage)) if several else f"its process ended with status {status}"
         again = f"{how}; run the same command again to go on from the last checkpoint"

@@ -66,7 +66,7 @@ def preflight(config: Recipe, overrides: Set = None) -> None:
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
     from toolkit.config import load_recipe
     from toolkit.rundir import locked, open_run
-    from toolkit.stages import ensure, stages_of
+    from toolkit.stages import ensure, refuse_what_cannot_fit, stages_of
 
     recipe = load_recipe(config, overrides or [])
     stages = stages_of(recipe)
@@ -77,6 +77,7 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
     with locked(opened):
         if until == "grpo" and "sft" in before and not opened.is_done("sft"):
             raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: toolkit sft {config}")
+        refuse_what_cannot_fit(opened)
         for stage in stages if until is None else [*before, until]:
             ensure(opened, stage, say)
     return opened

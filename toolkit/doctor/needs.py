@@ -11,16 +11,20 @@ from rewards.core import UserError
 from toolkit.config import DataConfig, Recipe
 from toolkit.doctor.sizes import Size, size_of_directory, size_of_gguf, size_of_name
 from toolkit.models import cache_dir, resolve_model
+from toolkit.planning.memory import (
+    CPU_TOKENS,
+    LIBRARIES,
+    MOST_TOKENS,
+    Way,
+    adapter_parameters,
+    grpo_memory,
+    sft_memory,
+)
 
 GIB = 1 << 30
-LIBRARIES = 2.5  # GiB that a process holds once torch, transformers and TRL are imported and a step is done
 KV_CACHE = 2.0  # GiB: what we let vLLM take on a CPU (VLLM_CPU_KVCACHE_SPACE)
 SLACK = 1.0  # GiB of disk for logs, records, rollouts
 KEPT = 3  # checkpoints that a stage keeps at most, its last adapter included
-ADAPTER_WIDTHS = 18  # inputs and outputs of the seven projections of a layer, in widths of the hidden state
-KEPT_VALUES = 20  # hidden states a token and layer that wait for the backward pass
-LOGIT_BYTES = 12  # a logit in 32 bits, its softmax, its gradient
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 Parts = Mapping[str, float]  # GiB, by what takes them
 
@@ -49,7 +53,7 @@ class Needs:
 
 def needs_of(recipe: Recipe, has_gpu: bool) -> Needs:
     """The needs of a recipe on a machine with or without a GPU. Fetches and converts nothing."""
-    size, missing, cache = _model(recipe.model.reference)
+    size, missing, cache = model_size(recipe.model.reference)
     gpu, change = _gpu_purpose(recipe)
     needs = Needs(recipe, dict(_packages(recipe)), gpu, change, size, missing, token_work=_tokens(recipe))
     if size is None:
@@ -92,7 +96,7 @@ def _gpu_purpose(recipe: Recipe) -> tuple[str | None, str]:
     return None, "model.backend: transformers, eval.engine: transformers"
 
 
-def _model(reference: str) -> tuple[Size | None, str | None, Parts]:
+def model_size(reference: str) -> tuple[Size | None, str | None, Parts]:
     """(size, what is missing, GiB that fetching or converting it writes into the cache)."""
     if reference.startswith("package:"):
         name = reference.removeprefix("package:")
@@ -123,32 +127,18 @@ def _gguf(path: Path) -> tuple[Size | None, str | None, Parts]:
 
 
 def _training(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
-    """GiB of the device's memory at the peak of a step.
-
-    Weights; the adapter, its gradient and Adam's two moments in float32 (16 bytes a parameter); what the backward pass
-    keeps of each layer, without checkpointing about KEPT_VALUES hidden states a token; the logits of one forward pass
-    and their gradient.
-    """
-    dtype = recipe.model.dtype if recipe.model.dtype != "auto" else ("bfloat16" if has_gpu else "float32")
-    adapter = ADAPTER_WIDTHS * recipe.lora.rank * size.layers * size.width
-    tokens = max(_step_tokens(recipe))
-    parts = {
-        "weights": BYTES[dtype] * size.parameters / GIB,
-        "adapter and optimizer": 16 * adapter / GIB,
-        "activations": KEPT_VALUES * BYTES[dtype] * tokens * size.layers * size.width / GIB,
-        "logits": LOGIT_BYTES * tokens * size.vocabulary / GIB,
-    }
-    if not has_gpu:
-        parts["libraries"] = LIBRARIES
-    return parts
-
-
-def _step_tokens(recipe: Recipe) -> Iterator[int]:
-    """Tokens in one forward pass, at most, of each training stage."""
+    """GiB of the device's memory at the peak of the larger stage; vLLM's share of a card is left to `toolkit plan`."""
+    way = Way("gpu" if has_gpu else "cpu", compiled=has_gpu)
+    longest = recipe.model.max_length
+    stages = []
     if recipe.sft is not None:
-        yield recipe.sft.batch_size * recipe.model.max_length
+        most = recipe.sft.forward_tokens or (MOST_TOKENS if has_gpu else CPU_TOKENS)
+        stages.append(sft_memory(recipe, size, min(recipe.sft.batch_size * longest, max(most, longest)), way))
     if recipe.grpo is not None:
-        yield recipe.grpo.forward_batch(recipe.launch.processes) * recipe.model.max_length
+        prompt = max(0, longest - recipe.grpo.max_completion_length)
+        stages.append(grpo_memory(recipe, size, prompt, recipe.grpo.forward_batch(recipe.launch.processes), way))
+    largest = max(stages, key=lambda parts: sum(parts.values()), default={})
+    return {name: value / GIB for name, value in largest.items()}
 
 
 def _engine(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
@@ -156,17 +146,17 @@ def _engine(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
         return {}
     wide = recipe.eval.options.get("dtype") == "float32"
     parts = {"weights": (4 if wide else 2) * size.parameters / GIB, "key-value cache": KV_CACHE}
-    return parts if has_gpu else {**parts, "libraries": LIBRARIES}
+    return parts if has_gpu else {**parts, "libraries": LIBRARIES["cpu"] / GIB}
 
 
 def _run(recipe: Recipe, size: Size) -> Parts:
     """Merged models are stored in float32, one for each evaluation of a trained model; adapters with optimizer."""
     stages = [stage for stage in (recipe.sft, recipe.grpo) if stage is not None]
-    adapter = ADAPTER_WIDTHS * recipe.lora.rank * size.layers * size.width
+    trained = size.parameters if recipe.model.tuning == "full" else adapter_parameters(recipe.lora, size)
     merged = len(stages) if recipe.task is not None else 1
     return {
         "merged models": merged * 4 * size.parameters / GIB,
-        "checkpoints": len(stages) * KEPT * 12 * adapter / GIB,
+        "checkpoints": len(stages) * KEPT * 12 * trained / GIB,
         "records and logs": SLACK,
     }
 

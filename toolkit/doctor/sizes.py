@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,39 @@ _VOCABULARY = 152_000  # Qwen's, the largest of the common ones but Gemma's
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """parameters: of the whole model. layers, width (of the hidden state), vocabulary: of its transformer."""
+    """parameters: of the whole model. layers, width (of the hidden state), vocabulary: of its transformer.
+
+    inner: of a layer's MLP; queries, keys: all heads of a layer together. 0 where the file doesn't say it.
+    """
 
     parameters: float
     layers: int
     width: int
     vocabulary: int
+    inner: int = 0
+    queries: int = 0
+    keys: int = 0
 
 
 def size_of_directory(directory: Path) -> Size | None:
     """From config.json and the headers of *.safetensors; None where they don't say."""
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        config = config.get("text_config", config)
         parameters = sum(_elements(path) for path in directory.glob("*.safetensors"))
-        shape = config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]
+        return size_of_config(config.get("text_config", config), parameters) if parameters else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Size(parameters, *map(int, shape)) if parameters else None
+
+
+def size_of_config(config: Mapping[str, Any], parameters: float) -> Size:
+    """From the keys of a text model's config.json. Raises KeyError where one that every model has isn't there."""
+    width, heads = int(config["hidden_size"]), int(config.get("num_attention_heads") or 0)
+    each = int(config.get("head_dim") or (width // heads if heads else 0))
+    keys = int(config.get("num_key_value_heads") or heads) * each
+    inner = int(config.get("intermediate_size") or 0)
+    return Size(
+        parameters, int(config["num_hidden_layers"]), width, int(config["vocab_size"]), inner, heads * each, keys
+    )
 
 
 def _elements(path: Path) -> int:
@@ -60,13 +76,20 @@ def size_of_gguf(path: Path) -> Size | None:
 
         reader = GGUFReader(path)
         kind = bytes(reader.fields["general.architecture"].parts[-1]).decode()
-        layers, width = (
-            int(reader.fields[f"{kind}.{key}"].parts[-1][0]) for key in ("block_count", "embedding_length")
+        names = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
+        layers, width, inner, heads = (int(reader.fields[f"{kind}.{key}"].parts[-1][0]) for key in names)
+        few, each = (
+            int(reader.fields[name].parts[-1][0]) if name in reader.fields else default
+            for name, default in (
+                (f"{kind}.attention.head_count_kv", heads),
+                (f"{kind}.attention.key_length", width // heads),
+            )
         )
         words = len(reader.fields["tokenizer.ggml.tokens"].data)
     except Exception:  # a file from anywhere, or no gguf package: the size stays unknown, nothing else
         return None
-    return Size(float(sum(int(each.n_elements) for each in reader.tensors)), layers, width, words)
+    parameters = float(sum(int(tensor.n_elements) for tensor in reader.tensors))
+    return Size(parameters, layers, width, words, inner, heads * each, few * each)
 
 
 def size_of_name(name: str) -> Size | None:

@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from rewards.core import UserError
-from toolkit.config import ModelConfig, SftConfig
+from toolkit.config import GrpoConfig, ModelConfig, SftConfig
+from toolkit.doctor.sizes import size_of_config
+from toolkit.planning.fits import forward_passes, sft_budget
+from toolkit.planning.machine import device
+from toolkit.planning.memory import CPU_TOKENS, MEMORY_SHARE, MOST_TOKENS, Way, token_bytes
+from toolkit.planning.store import Chosen
 from toolkit.training.loss import loss_problem
 from toolkit.training.packing import packing_problem
 
-MOST_TOKENS = 98_304  # in a forward pass: more makes an H100 no faster
-MEMORY_SHARE = 0.75  # of the free memory that activations may take; the rest: optimizer, gradients, logits
-CPU_TOKENS = 4_096  # fits the caches and 8 GB
 COMPILE_SECONDS, COMPILE_GAIN = 25.0, 0.5  # what compiling costs once, and the share of a step's time that it saves
 EAGER_RATE = 13e12  # parameters x tokens a second that an H100 trains without it (measured: 90,000 tokens/s at 135M)
+LONG_RUN = 100  # steps of GRPO from which on compiling pays: half a minute against a quarter of a second a step
 
 
 @dataclass(frozen=True, slots=True)
 class FastPath:
-    """packed: rows of several sequences. own_loss: the chunked cross-entropy. passes: forward passes in a step."""
+    """packed: rows of several sequences. own_loss: the chunked cross-entropy. passes: forward passes in a step.
+
+    budget: most tokens in a pass. why: of packing, loss and compile, each in words. notes: for the log.
+    """
 
     packed: bool
     own_loss: bool
     compiled: bool
     passes: int
+    budget: Chosen
+    why: dict[str, str]
     notes: tuple[str, ...] = ()
 
 
 def fast_path(
-    model: Any, model_config: ModelConfig, config: SftConfig, lengths: Sequence[int], epochs: float
+    model: Any,
+    model_config: ModelConfig,
+    config: SftConfig,
+    lengths: Sequence[int],
+    epochs: float,
+    run_dir: Path | None = None,
 ) -> FastPath:
-    """The way to train this model on sequences of these lengths. Raises UserError for a switch that can't be on."""
+    """The way to train this model on sequences of these lengths. Raises UserError for a switch that can't be on.
+
+    The model may be one on torch's meta device: only its shape is looked at. run_dir: where values stored before are.
+    """
     on_gpu = torch.cuda.is_available()
-    notes = []
+    notes, why = [], {}
     no_packing = packing_problem(model)
     # unsloth on a GPU has a step of its own, fused and packed in its way; ours over it is for those who ask.
     unsloths = on_gpu and model_config.backend == "unsloth" and config.packing == "auto"
@@ -54,13 +71,49 @@ def fast_path(
     tokens = sum(lengths) * epochs
     pays = _compiling_pays(model, tokens)
     compiled = not no_compile and (pays if config.compile == "auto" else config.compile)
-    budget = config.forward_tokens or forward_tokens(model, compiled)
-    passes = forward_passes(config.batch_size, lengths, budget)
-    notes.append(f"steps of {config.batch_size} sequences in {passes} forward passes of about {budget} tokens at most")
+    budget = sft_budget(run_dir, config, lengths, device().name, forward_tokens(model, compiled))
+    passes = forward_passes(config.batch_size, lengths, budget.value)
+    steps = f"steps of {config.batch_size} sequences in {passes} forward passes"
+    notes.append(f"{steps} of about {budget.value} tokens at most")
+    if budget.source in ("probe", "out of memory"):
+        notes.append(f"forward_tokens {budget.value} from plan.json: {budget.why}")
     if compiled:
         notes.append("layers are compiled: the first steps take half a minute")
     packed = bool(config.packing) and not no_packing and not unsloths
-    return FastPath(packed, no_loss is None and not unsloths, compiled, passes, tuple(notes))
+    # What else was decided is kept beside the budget in plan.json, for whoever reads the run later.
+    kept = {**budget.details, "passes": passes, "packed": packed, "compiled": compiled}
+    budget = replace(budget, details=kept)
+    said = "the recipe's" if config.packing != "auto" else "saves the padding"
+    why["packing"] = no_packing or ("unsloth packs in its own step" if unsloths else said)
+    why["loss"] = no_loss or ("unsloth's own" if unsloths else "never holds all logits")
+    gains = "saves more than it takes" if pays else "takes longer than it would save"
+    why["compile"] = no_compile or ("the recipe's" if config.compile != "auto" else f"{gains}: {tokens:,.0f} tokens")
+    return FastPath(packed, no_loss is None and not unsloths, compiled, passes, budget, why, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoPath:
+    """packed: log-probabilities from rows without padding. why: of packing and compile, in words."""
+
+    packed: bool
+    compiled: bool
+    why: dict[str, str]
+
+
+def grpo_path(model: Any, backend: str, config: GrpoConfig) -> GrpoPath:
+    """The way to train this model, which may be on the meta device. Raises UserError for packing that can't be on."""
+    problem = "unsloth packs by itself" if backend == "unsloth" else packing_problem(model)
+    if config.packing is True and problem:
+        raise UserError(f"grpo.packing: {problem}; set auto")
+    packed = bool(config.packing) and not problem
+    wanted = config.steps >= LONG_RUN if config.compile == "auto" else config.compile
+    compiled = torch.cuda.is_available() and bool(config.vllm) and packed and wanted
+    why = {"packing": problem or ("the recipe's" if config.packing != "auto" else "saves the padding")}
+    if compiled or (not wanted and config.compile == "auto"):
+        why["compile"] = f"{config.steps} steps; it pays from {LONG_RUN} on"
+    else:
+        why["compile"] = "needs a GPU, grpo.vllm and packed rows" if wanted else "the recipe's"
+    return GrpoPath(packed, compiled, why)
 
 
 def _compile_problem(on_gpu: bool, model: ModelConfig) -> str | None:
@@ -76,13 +129,6 @@ def _compiling_pays(model: Any, tokens: float) -> bool:
     return bool(seconds * COMPILE_GAIN > COMPILE_SECONDS)
 
 
-def forward_passes(batch_size: int, lengths: Sequence[int], budget: int) -> int:
-    """The smallest divisor of the batch size under which a mean pass, and a tenth more, keeps to the budget."""
-    mean = sum(lengths) / len(lengths) * 1.1
-    divisors = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
-    return next((n for n in divisors if batch_size / n * mean <= budget), batch_size)
-
-
 def forward_tokens(model: Any, compiled: bool) -> int:
     """Tokens whose activations fit into the memory that is free now, MOST_TOKENS at most."""
     if not torch.cuda.is_available():
@@ -90,14 +136,8 @@ def forward_tokens(model: Any, compiled: bool) -> int:
     free, _ = torch.cuda.mem_get_info()
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     left = free * MEMORY_SHARE - 20 * trained  # weights, gradients, two moments and a margin, in float32
-    each = bytes_per_token(model.config.get_text_config(), compiled)
-    return max(1_024, min(MOST_TOKENS, int(left / each)))
-
-
-def bytes_per_token(config: Any, compiled: bool) -> int:
-    """What the backward pass keeps of a token, checked against a measured peak (docs/benchmarks.md)."""
-    layer = 20 * config.hidden_size + 7 * config.intermediate_size
-    return int(config.num_hidden_layers * layer * (1 if compiled else 3))
+    size = size_of_config(model.config.get_text_config().to_dict(), 0)
+    return max(1_024, min(MOST_TOKENS, int(left / token_bytes(size, Way("gpu", compiled)))))
 
 
 def narrow_stream(model: Any) -> None:

@@ -9,11 +9,13 @@ from typing import Any, TextIO
 
 import torch
 
-from eval.prompts import template_hash
+from eval.prompts import render_prompt, template_hash
 from rewards.core import UserError
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
+from toolkit.planning.fits import grpo_batch
+from toolkit.planning.machine import device
 from toolkit.rundir import Run
 from toolkit.scan import within
 from toolkit.stages import task_of
@@ -21,6 +23,8 @@ from toolkit.templates import use_template
 from toolkit.training.backends import trained_dir, training_backend
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 from toolkit.training.scoring import IsolatedRewards
+
+SOME = 256  # prompts that the estimate of memory is made from
 
 
 def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -39,16 +43,26 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         resolved = replace(resolved, path=trained) if full else replace(resolved, adapter=trained)
     if config.vllm_sleep:
         os.environ.setdefault("UNSLOTH_VLLM_STANDBY", "1")  # read when unsloth is imported
-    model, tokenizer = training_backend(recipe.model.backend).load(
-        recipe.model, resolved, recipe.lora, recipe.seed, config.vllm_memory if config.vllm else None
-    )
+    backend = training_backend(recipe.model.backend)
 
     # After the backend: unsloth patches these on import.
+    from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training.common import save_trained, train
     from toolkit.training.heldout import held_out
+    from toolkit.training.oom import refuse_before_loading, smaller_on_oom
 
-    use_template(tokenizer, recipe.model.chat_template)
     prompts = read_examples(run.dir / "data" / "grpo.jsonl")
+    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
+    some = [len(render_prompt(plain, example.messages)) for example in prompts[:SOME]]
+    refuse_before_loading(run, "grpo", resolved, some)
+    batch = grpo_batch(run.dir, config, recipe.launch.processes, device().name)
+    if batch.source == "out of memory":
+        print(f"grpo: batch_size {batch.value} from plan.json: {batch.why}", file=terminal, flush=True)
+    config = config.model_copy(update={"batch_size": batch.value})
+    model, tokenizer = backend.load(
+        recipe.model, resolved, recipe.lora, recipe.seed, config.vllm_memory if config.vllm else None
+    )
+    use_template(tokenizer, recipe.model.chat_template)
     if config.scan is not None:
         prompts = within(run, prompts, config.scan)
     examples = {example.id: example for example in prompts}
@@ -65,7 +79,8 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
     trainer = _trainer(run, config, model, tokenizer, rows, ledger)
     try:
-        outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
+        with smaller_on_oom(run, "grpo", batch):
+            outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
     finally:
         isolated.close()
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
@@ -82,19 +97,16 @@ def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any
     from datasets import Dataset
     from trl import GRPOTrainer
 
-    from toolkit.training.fast import compile_layers, narrow_stream
+    from toolkit.training.fast import compile_layers, grpo_path, narrow_stream
     from toolkit.training.grpo_trainer import FastGrpoTrainer
-    from toolkit.training.packing import packing_problem, register_packed_attention
+    from toolkit.training.packing import register_packed_attention
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    problem = "unsloth packs by itself" if run.recipe.model.backend == "unsloth" else packing_problem(base)
-    if config.packing is True and problem:
-        raise UserError(f"grpo.packing: {problem}; set auto")
-    packed = bool(config.packing) and not problem
-    if packed:
+    path = grpo_path(base, run.recipe.model.backend, config)
+    if path.packed:
         register_packed_attention()
         narrow_stream(base)
-    if torch.cuda.is_available() and config.vllm and packed and _compiles(config):
+    if path.compiled:
         compile_layers(base)
     if config.vllm and run.recipe.model.backend == "transformers":
         tune_engine(run.recipe.model.dtype)
@@ -105,15 +117,10 @@ def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any
         "reward_funcs": ledger.functions(),
         "processing_class": tokenizer,
     }
-    if not packed and not config.extra_prompts:
+    if not path.packed and not config.extra_prompts:
         return GRPOTrainer(**shared)
     longest = run.recipe.model.max_length
-    return FastGrpoTrainer(packed=packed, longest=longest, extra_prompts=config.extra_prompts, **shared)
-
-
-def _compiles(config: GrpoConfig) -> bool:
-    """Compiling takes half a minute and saves a quarter of a second a step."""
-    return config.steps >= 100 if config.compile == "auto" else config.compile
+    return FastGrpoTrainer(packed=path.packed, longest=longest, extra_prompts=config.extra_prompts, **shared)
 
 
 def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from toolkit.planning.memory import CPU_LOGITS, GPU_LOGITS
 from toolkit.training.rows import IGNORED
 
-# Logits that are held at once: half a GiB in bfloat16; on a processor what its caches still help with.
-GPU_LOGITS, CPU_LOGITS = 2**28, 2**24
 HEAD_ARGUMENTS = ("labels", "logits_to_keep", "num_logits_to_keep")
 
 

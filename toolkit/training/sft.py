@@ -35,22 +35,25 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training.common import save_trained, train
     from toolkit.training.heldout import held_out
+    from toolkit.training.oom import refuse_before_loading, smaller_on_oom
 
     # Before the model: rows are tokenized in forked processes, which a GPU in use doesn't survive.
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
     with one_at_a_time(run.dir / "sft" / ".rows.lock"):
         train_rows, validation_rows, tokens = _rows(run, config, plain, resolved)
+    refuse_before_loading(run, "sft", resolved, lengths_of(train_rows))
     model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
     use_template(tokenizer, recipe.model.chat_template)
     trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows, terminal)
     facts: dict[str, Any] = {}
-    if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
-        facts["validation_loss_before"] = trainer.evaluate().get("eval_loss")
-    started = time.perf_counter()
-    facts |= train(trainer, "sft", stage_dir, terminal, held_out(run, "sft", trainer, tokenizer, terminal))
-    seconds = time.perf_counter() - started
-    if validation_rows is not None:
-        facts["validation_loss"] = trainer.evaluate().get("eval_loss")
+    with smaller_on_oom(run, "sft", trainer.budget):
+        if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
+            facts["validation_loss_before"] = trainer.evaluate().get("eval_loss")
+        started = time.perf_counter()
+        facts |= train(trainer, "sft", stage_dir, terminal, held_out(run, "sft", trainer, tokenizer, terminal))
+        seconds = time.perf_counter() - started
+        if validation_rows is not None:
+            facts["validation_loss"] = trainer.evaluate().get("eval_loss")
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
     steps = trainer.state.global_step
     if seen := sum(gathered([getattr(trainer, "tokens_seen", 0)])):  # a resumed run counts what it did itself
@@ -74,6 +77,7 @@ def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) 
 def _trainer(
     run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: Any, validation_rows: Any, terminal: TextIO
 ) -> Any:
+    """TRL's trainer, or ours on it; its .budget is a Chosen, the most tokens in a pass."""
     from toolkit.training.fast import compile_layers, fast_path, narrow_stream
     from toolkit.training.packing import PackedCollator, use_packed_attention
     from toolkit.training.trainer import FastSftTrainer
@@ -82,7 +86,7 @@ def _trainer(
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     processes = run.recipe.launch.processes
     share = config.model_copy(update={"batch_size": config.batch_size // processes})  # of a step, for this process
-    path = fast_path(base, run.recipe.model, share, lengths, config.epochs)
+    path = fast_path(base, run.recipe.model, share, lengths, config.epochs, run.dir)
     passes = max(gathered([path.passes]))  # by the GPU with the least memory left
     if processes > 1:
         print(f"sft: {processes} processes, each has {share.batch_size} of a step's", file=terminal, flush=True)
@@ -106,10 +110,13 @@ def _trainer(
     arguments = _arguments(run, share, passes)
     shared = {"args": arguments, "eval_dataset": validation_rows, "processing_class": tokenizer}
     if path.own_loss:
-        return FastSftTrainer(model=model, train_dataset=rows, collator=collator, **shared)
-    from trl import SFTTrainer
+        trainer: Any = FastSftTrainer(model=model, train_dataset=rows, collator=collator, **shared)
+    else:
+        from trl import SFTTrainer
 
-    return SFTTrainer(model=model, train_dataset=rows, data_collator=collator, **shared)
+        trainer = SFTTrainer(model=model, train_dataset=rows, data_collator=collator, **shared)
+    trainer.budget = path.budget
+    return trainer
 
 
 def _arguments(run: Run, config: SftConfig, passes: int) -> Any:

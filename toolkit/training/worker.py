@@ -1,7 +1,8 @@
 """The process of one training stage: `python -m toolkit.training.worker RUN_DIR STAGE`.
 
 The libraries' chatter goes to logs/STAGE.log; the terminal gets the progress line. logs/STAGE.json holds how it
-ended: the stage's figures, or {"failed": why, "status": the exit status that goes with it}.
+ended: the stage's figures, {"failed": why, "status": the exit status that goes with it}, or {"again": why} where it
+ran out of memory and is to be started once more, with what plan.json then holds.
 
 Of several processes (launch.processes, under accelerate) the first does all that; the others have a log of their own,
 logs/STAGE.RANK.log, and write logs/STAGE.json only to say that they failed, and why.
@@ -23,18 +24,21 @@ from typing import TextIO
 from eval.files import write_json
 from rewards.core import UserError
 from toolkit.config import load_recipe
+from toolkit.planning.fits import RanOutOfMemory
 from toolkit.quiet import output_to
 from toolkit.rundir import Run
 from toolkit.training.launch import processes_of
 from toolkit.training.processes import lost_peer, rank, world
 
 STAGES = {
+    "probe": "toolkit.training.probe:run_probe",
     "sft": "toolkit.training.sft:run_sft",
     "grpo": "toolkit.training.grpo:run_grpo",
     "merge-sft": "toolkit.training.merge:run_merge_sft",
     "merge": "toolkit.training.merge:run_merge",
 }
 NEEDED = {"unsloth": ("unsloth", "trl", "peft", "datasets"), "transformers": ("trl", "peft", "datasets")}
+AGAIN = 75  # exit status of a stage to be started once more
 PATIENCE = 20.0  # seconds in which accelerate ends the processes that are left when one has ended
 
 
@@ -70,6 +74,9 @@ def _run(run: Run, stage: str, terminal: TextIO) -> int:
         return _failed(run, stage, str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
+    except RanOutOfMemory as error:
+        write_json(run.dir / "logs" / f"{stage}.json", {"again": str(error)})
+        return AGAIN
     except Exception as error:
         traceback.print_exc()
         if lost_peer(error):  # accelerate ends this process in a moment; the one that ended knows why it did

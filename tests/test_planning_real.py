@@ -1,0 +1,129 @@
+"""toolkit plan on a real tiny model: its JSON, its probe, and the stage that takes what the probe chose."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from toolkit.cli import main
+from toolkit.config import load_recipe
+from toolkit.planning.machine import device
+from toolkit.planning.store import chosen
+from toolkit.rundir import open_run
+from toolkit.stages import ensure
+
+pytestmark = pytest.mark.slow
+
+for name in ("torch", "transformers", "peft", "datasets", "trl"):
+    pytest.importorskip(name)
+
+
+@pytest.fixture
+def config(smollm2_dir: Path, tmp_path: Path) -> Path:
+    """A recipe over a random Llama of two narrow layers."""
+    tiny = write_tiny_llama(smollm2_dir, tmp_path / "tiny")
+    (tiny / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
+    raw: dict[str, Any] = {
+        "task": str(tiny / "task.py"),
+        "output": str(tmp_path / "run"),
+        "model": {"reference": str(tiny), "backend": "transformers"},
+        "lora": {"rank": 4, "alpha": 8},
+        "data": {"sft": 16, "grpo": 8, "validation": 2, "test": 2},
+        "sft": {"batch_size": 4, "learning_rate": 1e-2},
+        "grpo": {"steps": 3, "prompts": 2, "generations": 2, "batch_size": 4, "max_completion_length": 8},
+        "eval": {"engine": "transformers"},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return path
+
+
+def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict[str, Any], int]:
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", *arguments, "--json"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found, int(ended.value.code or 0)
+
+
+def test_the_json_says_everything_of_every_stage(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, status = plan(capsys, str(config))
+    assert (status, found["can_run"], found["problems"]) == (0, True, [])
+    assert [stage["name"] for stage in found["stages"]] == ["sft", "grpo", "evaluations"]
+    sft, grpo, evaluations = found["stages"]
+    assert set(sft["memory"]["parts"]) == {"weights", "gradients", "optimizer", "libraries", "activations", "logits"}
+    assert sft["memory"]["needed"] == pytest.approx(sum(sft["memory"]["parts"].values()), abs=0.05)
+    assert sft["memory"]["verdict"] == "fits"
+    assert (sft["steps"], sft["batch"]["sequences"], sft["batch"]["passes"]) == (4, 4, 1)
+    assert sft["total"] == pytest.approx(4 * sft["batch"]["tokens"], rel=0.01)
+    assert {name: choice["value"] for name, choice in sft["choices"].items()} == {
+        "packing": "yes",
+        "attention": "a call for each sequence",
+        "loss": "chunked",
+        "compile": "no",
+    }
+    assert sft["choices"]["compile"]["why"] == "compiling pays on a GPU only"
+    assert sft["chosen"]["forward_tokens"]["value"] == 4096
+    assert (sft["seconds"], sft["rate"]) == (None, None)
+    assert (grpo["steps"], grpo["total"], grpo["batch"]["sequences_a_pass"]) == (3, 12, 4)
+    assert grpo["choices"]["generation"]["value"] == "transformers"
+    assert (evaluations["total"], evaluations["unit"]) == (6, "answers")
+    assert not (config.parent / "run").exists()  # a plan leaves nothing behind
+
+
+def test_what_can_not_be_is_a_problem_and_an_exit_code(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, status = plan(capsys, str(config), "--set", "grpo.vllm=true", "--set", "model.dtype=float32")
+    if found["device"]["kind"] == "cpu":
+        assert status == 14
+        assert "no GPU here: grpo.vllm" in found["problems"][0]
+    found, status = plan(capsys, str(config), "--set", "model.reference=package:no_such")
+    assert status == 14
+    assert "no package 'no_such' is installed" in found["problems"][0]
+
+
+def test_the_probe_chooses_the_stage_takes_it_and_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from toolkit.training.probe import run_probe
+    from toolkit.training.sft import run_sft
+
+    run = open_run(load_recipe(config))
+    ensure(run, "data", lambda line: None)
+    terminal = io.StringIO()
+    facts = run_probe(run, terminal)
+    assert "probe: 1 sequences, " in terminal.getvalue()
+    stored = chosen(run.dir, "sft", device().name)
+    assert stored is not None
+    assert (stored.source, stored.value) == ("probe", facts["forward_tokens"])
+    assert stored.details["tokens_per_second"] > 0
+    assert not (run.dir / "sft" / "adapter").exists()
+
+    found, _ = plan(capsys, str(config))
+    sft = found["stages"][0]
+    assert sft["chosen"]["forward_tokens"]["value"] == stored.value
+    assert sft["rate"]["source"] == "measured by the probe"
+    assert sft["seconds"] == pytest.approx(sft["total"] / sft["rate"]["value"], abs=0.1)
+
+    terminal = io.StringIO()
+    run_sft(run, terminal)
+    assert f"sft: forward_tokens {stored.value} from plan.json: " in terminal.getvalue()
+    assert f"in {sft['batch']['passes']} forward passes of about {stored.value} tokens" in terminal.getvalue()
+
+
+def test_a_probe_that_runs_out_of_time_measures_and_chooses_nothing(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit.training import probe
+
+    run = open_run(load_recipe(config))
+    ensure(run, "data", lambda line: None)
+    monkeypatch.setattr(probe, "time", type("clock", (), {"perf_counter": staticmethod(iter(range(99)).__next__)}))
+    monkeypatch.setattr(probe, "SECONDS", 1.5)  # the clock goes on by a second at each look: one size is measured
+    assert probe.run_probe(run, io.StringIO())["forward_tokens"] == 4096
+    stored = chosen(run.dir, "sft", device().name)
+    assert stored is not None
+    assert (stored.source, len(stored.details["measured"])) == ("memory", 1)
+    assert "time was out" in stored.why

@@ -1,0 +1,49 @@
+"""toolkit plan: what a run will take, and how it will train, before it starts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from toolkit.commands.shared import Recipe, Set, say
+
+app = typer.Typer()
+CANNOT_RUN = 14
+
+
+@app.command()
+def plan(
+    config: Recipe,
+    overrides: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="measure passes of real rows first, and keep the best in the run directory")
+    ] = False,
+) -> None:
+    """Say memory, batch, packing, attention, steps and time of each stage, and why. Exits with 14 if it can't run."""
+    import json
+    from dataclasses import asdict
+
+    from toolkit.config import load_recipe
+    from toolkit.models import cache_dir
+    from toolkit.planning.plan import lines
+    from toolkit.quiet import output_to
+    from toolkit.rundir import locked, open_run
+    from toolkit.stages import ensure, run_probe
+
+    recipe = load_recipe(config, overrides or [])
+    if probe:
+        opened = open_run(recipe)
+        with locked(opened):
+            ensure(opened, "data", say)
+            run_probe(opened, say)
+    with output_to(cache_dir() / "plan.log"):  # what the libraries print when they are imported
+        from toolkit.training.planner import make_plan
+
+        found = make_plan(recipe, str(config))
+    if as_json:
+        print(json.dumps({**asdict(found), "can_run": found.can_run}, ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(lines(found)))
+    raise typer.Exit(0 if found.can_run else CANNOT_RUN)
