@@ -6,12 +6,14 @@ invalid evaluation, 14 an engine or a training process failed, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import typer
 
+from eval.progress import QUIET
 from eval.redaction import redact_text
 from rewards.core import UserError
 from toolkit.commands import (
@@ -30,13 +32,14 @@ from toolkit.commands import (
     task,
     training,
 )
+from toolkit.commands.road import road
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
 
 app = typer.Typer(
     help="Train a small model to reason about one task, and prove that it is better than its base.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -56,9 +59,59 @@ app.add_typer(export.app)
 app.add_typer(serve.app)
 
 
+@app.callback()
+def without_verb(context: typer.Context) -> None:
+    """Train a small model to reason about one task, and prove that it is better than its base."""
+    if context.invoked_subcommand is None:
+        print(road(context.command.list_commands(context)))  # type: ignore[attr-defined]  # it is a group
+
+
+def command() -> Any:
+    """The whole command line; every verb has --quiet."""
+    whole = typer.main.get_command(app)
+    quiet = typer.main.get_command(_only_quiet).params[0]
+    for _, verb in verbs_of(whole):
+        verb.params.append(quiet)
+    return whole
+
+
+def verbs_of(whole: Any, name: str = "toolkit") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its full name, in the order of the help."""
+    if not hasattr(whole, "commands"):
+        yield name, whole
+        return
+    for each, below in whole.commands.items():
+        yield from verbs_of(below, f"{name} {each}")
+
+
+def _be_quiet(wanted: bool) -> None:
+    if wanted:
+        os.environ[QUIET] = "1"
+
+
+# typer's own classes of options differ between its versions: let it make this one.
+_only_quiet = typer.Typer(add_completion=False)
+
+
+@_only_quiet.command()
+def _quiet(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            callback=_be_quiet,
+            expose_value=False,
+            help="say nothing but results, warnings and errors",
+        ),
+    ] = False,
+) -> None:
+    """Never run: the bearer of the option."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Errors that a person can put right are one line each; the rest keeps its traceback."""
-    sys.exit(_exit_code(lambda: app(arguments, standalone_mode=True)))
+    sys.exit(_exit_code(lambda: command()(arguments, standalone_mode=True)))
 
 
 def _exit_code(call: Callable[[], Any]) -> int:
@@ -66,7 +119,7 @@ def _exit_code(call: Callable[[], Any]) -> int:
         call()
     except UserError as error:
         for line in str(error).splitlines():
-            say(f"error: {redact_text(line)}")
+            print(f"error: {redact_text(line)}", file=sys.stderr, flush=True)
         return error.exit_code
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from eval.progress import quiet
+
 SHOWN = {"loss": "loss", "eval_loss": "eval loss", "reward": "reward", "frac_reward_zero_std": "dead groups"}
 
 
@@ -42,7 +44,7 @@ class LiveProgress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the line, at the step where a resumed run begins."""
-        if not self.terminal.isatty():
+        if quiet() or not self.terminal.isatty():
             return
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -67,6 +69,8 @@ class LiveProgress(TrainerCallback):
         step, last = state.global_step, state.max_steps
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=step, figures=self.figures)
+        elif quiet():
+            return
         elif step == last or time.monotonic() - self.last_plain >= self.plain_every:
             self.last_plain = time.monotonic()
             print(f"{self.title}: step {step}/{last}  {self.figures}", file=self.terminal, flush=True)
