@@ -11,7 +11,6 @@ import typer
 from eval.progress import say as say
 from rewards.core import UserError
 
-
 Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="override a key of the recipe")]
 TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py file, or an installed plugin")]
