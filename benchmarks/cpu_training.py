@@ -19,7 +19,7 @@ from typing import Any
 
 STEP_ROWS = 8
 LEARNING_RATE = 1e-3
-MAX_LENGTH = 704
+MAX_LENGTH = 832
 
 
 def main() -> None:

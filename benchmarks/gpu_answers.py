@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.gpu_common import MAX_LENGTH, Settings, wait_for_turn
 
-TOKENS = 160
+TOKENS = 256
 TUNED = {
     "max_num_seqs": 1024,
     "max_num_batched_tokens": 32_768,

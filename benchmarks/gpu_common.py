@@ -13,7 +13,7 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "unsloth", "vllm", "bitsandbytes")
 TASK = "datetime_extraction"
-MAX_LENGTH = 704
+MAX_LENGTH = 832
 
 
 @dataclass(frozen=True, slots=True)

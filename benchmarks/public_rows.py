@@ -94,7 +94,7 @@ def model_answers(rows: Sequence[Row], model: Path, engine: str, out: Path) -> l
         seed=0,
         model=ModelSpec(model, None, model.name),
         engine=engine,
-        sampling=Sampling(max_tokens=160),
+        sampling=Sampling(max_tokens=256),
         out_dir=out,
     )
     right = {}

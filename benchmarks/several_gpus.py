@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TASK = "datetime_extraction"
-MAX_LENGTH = 704
+MAX_LENGTH = 832
 WARM = 0.25  # share of the steps before the clock starts: allocation, compilation
 
 

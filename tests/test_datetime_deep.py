@@ -19,12 +19,14 @@ from rewards.response import TAGS, render
 from tasks.base import SPLITS, Split, Task
 from tasks.datetime_extraction import PLAIN, TASK, clock_kinds, day_kinds, leaks, noise, rationale, talk
 from tasks.datetime_extraction.clocks import Clock
-from tasks.datetime_extraction.days import Day
-from tasks.datetime_extraction.gold import solve
+from tasks.datetime_extraction.date_steps import named_day
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day
+from tasks.datetime_extraction.gold import _moved_clock, solve
 from tasks.datetime_extraction.languages import LANGUAGES, goes_with
 from tasks.datetime_extraction.meaning import Meaning, Policy, Setting
 from tasks.datetime_extraction.policy_pairs import policy_pairs
 from tasks.datetime_extraction.public import is_public, normalized
+from tasks.datetime_extraction.rationale import problems
 from tasks.datetime_extraction.splits import check_menus, held_out, split_of_today
 from tasks.datetime_extraction.zones import ZONES
 
@@ -235,3 +237,31 @@ def test_the_plain_task_keeps_its_phenomena_clocks_and_prompt() -> None:
     assert all(len(example.messages[0]["content"]) < 160 for example in examples)
     assert json.loads(json.dumps(examples[0].to_json()))["answers"]
     assert all(moment(example.answers[0]) for example in examples if example.answers != (NONE,))
+
+
+def test_a_far_weekday_is_counted_in_steps_that_hold() -> None:
+    rng = Random(0)
+    for _ in range(3000):
+        today = date.fromordinal(date(2011, 1, 1).toordinal() + rng.randrange(9000))
+        then = today + timedelta(days=rng.randrange(-30, 366))
+        if (then.year, then.month) < (today.year, today.month) or then.year > today.year + 1:
+            continue
+        steps = named_day(today, then)
+        stated = f"{WEEKDAYS[today.weekday()]}={today.weekday() + 1} {today.day} {MONTHS[today.month - 1]}; {steps}"
+        end = f"; {then.day} {MONTHS[then.month - 1]} {then.year}; 09:00"
+        assert problems(stated + end, f"{then.isoformat()}T09:00:00Z", today) == []
+        # The name is what the last sum gives, not only a name that fits.
+        assert steps.split(", ")[-2].endswith(f"={then.weekday() + 1}")
+
+
+@pytest.mark.parametrize(
+    ("by", "steps"),
+    [
+        (-150, ["40-30=10", "11-2=9"]),
+        (-165, ["40-45=-5", "-5+60=55", "11-2-1=8"]),
+        (-780, ["11-13=-2", "-2+24=22, day before"]),
+        (800, ["40+20=60", "60-60=0", "11+13+1=25", "25-24=1, next day"]),
+    ],
+)
+def test_a_clock_is_moved_minutes_first(by: int, steps: list[str]) -> None:
+    assert _moved_clock(11, 40, by) == steps

@@ -161,3 +161,17 @@ def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFi
         main(["scan", str(tmp_path / "recipe.yaml")])
     assert ended.value.code == 2
     assert "has no finished SFT stage to scan; first: toolkit sft" in capsys.readouterr().err
+
+
+def test_a_run_scans_by_itself_unless_it_has_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolkit import scan as module
+    from toolkit.stages import ensure
+
+    run = run_with(tmp_path, [0.1, 0.9])
+    records = [record("a", n, right=n < 2) for n in range(4)]
+    found = judge(records, {"exact": 1.0, "format": 0.1}, run.recipe.grpo, 1.0)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(module, "scan", lambda run, prompts, samples, *_: asked.append((prompts, samples)) or found)
+    ensure(run, "scan", print)
+    assert asked == [(run.recipe.data.grpo, 4)]
+    assert run.facts("scan")["pass_rate"] == found.pass_rate

@@ -70,8 +70,12 @@ def refusal(run: Run, stage: str) -> UserError:
         ({}, ["data", "eval-base", "sft", "merge-sft", "eval-sft", "grpo", "merge", "eval-tuned", "compare"]),
         ({"grpo": None}, ["data", "eval-base", "sft", "merge", "eval-tuned", "compare"]),
         ({"sft": None}, ["data", "eval-base", "grpo", "merge", "eval-tuned", "compare"]),
+        (
+            {"grpo": {"prompts": 2, "generations": 2, "batch_size": 4, "scan": (0.1, 0.9)}},
+            ["data", "eval-base", "sft", "merge-sft", "eval-sft", "scan", "grpo", "merge", "eval-tuned", "compare"],
+        ),
     ],
-    ids=["both", "sft", "grpo"],
+    ids=["both", "sft", "grpo", "scan"],
 )
 def test_the_stages_of_a_recipe(sections: dict[str, Any], expected: list[str]) -> None:
     chosen = recipe(Path("run"), Path("t.py"), Path("m"), **sections)

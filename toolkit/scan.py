@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from eval.engines.base import Sampling
 from eval.files import read_json, write_json
@@ -25,6 +26,7 @@ from toolkit.stages import model_of, task_of
 from toolkit.training.rollouts import weighted_rewards
 
 REPORT = "report.json"
+STAGE_SAMPLES = 4  # of every prompt of data.grpo, when a run scans by itself
 GROUP_SIZES = (4, 8, 16, 32)
 BINS = 10
 FEW_DEAD, MANY_DEAD = 0.3, 0.6  # shares of dead groups: fine below the first, little left to learn from above the other
@@ -150,18 +152,23 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
     return said
 
 
+def stored_scan(run: Run) -> dict[str, Any] | None:
+    """The fields of the run's Scan, or None before there is one."""
+    path = run.dir / "scan" / REPORT
+    return read_json(path, "scan again: toolkit scan CONFIG") if path.is_file() else None
+
+
 def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -> list[Example]:
     """The examples whose pass rate in the stored scan is within the bounds. Raises UserError without a scan."""
-    path = run.dir / "scan" / REPORT
-    if not path.is_file():
+    if (found := stored_scan(run)) is None:
         raise UserError(f"grpo.scan: {run.dir} has no scan; first: toolkit scan CONFIG")
-    rates = read_json(path, "scan again: toolkit scan CONFIG")["rates"]
+    rates = found["rates"]
     kept = [each for each in examples if bounds[0] <= rates.get(each.id, -1) <= bounds[1]]
     assert run.recipe.grpo is not None
     if len(kept) < run.recipe.grpo.prompts:
         raise UserError(
             f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs "
-            f"{run.recipe.grpo.prompts}; widen it, or remove {path.parent} and scan more (--prompts)"
+            f"{run.recipe.grpo.prompts}; widen it, or remove {run.dir / 'scan'} and scan more (--prompts)"
         )
     return kept
 

@@ -49,6 +49,8 @@ def stages_of(recipe: Recipe) -> list[str]:
         return ["data", *trained, "merge"]
     if trained == ["sft", "grpo"]:  # what GRPO adds shows only beside the warm start
         trained = ["sft", "merge-sft", "eval-sft", "grpo"]
+    if recipe.grpo is not None and recipe.grpo.scan is not None:
+        trained.insert(-1, "scan")
     return ["data", "eval-base", *trained, "merge", "eval-tuned", "compare"]
 
 
@@ -146,6 +148,16 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
     return evaluate_stage
 
 
+def _scan(run: Run) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from toolkit.scan import STAGE_SAMPLES, scan, stored_scan
+
+    assert isinstance(run.recipe.data, DataConfig)
+    found = stored_scan(run) or asdict(scan(run, run.recipe.data.grpo, STAGE_SAMPLES, None, None))
+    return {name: found[name] for name in ("prompts", "samples", "pass_rate")}
+
+
 def _compare(run: Run) -> dict[str, Any]:
     from eval.compare import compare
 
@@ -157,6 +169,7 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
     "data": _data,
     "eval-base": _evaluation("base"),
     "eval-sft": _evaluation("sft"),
+    "scan": _scan,
     "eval-tuned": _evaluation("tuned"),
     "compare": _compare,
 }

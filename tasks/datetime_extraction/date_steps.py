@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calendar import monthrange
+from calendar import isleap, monthrange
 from datetime import date
 
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, plus_days
@@ -28,12 +28,45 @@ def day_name(day: date) -> str:
     return f"{day.day} {MONTHS[day.month - 1]}={WEEKDAYS[day.weekday()]}={day.weekday() + 1}"
 
 
+def named_day(today: date, then: date) -> str:
+    """The weekday of `then`, of this year or the next, counted from today's: a small model can't see it in one step.
+
+    Within a month the days are counted. Otherwise both dates become numbers of days since 31 December, modulo 7: a
+    month stands for the days before it modulo 7, which is a table of twelve (and twelve of leap years) to remember.
+    `2025: Mar=3, 27+3=30; Dec=5, 31+5=36; 4+36-30=10, 10-7=3, 31 Dec=Wed=3`.
+    """
+    weekday = today.weekday() + 1
+    if (today.year, today.month) == (then.year, then.month):
+        return f"{_within_a_week(weekday, then.day, today.day)}, {day_name(then)}"
+    start, year, here = _number_of(today)
+    end, next_year, there = _number_of(then, 0 if then.year == today.year else 1 + isleap(today.year))
+    later = "" if then.year == today.year else f"{next_year}, "
+    return f"{year}: {here}; {later}{there}; {_within_a_week(weekday, end, start)}, {day_name(then)}"
+
+
+def _number_of(day: date, more: int = 0) -> tuple[int, str, str]:
+    """The day's number as in named_day, its year, and its sum; more: the whole years before, modulo 7."""
+    before = (date(day.year, day.month, 1).toordinal() - date(day.year, 1, 1).toordinal()) % 7
+    number = day.day + before + more
+    added = f"+{more}" if more else ""
+    year = f"{day.year}{' leap' * isleap(day.year)}{f': {added}' * bool(more)}"
+    return number, year, f"{MONTHS[day.month - 1]}={before}, {day.day}+{before}{added}={number}"
+
+
+def _within_a_week(weekday: int, end: int, start: int) -> str:
+    """weekday + end - start as a number from 1 to 7: `4+36-30=10, 10-7=3`."""
+    total = weekday + end - start
+    weeks = 7 * ((total - 1) // 7)
+    wrapped = "" if not weeks else f", {total}{'-' if weeks > 0 else '+'}{abs(weeks)}={total - weeks}"
+    return f"{weekday}+{end}-{start}={total}{wrapped}"
+
+
 def plain_date(then: date) -> Resolved:
     """A date that needs no step: `7 Mar 2025`."""
     return Resolved(then, f"{then.day} {MONTHS[then.month - 1]} {then.year}")
 
 
-def nth_weekday(year: int, month: int, weekday: int, nth: int) -> Resolved:
+def nth_weekday(today: date, year: int, month: int, weekday: int, nth: int) -> Resolved:
     """The nth (or the LAST) such weekday of a month, from the weekday of the month's first (or last) day."""
     if nth == LAST:
         end = date(year, month, monthrange(year, month)[1])
@@ -41,11 +74,13 @@ def nth_weekday(year: int, month: int, weekday: int, nth: int) -> Resolved:
         then = shift(end, -back)
         wrap = "+7" if end.weekday() < weekday else ""
         counted = f"{end.weekday() + 1}-{weekday + 1}{wrap}={back}"
-        return Resolved(then.date, f"{day_name(end)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
+        return Resolved(
+            then.date, f"{named_day(today, end)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}"
+        )
     first = date(year, month, 1)
     ahead = (weekday - first.weekday()) % 7
     wrap = "+7" if weekday < first.weekday() else ""
     then = plus_days(first, ahead + 7 * (nth - 1))
     added = f", {ahead}+{7 * (nth - 1)}={ahead + 7 * (nth - 1)}" if nth > 1 else ""
     counted = f"{weekday + 1}-{first.weekday() + 1}{wrap}={ahead}{added}"
-    return Resolved(then.date, f"{day_name(first)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
+    return Resolved(then.date, f"{named_day(today, first)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")

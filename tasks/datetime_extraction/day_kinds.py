@@ -98,12 +98,12 @@ def _nth_weekday(rng: Random, today: date) -> Day:
 
 def _nth_weekday_this_year(rng: Random, today: date) -> Day | None:
     day = _nth_weekday(rng, today)
-    return None if nth_weekday(today.year, day.month, day.n, day.day).date == today else day
+    return None if nth_weekday(today, today.year, day.month, day.n, day.day).date == today else day
 
 
 def _nth_weekday_this_month(rng: Random, today: date) -> Day | None:
     n, nth = _below(rng, 0, 7), _below(rng, 1, LAST + 1)
-    ahead = nth_weekday(today.year, today.month, n, nth).date > today
+    ahead = nth_weekday(today, today.year, today.month, n, nth).date > today
     return Day("nth_weekday_this_month", n, nth) if ahead else None
 
 

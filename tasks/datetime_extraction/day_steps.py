@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import date
 
 from tasks.datetime_extraction import days
-from tasks.datetime_extraction.date_steps import day_name, nth_weekday, plain_date, shift
+from tasks.datetime_extraction.date_steps import named_day, nth_weekday, plain_date, shift
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day, Resolved, plus_days, plus_months, resolve_day
 from tasks.datetime_extraction.meaning import Setting
 
@@ -21,11 +21,6 @@ def resolve_dates(day: Day, setting: Setting) -> Dates:
     """The accepted dates of a day phrase, or why there is none. Raises KeyError on an unknown kind."""
     further = _RESOLVERS.get(day.kind)
     return further(day, setting) if further else (resolve_day(day, setting.today),)
-
-
-def upcoming(today: date, month: int, day: int) -> date:
-    """The next such day of the calendar that is not before today."""
-    return date(today.year + ((month, day) < (today.month, today.day)), month, day)
 
 
 def _days(day: Day, s: Setting) -> Dates:
@@ -103,7 +98,7 @@ def _weekday_in_months(day: Day, s: Setting) -> Dates:
     base = plus_months(s.today, day.month)
 
     def steps(then: Resolved) -> Resolved:
-        return Resolved(then.date, f"{base.steps}; {day_name(base.date)}; {then.steps}")
+        return Resolved(then.date, f"{base.steps}; {named_day(s.today, base.date)}; {then.steps}")
 
     same_week = _to_weekday(base.date, day.n, 0)
     on_or_after = _to_weekday(base.date, day.n, _weeks_from(day.n, base.date))
@@ -142,23 +137,30 @@ def _day_next_month(day: Day, s: Setting) -> Dates:
 
 
 def _nth_weekday(day: Day, s: Setting) -> Dates:
-    this = nth_weekday(s.today.year, day.month, day.n, day.day)
-    return (this,) if this.date > s.today else (nth_weekday(s.today.year + 1, day.month, day.n, day.day),)
+    name, year = MONTHS[day.month - 1], s.today.year
+    if day.month < s.today.month:
+        next_year = nth_weekday(s.today, year + 1, day.month, day.n, day.day)
+        return (Resolved(next_year.date, f"{name} is past; {next_year.steps}"),)
+    this = nth_weekday(s.today, year, day.month, day.n, day.day)
+    if this.date > s.today:
+        return (Resolved(this.date, f"{name} is ahead; {this.steps}"),)
+    next_year = nth_weekday(s.today, year + 1, day.month, day.n, day.day)
+    return (Resolved(next_year.date, f"{name} is ahead; {this.steps}, past; {next_year.steps}"),)
 
 
 def _nth_weekday_next_month(day: Day, s: Setting) -> Dates:
     year, month = _next_month(s.today)
-    return (nth_weekday(year, month, day.n, day.day),)
+    return (nth_weekday(s.today, year, month, day.n, day.day),)
 
 
 def _nth_weekday_this_month(day: Day, s: Setting) -> Dates:
-    return (nth_weekday(s.today.year, s.today.month, day.n, day.day),)
+    return (nth_weekday(s.today, s.today.year, s.today.month, day.n, day.day),)
 
 
 def _weekday_after(day: Day, s: Setting) -> Dates:
-    base = resolve_day(Day("day_of_month", 0, day.day), s.today).date
-    then = _after(base, day.n)
-    return (Resolved(then.date, f"{day_name(base)}; {then.steps}"),)
+    base = resolve_day(Day("day_of_month", 0, day.day), s.today)
+    then = _after(base.date, day.n)
+    return (Resolved(then.date, f"{base.steps}; {named_day(s.today, base.date)}; {then.steps}"),)
 
 
 def _end_of_month(day: Day, s: Setting) -> date:
@@ -175,16 +177,16 @@ def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
     if not back:
-        return (Resolved(end, f"{day_name(end)}; {plain_date(end).steps}"),)
+        return (Resolved(end, f"{named_day(s.today, end)}; {plain_date(end).steps}"),)
     then = shift(end, -back)
-    return (Resolved(then.date, f"{day_name(end)}, {end.weekday() + 1}-5={back}; {then.steps}"),)
+    return (Resolved(then.date, f"{named_day(s.today, end)}, {end.weekday() + 1}-5={back}; {then.steps}"),)
 
 
 def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
     def resolve(day: Day, s: Setting) -> Dates:
-        base = upcoming(s.today, day.month, day.day)
-        then = shift(base, sign * day.n)
-        return (Resolved(then.date, f"{plain_date(base).steps}; {then.steps}"),)
+        base = resolve_day(Day("day_month", 0, day.day, day.month), s.today)
+        then = shift(base.date, sign * day.n)
+        return (Resolved(then.date, f"{base.steps}; {then.steps}"),)
 
     return resolve
 

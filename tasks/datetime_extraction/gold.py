@@ -45,11 +45,27 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     if time is None:
         return None
     if meaning.day.kind == "same_weekday":
-        dates = (dates[1],) if time.past or meaning.clock.kind == "no_time" else (dates[0],)
-        talk += f"{time.past}; " if time.past else ""
-    elif time.past:
+        return _combine(meaning, setting, *_today_or_in_a_week(meaning, setting, dates, time, f"{stated}; {talk}"))
+    if time.past:
         return Gold((NONE,), f"{stated}; {talk}{time.step}, {time.past}, past")
     return _combine(meaning, setting, dates, time, f"{stated}; {talk}")
+
+
+def _today_or_in_a_week(
+    meaning: Meaning, setting: Setting, dates: tuple[Resolved, ...], time: _Time, stated: str
+) -> tuple[tuple[Resolved, ...], _Time, str]:
+    """The name of today's weekday: today while the time is ahead, else a week later. The clock comes first."""
+    if meaning.clock.kind == "no_time" or setting.now is None:
+        return dates[1:], time, stated
+    _, hour, minute = time.options[0]
+    compared = (
+        f"{time.past}, past" if time.past else f"{_clock_face(60 * hour + minute)}>{_clock_face(setting.now)}, ahead"
+    )
+    return (
+        dates[1:] if time.past else dates[:1],
+        time._replace(step=f"{hour:02}:{minute:02}"),
+        f"{stated}{time.step}, {compared}; ",
+    )
 
 
 def _today(today: date) -> str:
@@ -110,7 +126,8 @@ def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
     early = 60 * hour + minute
     if early > now:
         return _Time(((0, hour, minute),), f"{reading.prefix}{early // 60:02}:{minute:02}")
-    late = f"{reading.prefix}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
+    passed = f"{_clock_face(early)}<{_clock_face(now)}, "
+    late = f"{reading.prefix}{passed}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
     if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
         return _Time(((0, hour + 12, minute),), late)
     if kind == "today" and hour <= AFTERNOON:
@@ -122,54 +139,67 @@ def _relative(meaning: Meaning, setting: Setting, stated: str) -> Gold:
     if setting.now is None:
         return Gold((NONE,), f"{stated}no current time")
     n, now = meaning.day.n, setting.now
-    (hours, minutes), (hour, minute) = divmod(n, 60), divmod(now, 60)
-    steps, carry = [f"{hour}:{minute:02} + {hours}:{minutes:02}"], 0
-    total = minute + minutes
-    if minutes:
-        steps.append(f"{minute}+{minutes}={total}")
-    if total >= 60:
-        carry, total = 1, total - 60
-        steps.append(f"{total + 60}-60={total}")
-    end = hour + hours + carry
-    if hours or carry:
-        steps.append(f"{hour}+{hours + carry}={end}")
-    days, end = divmod(end, 24)
-    if days:
-        steps.append(f"{end + 24}-24={end}, next day")
-    then = shift(setting.today, days) if days else _no_day(setting)[0]
-    reasoning = f"{stated}{', '.join(steps)}; {then.steps}; {end:02}:{total:02}"
-    return Gold((_answer(then.date, end, total, setting.offset),), reasoning)
+    hour, minute = divmod(now, 60)
+    days, then = divmod(now + n, DAY_MINUTES)
+    steps = ", ".join((f"{_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
+    day = shift(setting.today, days) if days else _no_day(setting)[0]
+    reasoning = f"{stated}{steps}; {day.steps}; {then // 60:02}:{then % 60:02}"
+    return Gold((_answer(day.date, then // 60, then % 60, setting.offset),), reasoning)
 
 
 def _combine(meaning: Meaning, setting: Setting, dates: tuple[Resolved, ...], time: _Time, stated: str) -> Gold | None:
     answers = []
-    move, zone_step = _zone_move(meaning, setting)
+    move, zone_step = _zone_move(meaning, setting, time)
     for resolved in dates:
         for days, hour, minute in time.options:
             more, minutes = divmod(60 * hour + minute - move, DAY_MINUTES)
             then = date.fromordinal(resolved.date.toordinal() + days + more)
             answers.append((then, minutes // 60, minutes % 60))
     first, hour, minute = answers[0]
-    moved = first.toordinal() - dates[0].date.toordinal()
     if setting.now is not None and (first.toordinal(), 60 * hour + minute) <= (setting.today.toordinal(), setting.now):
         return None  # another city's clock has moved it into the past
-    steps = dates[0].steps
-    if moved:
-        steps += f"; {shift(dates[0].date, moved).steps}"
-    last = f"; {hour:02}:{minute:02}" if zone_step else ""
-    reasoning = f"{stated}{steps}; {time.step}{zone_step}{last}"
+    moved = first.toordinal() - dates[0].date.toordinal()
+    shifted = f"{shift(dates[0].date, moved).steps}; " if moved else ""
+    if zone_step or moved:  # the clock decides whether the date moves, so it comes first
+        steps = f"{dates[0].steps}; {time.step}{zone_step}; {shifted}{hour:02}:{minute:02}"
+    else:
+        steps = f"{dates[0].steps}; {time.step}"
     accepted = tuple(dict.fromkeys(_answer(*answer, setting.offset) for answer in answers))
-    return Gold(accepted, reasoning)
+    return Gold(accepted, stated + steps)
 
 
-def _zone_move(meaning: Meaning, setting: Setting) -> tuple[int, str]:
-    """Minutes by which the named city is ahead of the prompt's offset, and the step that takes them off."""
+def _zone_move(meaning: Meaning, setting: Setting, time: _Time) -> tuple[int, str]:
+    """Minutes by which the named city is ahead of the prompt's offset, and the steps that take them off."""
     if meaning.zone is None:
         return 0, ""
-    move = ZONES[meaning.zone].offset - setting.offset
-    return move, f" {offset_text(ZONES[meaning.zone].offset)} to {offset_text(setting.offset)}" + (
-        f", {'-' if move > 0 else '+'}{_clock_face(abs(move))}"
-    )
+    theirs, ours = ZONES[meaning.zone].offset, setting.offset
+    _, hour, minute = time.options[0]
+    zones = f" {offset_text(theirs)} to {offset_text(ours)}"
+    if theirs == ours:
+        return 0, f"{zones}, same"
+    return theirs - ours, f"{zones}, {_signed(ours - theirs)}: {', '.join(_moved_clock(hour, minute, ours - theirs))}"
+
+
+def _signed(minutes: int) -> str:
+    return f"{'-' if minutes < 0 else '+'}{_clock_face(abs(minutes))}"
+
+
+def _moved_clock(hour: int, minute: int, by: int) -> list[str]:
+    """The steps of hour:minute plus `by` minutes: `15-30=-15, -15+60=45, 9-2-1=6`; over midnight `2-5=-3, -3+24=21`."""
+    sign, (hours, minutes) = ("-" if by < 0 else "+"), divmod(abs(by), 60)
+    steps, carry = [], 0
+    if minutes:
+        total = minute - minutes if by < 0 else minute + minutes
+        carry = total // 60
+        steps.append(f"{minute}{sign}{minutes}={total}")
+        if carry:
+            steps.append(f"{total}{'+' if carry < 0 else '-'}60={total % 60}")
+    end = hour + carry + (-hours if by < 0 else hours)
+    if hours or carry:
+        steps.append(f"{hour}{sign}{hours}{f'{sign}1' if carry else ''}={end}")
+    if not 0 <= end < 24:
+        steps.append(f"{end}{'+' if end < 0 else '-'}24={end % 24}, {'day before' if end < 0 else 'next day'}")
+    return steps
 
 
 def _answer(then: date, hour: int, minute: int, offset: int) -> str:

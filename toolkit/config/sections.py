@@ -134,7 +134,7 @@ class GrpoConfig(Section):
         1.0, ge=1, le=8, description="prompts sampled for each trained on; groups whose rewards differ are preferred"
     )
     scan: tuple[float, float] | None = Field(
-        None, description="train on prompts whose pass rate in the stored scan is within; toolkit scan makes one"
+        None, description="train on prompts whose pass rate in a scan is within; toolkit run scans before grpo"
     )
     vllm: bool | Literal["server"] = Field(
         False, description="generate with vLLM in the trainer's process, or by a server on other GPUs; needs a GPU"
