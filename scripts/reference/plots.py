@@ -86,4 +86,4 @@ def _draw(
         frame.parts.append(text(left + 20, at, each.name, "start"))
     head, _, rest = str(frame.svg()).partition(">")
     space = ' xmlns="http://www.w3.org/2000/svg"'
-    return f'{head}{space} width="{2 * WIDTH}" height="{2 * HEIGHT}"><style>{STYLE}</style>{rest}\n'
+    return f'{head}{space} width="{1.5 * WIDTH:g}" height="{1.5 * HEIGHT:g}"><style>{STYLE}</style>{rest}\n'
