@@ -168,8 +168,7 @@ def test_the_shell_completes_verbs_and_options() -> None:
     for words, wanted in (("toolkit re", {"report", "rescore", "rewards"}), ("toolkit eval --mo", {"--model"})):
         env = {"_TOOLKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         assert set(as_program(**env).stdout.split()) == wanted
-    shown = as_program("--show-completion", "bash")
-    assert "complete_bash" in shown.stdout or "bash" in shown.stderr
+    assert "complete -o default" in as_program(_TOOLKIT_COMPLETE="source_bash").stdout
 
 
 def test_what_ends_says_where_things_are_and_what_comes_next(
@@ -187,3 +186,16 @@ def test_what_ends_says_where_things_are_and_what_comes_next(
     *_, where, further = toolkit("eval", *asked, "--out", tmp_path / "e").err.splitlines()
     assert where == f"the records: {tmp_path / 'e'}"
     assert further.startswith("next: toolkit compare ")
+
+
+@pytest.mark.parametrize("argument", ["", "--help"])
+def test_the_road_and_the_help_answer_at_once(argument: str) -> None:
+    """What takes longer than a blink is imported by the verbs that need it."""
+    slow = ("rich", "pydantic", "yaml", "jinja2", "numpy", "pandas", "torch", "transformers")
+    code = (
+        f"import sys; sys.argv[1:] = {[argument] if argument else []!r}\nfrom toolkit.cli import main\n"
+        f"try:\n    main()\nexcept SystemExit:\n    print([name for name in {slow!r} if name in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from eval.progress import QUIET
 from eval.redaction import redact_text
@@ -37,9 +38,21 @@ from toolkit.commands.shared import say
 
 INTERRUPTED = 130
 
+
+class Verbs(TyperGroup):
+    """All verbs. Without one, the road is shown, before typer prepares to call anything: it answers at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See TyperGroup."""
+        if not args and not ctx.resilient_parsing:
+            print(road(self.commands))
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Train a small model to reason about one task, and prove that it is better than its base.",
-    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -57,13 +70,6 @@ app.add_typer(predict.app)
 app.add_typer(doctor.app)
 app.add_typer(export.app)
 app.add_typer(serve.app)
-
-
-@app.callback()
-def without_verb(context: typer.Context) -> None:
-    """Train a small model to reason about one task, and prove that it is better than its base."""
-    if context.invoked_subcommand is None:
-        print(road(context.command.list_commands(context)))  # type: ignore[attr-defined]  # it is a group
 
 
 def command() -> Any:
