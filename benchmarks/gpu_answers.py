@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings, wait_for_turn
+from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, wait_for_turn
 
 TOKENS = 256
+REQUESTS = 6_000
 TUNED = {
     "max_num_seqs": 1024,
     "max_num_batched_tokens": 32_768,
     "max_model_len": MAX_LENGTH + TOKENS,
-    "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"},
+    "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "max_cudagraph_capture_size": 1024},
     "disable_log_stats": True,
 }
 
@@ -30,18 +32,18 @@ def _weights(settings: Settings) -> str:
 
 
 def _prompts(settings: Settings) -> list[list[int]]:
-    from eval.prompts import load_tokenizer, render_prompt
-    from toolkit.data import read_examples
+    from eval.prompts import load_tokenizer, render_prompts
+    from tasks.registry import load_task
 
-    tokenizer = load_tokenizer(settings.model)
-    return [render_prompt(tokenizer, each.messages) for each in read_examples(settings.out / "data" / "test.jsonl")]
+    examples = load_task(TASK).examples("test", 16 if settings.tiny else REQUESTS, 0)
+    return render_prompts(load_tokenizer(settings.model), [each.messages for each in examples])
 
 
 def _engine(
     settings: Settings, *, options: Mapping[str, Any], detokenize: bool, share: float = 0.9, part: int = 0,
-    parts: int = 1, start: float = 0.0,
+    parts: int = 1, meeting: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One engine over every parts-th prompt; `start`: a moment that several engines wait for."""
+    """One engine over every parts-th prompt; `meeting`: a folder in which several engines wait for each other."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
     prompts = [TokensPrompt(prompt_token_ids=ids) for ids in _prompts(settings)[part::parts]]
@@ -50,7 +52,10 @@ def _engine(
     loaded = time.perf_counter() - began
     params = SamplingParams(temperature=0.0, max_tokens=8 if settings.tiny else TOKENS, detokenize=detokenize)
     llm.generate(prompts[:8], params, use_tqdm=False)
-    time.sleep(max(0.0, start - time.time()))
+    if meeting is not None:
+        (meeting / str(part)).touch()
+        while len(list(meeting.iterdir())) < parts:
+            time.sleep(0.01)
     began = time.time()
     outputs = llm.generate(prompts, params, use_tqdm=False)
     ended = time.time()
@@ -74,16 +79,18 @@ def _one(name: str, settings: Settings, **options: Any) -> dict[str, Any]:
 def _several(name: str, settings: Settings, *, engines: int) -> dict[str, Any]:
     """Several engines, each with its share of the memory, since one keeps neither the host nor the chip busy."""
     wait_for_turn(settings, name)
-    start = time.time() + 75
+    meeting = settings.out / f".{name}"
+    shutil.rmtree(meeting, ignore_errors=True)
+    meeting.mkdir()
     processes = []
     for part in range(engines):
         arguments = {
             "model": str(settings.model), "out": str(settings.out), "tiny": settings.tiny, "part": part,
-            "parts": engines, "share": round(0.85 / engines, 3), "start": start,
+            "parts": engines, "share": round(0.85 / engines, 3), "meeting": str(meeting),
         }  # fmt: skip
         command = [sys.executable, "-m", "benchmarks.gpu_answers", json.dumps(arguments)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        time.sleep(6)  # each engine measures the memory that is free when it starts
+        time.sleep(4)  # each engine measures the memory that is free when it starts
     parts = []
     for process in processes:
         said, _ = process.communicate()
@@ -109,6 +116,7 @@ ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
     "vllm": partial(_one, options={}, detokenize=True),
     "vllm-tuned": partial(_one, options=TUNED, detokenize=False),
     "vllm-tuned-x4": partial(_several, engines=4),
+    "vllm-tuned-x8": partial(_several, engines=8),
 }
 
 
@@ -134,6 +142,7 @@ def _part(text: str) -> None:
     """The process of one of several engines."""
     arguments = json.loads(text)
     settings = Settings(Path(arguments.pop("model")), Path(arguments.pop("out")), arguments.pop("tiny"))
+    arguments["meeting"] = Path(arguments["meeting"])
     print("RESULT" + json.dumps(_engine(settings, options=TUNED, detokenize=False, **arguments)))
 
 

@@ -105,6 +105,7 @@ def _timed(name: str, settings: Settings, make: Callable[[], tuple[Any, Callable
     loaded = time.perf_counter()
     clock = _clock(settings, completions)
     trainer.add_callback(clock)
+    parts = _parts(trainer, clock)
     trainer.train()
     timed(settings, name)
     spent = clock.ended - clock.began
@@ -116,8 +117,35 @@ def _timed(name: str, settings: Settings, make: Callable[[], tuple[Any, Callable
         "step_s": round(spent / clock.steps, 2),
         "gb": peak_gb()[0],
         "load_s": round(loaded - started, 1),
+        "parts_s": {part: round(seconds / clock.steps, 2) for part, seconds in parts.items()},
         "last": {key: round(history[-1][key], 3) for key in kept if history and key in history[-1]},
     }
+
+
+def _parts(trainer: Any, clock: Any) -> dict[str, float]:
+    """Seconds of the timed steps by what they went to; filled while the trainer runs. What is left is training."""
+    found: dict[str, float] = {}
+
+    def measure(owner: Any, method: str, part: str) -> None:
+        original = getattr(owner, method, None)
+        if original is None:
+            return
+
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            began = synchronized()
+            result = original(*args, **kwargs)
+            if clock.began and not clock.ended:
+                found[part] = found.get(part, 0.0) + synchronized() - began
+            return result
+
+        setattr(owner, method, measured)
+
+    measure(trainer, "_generate_and_score_completions", "rollouts")
+    measure(trainer, "_calculate_rewards", "of them rewards")
+    engine = getattr(trainer, "vllm_generation", None)
+    measure(engine, "sync_weights", "of them weights to vLLM")
+    measure(engine, "generate", "of them generation")
+    return found
 
 
 def _ledger(settings: Settings, folder: Path) -> Any:
@@ -140,7 +168,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
     from toolkit.training.backends import training_backend
     from toolkit.training.grpo import _trainer
 
-    run = _run(settings, name, {"vllm": True, **grpo})
+    run = _run(settings, name, {"vllm": True, **({} if settings.tiny else grpo)})
     assert run.recipe.grpo is not None
 
     def make() -> Any:
@@ -231,8 +259,11 @@ def _unsloth(name: str, settings: Settings, *, batch: int) -> dict[str, Any]:
 ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
     "warm": warm,
     "grpo-ours": _ours,
+    "grpo-ours-1024": partial(_ours, prompts=128, batch_size=256),
+    "grpo-ours-2048": partial(_ours, prompts=256, batch_size=256),
     "grpo-trl": partial(_trl, batch=128),
     "grpo-trl-vllm": partial(_trl, batch=64, use_vllm=True, vllm_mode="colocate"),
+    "grpo-trl-vllm-128": partial(_trl, batch=128, use_vllm=True, vllm_mode="colocate"),
     "grpo-unsloth": partial(_unsloth, batch=64),
 }
 
@@ -249,6 +280,7 @@ def print_table(results: Mapping[str, Mapping[str, Any]]) -> None:
         print(
             f"{name:<20}{row['completions_per_second']:>14}{row['step_s']:>9}{row['gb']:>7}{row['load_s']:>9}"
             f"  {row['last']}"
+            f"\n{'':<20}{', '.join(f'{part} {seconds} s' for part, seconds in row['parts_s'].items())}"
         )
 
 

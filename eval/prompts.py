@@ -31,8 +31,8 @@ class Tokenizer(Protocol):
     eos_token_id: int | None
     pad_token_id: int | None
 
-    def apply_chat_template(self, conversation: list[Message], **kwargs: Any) -> list[int]:
-        """Render a conversation."""
+    def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
+        """Render conversations."""
         ...
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> str:
@@ -82,29 +82,41 @@ def render_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int
     Raises UserError without a chat template, or when the template refuses the conversation (an unknown role) or writes
     BOS twice.
     """
-    return _render(tokenizer, messages, add_generation_prompt=True)
+    return render_prompts(tokenizer, [messages])[0]
+
+
+def render_prompts(tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """The render_prompt of each conversation, tokenized together: several times faster than one by one."""
+    return _render(tokenizer, conversations, add_generation_prompt=True)
 
 
 def render_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """Token ids of a whole conversation, the model's last turn included, as supervised training sees it."""
-    return _render(tokenizer, messages, add_generation_prompt=False)
+    return _render(tokenizer, [messages], add_generation_prompt=False)[0]
 
 
-def _render(tokenizer: Tokenizer, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
+def _render(
+    tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]], *, add_generation_prompt: bool
+) -> list[list[int]]:
     from jinja2 import TemplateError  # comes with transformers' templates
 
     if not tokenizer.chat_template:
         raise UserError(NO_TEMPLATE)
     try:
-        ids = tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
+        found = tokenizer.apply_chat_template(
+            [list(messages) for messages in conversations],
+            add_generation_prompt=add_generation_prompt,
+            tokenize=True,
+            return_dict=False,
         )
     except TemplateError as error:
-        roles = [message["role"] for message in messages]
+        for messages in conversations if len(conversations) > 1 else ():
+            _render(tokenizer, [messages], add_generation_prompt=add_generation_prompt)  # names the one at fault
+        roles = [message["role"] for message in conversations[0]]
         raise UserError(f"the chat template refuses a conversation of roles {roles}: {error}") from error
-    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+    if any(len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id for ids in found):
         raise UserError("the chat template begins a prompt with two BOS tokens: take one of its bos_token out")
-    return ids
+    return found
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int], stop_ids: Iterable[int]) -> str:
@@ -148,7 +160,7 @@ def stop_token_ids(tokenizer: Tokenizer, model_dir: Path | str) -> tuple[int, ..
     The four disagree often enough (a converted tokenizer, a base model trained on a chat template), and a model whose
     end token nobody waits for writes until max_tokens. Raises UserError when there is no such token.
     """
-    found = {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
+    found = {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     for name in ("generation_config.json", "config.json"):
         path = Path(model_dir) / name
         if path.is_file():
@@ -160,7 +172,8 @@ def stop_token_ids(tokenizer: Tokenizer, model_dir: Path | str) -> tuple[int, ..
     return ids
 
 
-def _end_of_turn(tokenizer: Tokenizer) -> int | None:
+def end_of_turn(tokenizer: Tokenizer) -> int | None:
+    """The special token with which the chat template closes the model's turn; None where it closes it with none."""
     question: Message = {"role": "user", "content": "1"}
     prompt = render_prompt(tokenizer, [question])
     whole = render_conversation(tokenizer, [question, {"role": "assistant", "content": "1"}])

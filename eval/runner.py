@@ -22,7 +22,7 @@ from eval.prompts import (
     load_tokenizer,
     messages_hash,
     prompt_hash,
-    render_prompt,
+    render_prompts,
     short_hash,
     stop_token_ids,
     template_hash,
@@ -132,8 +132,9 @@ def prepare(
         tokenizer.chat_template = model.chat_template
     if not any_template:
         check_trained_for(model, tokenizer)
+    rendered = render_prompts(tokenizer, [example.messages for example in examples])
     requests = tuple(
-        Request(example.id, tuple(render_prompt(tokenizer, example.messages)), example.messages) for example in examples
+        Request(example.id, tuple(ids), example.messages) for example, ids in zip(examples, rendered, strict=True)
     )
     if not sampling.stop_token_ids:
         sampling = replace(sampling, stop_token_ids=stop_token_ids(tokenizer, model.path))

@@ -157,13 +157,16 @@ class Words:
         self.pad_token_id: int | None = None
         self.added_tokens_decoder = {1: SimpleNamespace(special=True), 2: SimpleNamespace(special=True)}
 
-    def apply_chat_template(self, conversation: list[Message], **kwargs: Any) -> list[int]:
+    def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
         assert kwargs["tokenize"] is True
         assert kwargs["return_dict"] is False
+        return [self.ids_of(turns) + [4] * kwargs["add_generation_prompt"] for turns in conversation]
+
+    def ids_of(self, turns: list[Message]) -> list[int]:
         ids = [0]
-        for turn in conversation:
+        for turn in turns:
             ids += [3 if turn["role"] == "user" else 4, 10 + len(turn["content"]), 2]
-        return [*ids, 4] if kwargs["add_generation_prompt"] else ids
+        return ids
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> str:
         assert kwargs["clean_up_tokenization_spaces"] is False

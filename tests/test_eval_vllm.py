@@ -305,8 +305,8 @@ def test_several_models_are_evaluated_by_one_engine(
         def added_tokens_decoder(self) -> dict[int, Any]:
             return {}
 
-        def apply_chat_template(self, conversation: list[Message], **kwargs: Any) -> list[int]:
-            return [5, 40 + len(conversation[0]["content"])]
+        def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
+            return [[5, 40 + len(turns[0]["content"])] for turns in conversation]
 
     monkeypatch.setattr(runner, "load_tokenizer", lambda directory: Rendering())
     monkeypatch.setattr(registry, "find_spec", lambda name: object())

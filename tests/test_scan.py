@@ -171,7 +171,12 @@ def test_a_run_scans_by_itself_unless_it_has_a_scan(tmp_path: Path, monkeypatch:
     records = [record("a", n, right=n < 2) for n in range(4)]
     found = judge(records, {"exact": 1.0, "format": 0.1}, run.recipe.grpo, 1.0)
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(module, "scan", lambda run, prompts, samples, *_: asked.append((prompts, samples)) or found)
+
+    def scan(run: Any, prompts: int, samples: int, *_: Any) -> Any:
+        asked.append((prompts, samples))
+        return found
+
+    monkeypatch.setattr(module, "scan", scan)
     ensure(run, "scan", print)
     assert asked == [(run.recipe.data.grpo, 4)]
     assert run.facts("scan")["pass_rate"] == found.pass_rate

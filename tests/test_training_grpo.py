@@ -118,5 +118,6 @@ def test_groups_with_different_rewards_come_first_and_stay_whole() -> None:
 def test_the_engine_gets_room_for_a_whole_step() -> None:
     assert engine_arguments("auto", {"max_num_seqs": 512})["max_num_seqs"] == 512
     assert engine_arguments("auto", {"max_num_seqs": 64})["max_num_seqs"] == 256
+    assert engine_arguments("auto", {"max_num_seqs": 512})["compilation_config"]["max_cudagraph_capture_size"] == 512
     assert engine_arguments("auto", {})["dtype"] == "bfloat16"
     assert engine_arguments("float32", {})["dtype"] == "float32"

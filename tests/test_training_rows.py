@@ -100,9 +100,10 @@ class Letters:
     def __init__(self, close: str = "$", opening: str = "assistant:") -> None:
         self.close, self.opening = close, opening
 
-    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> list[int]:
-        text = "".join(f"{turn['role']}:{turn['content']}{self.close}" for turn in conversation)
-        return [ord(letter) for letter in text + (self.opening if kwargs["add_generation_prompt"] else "")]
+    def apply_chat_template(self, conversation: Sequence[Sequence[Message]], **kwargs: Any) -> list[list[int]]:
+        opening = self.opening if kwargs["add_generation_prompt"] else ""
+        texts = ["".join(f"{turn['role']}:{turn['content']}{self.close}" for turn in turns) for turns in conversation]
+        return [[ord(letter) for letter in text + opening] for text in texts]
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> str:
         return "".join(map(chr, token_ids))

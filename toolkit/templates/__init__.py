@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from eval.prompts import end_of_turn
 from rewards.core import UserError
 
 _HERE = Path(__file__).parent
@@ -27,22 +28,24 @@ def template_text(reference: str) -> str:
 
 
 def use_template(tokenizer: Any, reference: str | None) -> None:
-    """Put a template on a tokenizer, in place; None keeps its own.
+    """Put a template on a tokenizer, in place; None keeps its own. The token that ends its turns becomes the end token.
 
-    Raises UserError when the tokenizer lacks the special tokens that the template's turns are made of: it would spell
-    them in letters, and no generation would end.
+    A base model's own end token closes whole documents: reinforcement learning, which goes by the tokenizer's, would
+    run on past every answer. Raises UserError when the tokenizer lacks the special tokens that the template's turns are
+    made of: it would spell them in letters, and no generation would end.
     """
-    if reference is None:
-        return
-    text = template_text(reference)
-    marks = [mark for mark in _MARKS if mark in text]
-    missing = [mark for mark in marks if tokenizer.convert_tokens_to_ids(mark) in (None, tokenizer.unk_token_id)]
-    if missing:
-        raise UserError(
-            f"chat template {reference!r} writes {', '.join(missing)}, which the model's tokenizer doesn't know as "
-            f"tokens; take another one: {', '.join(template_names())}"
-        )
-    tokenizer.chat_template = text
+    if reference is not None:
+        text = template_text(reference)
+        marks = [mark for mark in _MARKS if mark in text]
+        missing = [mark for mark in marks if tokenizer.convert_tokens_to_ids(mark) in (None, tokenizer.unk_token_id)]
+        if missing:
+            raise UserError(
+                f"chat template {reference!r} writes {', '.join(missing)}, which the model's tokenizer doesn't know as "
+                f"tokens; take another one: {', '.join(template_names())}"
+            )
+        tokenizer.chat_template = text
+    if tokenizer.chat_template and (end := end_of_turn(tokenizer)) is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
 
 
 _MARKS = (

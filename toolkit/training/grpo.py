@@ -123,6 +123,7 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
 
     processes = run.recipe.launch.processes
     batch = config.forward_batch(processes)
+    unsloths = run.recipe.model.backend == "unsloth"
     return TrlGrpoConfig(
         **shared_arguments(run.dir / "grpo", config.save_steps, config.learning_rate, config.warmup, run.recipe.seed),
         per_device_train_batch_size=batch,
@@ -144,6 +145,8 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
         vllm_gpu_memory_utilization=config.vllm_memory,
         vllm_max_model_length=run.recipe.model.max_length,
         vllm_enable_sleep_mode=config.vllm_sleep,
+        # Ids are all that the trainer reads; as text they would cost the engine's process more than the model's step.
+        generation_kwargs={"detokenize": False} if config.vllm is True and not unsloths else None,
         remove_unused_columns=False,
     )
 
@@ -169,12 +172,17 @@ def tune_engine(dtype: str) -> None:
 
 def engine_arguments(dtype: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from TRL's arguments of vllm.LLM."""
-    sequences = arguments.get("max_num_seqs") or 256
+    sequences = min(1_024, max(256, arguments.get("max_num_seqs") or 256))
     return {
         "dtype": "bfloat16" if dtype == "auto" else dtype,
         "max_num_batched_tokens": 16_384,
-        "max_num_seqs": min(1_024, max(256, sequences)),
+        "max_num_seqs": sequences,
         "enable_prefix_caching": True,
-        "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"},
+        # A graph for as many sequences as there are: a step without one takes three times as long.
+        "compilation_config": {
+            "mode": 0,
+            "cudagraph_mode": "FULL_DECODE_ONLY",
+            "max_cudagraph_capture_size": sequences,
+        },
         "disable_log_stats": True,
     }
