@@ -17,15 +17,18 @@ export DO_NOT_TRACK ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export UNSLOTH_DISABLE_STATISTICS ?= 1
 export VLLM_NO_USAGE_STATS ?= 1
+# mkdocs-material tells of its successor at every build.
+export NO_MKDOCS_2_WARNING ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock clean
+.PHONY: help install demo test check docs format lock clean
 
 help:
 	@echo "make install  .venv with everything; REQUIREMENTS=requirements/gpu.txt for CUDA"
 	@echo "make demo     train and evaluate a small model (configs/demo.yaml)"
 	@echo "make test     every test that needs no GPU, the slow ones included"
-	@echo "make check    format, lint, types, layers"
+	@echo "make check    format, lint, types, layers, documentation"
+	@echo "make docs     what is generated of the documentation, then site/index.html"
 	@echo "make format   rewrite the code in the project's format"
 	@echo "make lock     resolve requirements/*.txt again from pyproject.toml"
 	@echo "make clean    remove .venv and caches"
@@ -58,6 +61,13 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.reference --check
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+docs: $(INSTALLED)
+	$(BIN)/python -m scripts.reference
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix-only --quiet .
@@ -67,5 +77,5 @@ lock:
 	scripts/lock.sh
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

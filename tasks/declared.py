@@ -36,8 +36,24 @@ from tasks.tables.rows import Bad, Row
 from tasks.tables.source import Source, open_source
 
 SHARES = {"validation": 0.1, "test": 0.2}
-_NEEDED = ("name", "data", "user", "answer", "rewards", "metric")
-_KEYS = (*_NEEDED, "version", "system", "reasoning", "group", "tags", "split", "shares", "encoding", "separator")
+NEEDED = ("name", "data", "user", "answer", "rewards", "metric")
+KEYS = {  # with what each means, for the schema that editors read
+    "name": "the task's name, in tables and in the identity of evaluations",
+    "data": "a table beside this file, in any format of tasks.tables, or a hub id",
+    "user": "the question; {column} is filled in from the row",
+    "answer": "the column of the gold, or a list of columns that are all accepted",
+    "rewards": "module:function to its weight, or to {weight: …} with the function's options",
+    "metric": "one of the rewards, or another module:function: right or wrong",
+    "version": "change it when answers or prompts change, so that old evaluations aren't compared",
+    "system": "the system message; {column} is filled in from the row",
+    "reasoning": "the column of a rationale that leads to the answer, for SFT",
+    "group": "the column that keeps rows together: they stay in one split, and statistics count them as one",
+    "tags": "columns by which results are sliced",
+    "split": "the column that says train, validation or test; without it rows are dealt by shares",
+    "shares": "shares of validation and test, where no column says the split",
+    "encoding": "of a text file; default: by its byte-order mark, UTF-8, or cp1251",
+    "separator": "of a CSV; default: by its header",
+}
 
 
 def declared_task(path: Path, shown: Path | None = None) -> Task:
@@ -62,11 +78,11 @@ def _read(path: Path, shown: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(f"{shown}: a task is a mapping of keys to values, this is {type(raw).__name__}")
     for key in raw:
-        if key not in _KEYS:
-            raise UserError(f"{shown}: unknown key {key!r}; allowed: {', '.join(_KEYS)}")
-    for key in _NEEDED:
+        if key not in KEYS:
+            raise UserError(f"{shown}: unknown key {key!r}; allowed: {', '.join(KEYS)}")
+    for key in NEEDED:
         if not raw.get(key):
-            raise UserError(f"{shown}: key {key!r} is missing; needed: {', '.join(_NEEDED)}")
+            raise UserError(f"{shown}: key {key!r} is missing; needed: {', '.join(NEEDED)}")
     return raw
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.commands import Done, Toolkit
+from toolkit import stages
+from toolkit.cli import main
 from toolkit.models import resolve_model
+from toolkit.rundir import Run
 
 # A task whose gold is one word, "tuned": a scripted engine answers with the model's name, so that a run without any
 # training ends with a base that is always wrong and a tuned model that is always right.
@@ -77,3 +82,30 @@ def config(tmp_path: Path, task_file: Path, fake_model: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def toolkit(capsys: pytest.CaptureFixture[str]) -> Toolkit:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Done(int(end.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let training stages succeed at once; gives the list of those that ran."""
+    seen: list[str] = []
+
+    def train(run: Run, stage: str, say: Any) -> dict[str, Any]:
+        seen.append(stage)
+        return {"steps": 1}
+
+    monkeypatch.setattr(stages, "_in_own_process", train)
+    return seen

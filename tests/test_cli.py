@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +15,14 @@ import pytest
 from rewards.core import UserError
 from rewards.response import render
 from tasks.registry import load_task
+from tests.commands import Done, Toolkit
 from toolkit import stages
-from toolkit.cli import main
 from toolkit.config import load_recipe
 from toolkit.data import read_examples
 from toolkit.rundir import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "unsloth", "trl", "vllm", "datasets", "peft")
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that says what was wrong."""
-        assert "Traceback" not in self.err
-        assert self.code != 0
-        (line,) = [line for line in self.err.splitlines() if line.startswith(("error: ", "Error: "))]
-        return line.partition(": ")[2]
-
-
-Toolkit = Callable[..., Done]
-
-
-@pytest.fixture
-def toolkit(capsys: pytest.CaptureFixture[str]) -> Toolkit:
-    """Run the command line in this process."""
-
-    def run(*arguments: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return Done(int(end.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let training stages succeed at once; gives the list of those that ran."""
-    seen: list[str] = []
-
-    def train(run: Run, stage: str, say: Any) -> dict[str, Any]:
-        seen.append(stage)
-        return {"steps": 1}
-
-    monkeypatch.setattr(stages, "_in_own_process", train)
-    return seen
 
 
 def process(*arguments: object, **environment: str) -> Done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -499,7 +500,7 @@ def test_log_entries_are_json_whatever_they_hold(tmp_path: Path) -> None:
     assert second["step"] == 4
 
 
-def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
+def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     from toolkit.training.callbacks import LiveProgress
 
     terminal = io.StringIO()
@@ -511,7 +512,12 @@ def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
         live.on_log(None, state, None, {"loss": 1.0 / step, "epoch": 0.1})
         live.on_step_end(None, state, None)
     live.on_train_end(None, state, None)
-    assert terminal.getvalue() == "sft: step 1/4  loss 1\nsft: step 4/4  loss 0.25\n"
+    first, last = terminal.getvalue().splitlines()
+    assert re.fullmatch(r"sft: step 1/4  loss 1  \S+ steps/s, \d+ s left", first)
+    assert re.fullmatch(r"sft: step 4/4  loss 0.25  \S+ steps/s", last)
+    monkeypatch.setenv("TOOLKIT_QUIET", "1")
+    live.on_step_end(None, state, None)
+    assert len(terminal.getvalue().splitlines()) == 2
 
 
 # the log-probabilities

@@ -6,12 +6,15 @@ invalid evaluation, 14 an engine or a training process failed, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from eval.progress import QUIET
 from eval.redaction import redact_text
 from rewards.core import UserError
 from toolkit.commands import (
@@ -32,13 +35,26 @@ from toolkit.commands import (
     training,
     ui,
 )
+from toolkit.commands.road import road
 from toolkit.commands.shared import say
 
 INTERRUPTED = 130
 
+
+class Verbs(TyperGroup):
+    """All verbs. Without one, the road is shown, before typer prepares to call anything: it answers at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See TyperGroup."""
+        if not args and not ctx.resilient_parsing:
+            print(road(self.commands))
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Train a small model to reason about one task, and prove that it is better than its base.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -60,9 +76,52 @@ app.add_typer(serve.app)
 app.add_typer(ui.app)
 
 
+def command() -> Any:
+    """The whole command line; every verb has --quiet."""
+    whole = typer.main.get_command(app)
+    quiet = typer.main.get_command(_only_quiet).params[0]
+    for _, verb in verbs_of(whole):
+        verb.params.append(quiet)
+    return whole
+
+
+def verbs_of(whole: Any, name: str = "toolkit") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its full name, in the order of the help."""
+    if not hasattr(whole, "commands"):
+        yield name, whole
+        return
+    for each, below in whole.commands.items():
+        yield from verbs_of(below, f"{name} {each}")
+
+
+def _be_quiet(wanted: bool) -> None:
+    if wanted:
+        os.environ[QUIET] = "1"
+
+
+# typer's own classes of options differ between its versions: let it make this one.
+_only_quiet = typer.Typer(add_completion=False)
+
+
+@_only_quiet.command()
+def _quiet(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            callback=_be_quiet,
+            expose_value=False,
+            help="say nothing but results, warnings and errors",
+        ),
+    ] = False,
+) -> None:
+    """Never run: the bearer of the option."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Errors that a person can put right are one line each; the rest keeps its traceback."""
-    sys.exit(_exit_code(lambda: app(arguments, standalone_mode=True)))
+    sys.exit(_exit_code(lambda: command()(arguments, standalone_mode=True)))
 
 
 def _exit_code(call: Callable[[], Any]) -> int:
@@ -70,7 +129,7 @@ def _exit_code(call: Callable[[], Any]) -> int:
         call()
     except UserError as error:
         for line in str(error).splitlines():
-            say(f"error: {redact_text(line)}")
+            print(f"error: {redact_text(line)}", file=sys.stderr, flush=True)
         return error.exit_code
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.files import read_json
+from eval.progress import say
 from eval.trained import TRAINED_FOR as TRAINED_FOR
 from rewards.core import UserError
 from toolkit.quiet import output_to
@@ -159,10 +159,10 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
         _check_packages(gguf)
         scratch = _scratch(target.parent)
         try:
-            print(f"converting {gguf.name} (once, up to a minute)", file=sys.stderr, flush=True)
+            say(f"converting {gguf.name} (once, up to a minute)")
             repairs = _convert(gguf, scratch, cache_dir() / "conversion.log")
             for repair in repairs:
-                print(f"  repaired: {repair}", file=sys.stderr, flush=True)
+                say(f"  repaired: {repair}")
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
             scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eval.files import read_json
 from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, show
@@ -11,10 +13,21 @@ from toolkit.rundir import Run
 ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
 
 
-def print_outcome(run: Run) -> int:
-    """Print the table; give the comparison's exit code."""
+def print_outcome(run: Run) -> None:
+    """Print the table."""
     show(outcome_grid(run))
-    return int(run.facts("compare")["exit_code"])
+
+
+def outcome_json(run: Run) -> dict[str, Any]:
+    """The same for a program: where the model is, the summaries by model, the comparison (None without a task)."""
+    folders = {name: run.dir / "eval" / name for name, _ in ROWS}
+    comparison = run.dir / "comparison.json"
+    return {
+        "run": str(run.dir),
+        "model": str(run.dir / "model"),
+        "evaluations": {name: read_summary(each).to_json() for name, each in folders.items() if each.is_dir()},
+        "comparison": read_json(comparison, "run the recipe again") if comparison.is_file() else None,
+    }
 
 
 def outcome_grid(run: Run) -> Grid:

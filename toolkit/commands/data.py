@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import ChatTemplate, Seed, Set, SplitName, TaskRef, checked_split, say, with_template
+from toolkit.commands.shared import (
+    ChatTemplate,
+    Json,
+    Seed,
+    Set,
+    SplitName,
+    TaskRef,
+    checked_split,
+    print_json,
+    say,
+    with_template,
+)
 
 app = typer.Typer(help="Build datasets.", no_args_is_help=True)
 
@@ -41,14 +52,20 @@ def data_inspect(
     quarantine: Annotated[Path | None, typer.Option(help="with a model: where to write the bad rows, JSONL")] = None,
     chat_template: ChatTemplate = None,
     overrides: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Show what the model will really see: counts, bad rows, twins; with a model, tokens, labels and lengths."""
+    from dataclasses import asdict
+
     from eval.files import write_atomically
     from toolkit.conversations.inspecting import config_of, inspect
     from toolkit.conversations.showing import html_page, show_inspection
 
     found = inspect(*config_of(target, with_template(overrides, chat_template), model), quarantine)
-    show_inspection(found)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        show_inspection(found)
     if html is not None:
         write_atomically(html, html_page(found))
         say(f"the page: {html}")

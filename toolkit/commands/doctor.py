@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.commands.shared import Set, say
+from toolkit.commands.shared import Json, Set, print_json, say
 
 app = typer.Typer()
 CANNOT_RUN = 14
@@ -18,11 +18,9 @@ DEMO = Path("configs/demo.yaml")
 def doctor(
     config: Annotated[Path, typer.Argument(metavar="[CONFIG]", help="the recipe to run here")] = DEMO,
     overrides: Set = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check drivers, packages, memory and disk against a recipe. Exits with 0 if it can run here, else 14."""
-    import json
-
     from toolkit.config import load_recipe
     from toolkit.doctor.checks import diagnose
     from toolkit.doctor.gather import gather, nvidia
@@ -37,7 +35,7 @@ def doctor(
     facts = gather([*needs.packages, *extra], {"run": recipe.output, "cache": cache_dir()})
     diagnosis = diagnose(facts, needs)
     if as_json:
-        print(json.dumps(to_json(diagnosis, facts, str(config)), ensure_ascii=False, indent=2))
+        print_json(to_json(diagnosis, facts, str(config)))
     else:
         print("\n".join(lines(diagnosis, facts, str(config))))
     raise typer.Exit(0 if diagnosis.can_run else CANNOT_RUN)

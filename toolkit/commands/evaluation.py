@@ -11,7 +11,16 @@ import typer
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 from rewards.core import UserError
-from toolkit.commands.shared import Seed, SplitName, TaskRef, checked_split, engine_options
+from toolkit.commands.shared import (
+    Json,
+    Seed,
+    SplitName,
+    TaskRef,
+    checked_split,
+    engine_options,
+    print_json,
+    say,
+)
 
 ModelRefs = Annotated[
     list[str],
@@ -44,6 +53,7 @@ def evaluate_model(
     any_template: Annotated[
         bool, typer.Option("--any-template", help="evaluate a model that was trained on another chat template")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Score one model, or several, on a task and print the table. Interrupted, the same command goes on.
 
@@ -84,8 +94,13 @@ def evaluate_model(
     else:
         specs = [_named_spec(each, engine) for each in model]
         summaries = list(evaluate_several(chosen, examples, specs, **how).values())
-    for summary in summaries:
-        show(summary_grid(summary))
+    if as_json:
+        print_json({summary.model: summary.to_json() for summary in summaries})
+    else:
+        for summary in summaries:
+            show(summary_grid(summary))
+    say(f"the records: {out}")
+    say(f"next: {_next(out, [str(each).partition('=')[0] for each in model])}")
     if any(summary.invalid for summary in summaries):
         raise typer.Exit(INVALID)
 
@@ -98,14 +113,25 @@ def compare(
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="significance level")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="directory for comparison.json")] = None,
     noise: Annotated[Path | None, typer.Option(help="noise floor: a file that `toolkit noise` wrote")] = None,
+    as_json: Json = False,
 ) -> None:
     """Is the candidate better? Exits with 0 better or equal, 10 worse, 11 can't tell, 12 not comparable."""
     from eval.compare import compare as compare_dirs
     from eval.tables import comparison_grid, show
 
     result = compare_dirs(base, candidate, alpha=alpha, margin=margin, noise=noise, out_dir=out)
-    show(comparison_grid(result))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(comparison_grid(result))
     raise typer.Exit(result.exit_code)
+
+
+def _next(out: Path, names: list[str]) -> str:
+    """What to run after an evaluation: of several models the comparison, of one the way to it."""
+    if len(names) > 1:
+        return f"toolkit compare {out / names[0]} {out / names[1]}"
+    return f"toolkit compare ANOTHER {out}, where ANOTHER is an evaluation of the same examples"
 
 
 def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:

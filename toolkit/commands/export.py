@@ -30,3 +30,5 @@ def export_model(
     from toolkit.export.run import export
 
     export(source, to, out, say, gguf_type=gguf_type, repo=repo, what=what, public=public, dry_run=dry_run)
+    if to == "merged":
+        say(f"next: toolkit serve {out}")

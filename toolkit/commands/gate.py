@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import say
+from toolkit.commands.shared import Json, print_json, say
 
 app = typer.Typer()
 baseline = typer.Typer(help="Write the baseline that a gate compares with.", no_args_is_help=True)
@@ -42,6 +42,7 @@ def gate(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML to write")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Markdown to write, for a pull request")] = None,
+    as_json: Json = False,
 ) -> None:
     """Exits with 0 pass, 10 fail, 11 inconclusive, 12 not comparable, 13 invalid run, 14 unfinished or unreadable."""
     from eval.files import write_atomically
@@ -57,7 +58,10 @@ def gate(
                 write_atomically(path, text(report))
             except OSError as error:
                 raise UserError(f"{path}: can't be written: {error.strerror}") from error
-    show(report_grid(report))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        show(report_grid(report))
     raise typer.Exit(report.exit_code)
 
 
@@ -66,9 +70,16 @@ def noise(
     first: Annotated[Path, typer.Argument(help="directory of an evaluation")],
     second: Annotated[Path, typer.Argument(help="the same model again: other order, batch size or engine")],
     out: Annotated[Path | None, typer.Option(help="JSON file, for `toolkit compare --noise`")] = None,
+    as_json: Json = False,
 ) -> None:
     """How far do two evaluations of one model lie apart? The noise floor of the measurement."""
+    from dataclasses import asdict
+
     from eval.noise import measure_noise, noise_lines
 
-    for line in noise_lines(measure_noise(first, second, out)):
+    found = measure_noise(first, second, out)
+    if as_json:
+        print_json(asdict(found))
+        return
+    for line in noise_lines(found):
         print(line)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eval.progress import quiet
 from rewards.core import Message, UserError
-from toolkit.commands.shared import say
+from toolkit.commands.shared import Json, print_json, say
 
 if TYPE_CHECKING:
     from eval.engines.base import ModelSpec
@@ -45,11 +46,14 @@ def parity(
     n: Annotated[int, typer.Option(min=1, help="probes: prompts of the run's test file, or of a fixed list")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="tokens of each greedy continuation")] = 64,
     out: Annotated[Path | None, typer.Option(help="the certificate; default in a run: RUN/parity.json")] = None,
+    as_json: Json = False,
 ) -> None:
     """Is it the same model? Compares the adapter in transformers with vLLM's LoRA, merged weights and GGUF files.
 
     Exits with 0 same, 10 differs or the adapter has no effect, 14 an engine failed.
     """
+    from dataclasses import asdict
+
     from eval.parity import TOLERANCES, compare, write
     from eval.tables import show
     from toolkit.models import cache_dir
@@ -72,13 +76,16 @@ def parity(
             dtype=dtype,
             max_tokens=max_tokens,
             options={"vllm": {"max_model_len": 2048, "log_file": cache_dir() / "parity-vllm.log"}},
-            say=lambda line: print(line, file=terminal, flush=True),
+            say=lambda line: None if quiet() else print(line, file=terminal, flush=True),
         )
     target = out or (directory / "parity.json" if is_run else None)
     if target is not None:
         write(certificate, target)
         say(f"certificate: {target}")
-    show(grid_of(certificate))
+    if as_json:
+        print_json(asdict(certificate))
+    else:
+        show(grid_of(certificate))
     raise typer.Exit(certificate.exit_code)
 
 

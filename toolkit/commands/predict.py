@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import ModelRef, say
+from toolkit.commands.shared import Json, ModelRef, say
 
 app = typer.Typer()
 
@@ -20,7 +20,7 @@ def predict(
     now: Annotated[str | None, typer.Option(help="the reference moment, ISO: 2025-01-17 or 2025-01-17T10:30")] = None,
     task: Annotated[str | None, typer.Option(help="default: the task that the model was trained on")] = None,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: Json = False,
     file: Annotated[Path | None, typer.Option(help="a CSV, JSONL, … to ask every row of")] = None,
     out: Annotated[Path | None, typer.Option(help="with --file: the .csv or .jsonl to write")] = None,
     text_column: Annotated[str, typer.Option(help="with --file: what the person said")] = "text",

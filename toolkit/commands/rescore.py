@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import say
+from toolkit.commands.shared import Json, print_json, say
 
 app = typer.Typer()
 
@@ -22,8 +22,11 @@ def rescore(
         Path | None, typer.Option(help="an older evaluation: split EVAL_DIR's difference to it into scorer and model")
     ] = None,
     show: Annotated[int, typer.Option(min=0, help="moved completions to print of each kind")] = 5,
+    as_json: Json = False,
 ) -> None:
     """Score an evaluation's completions again, into a new directory. No model is asked, nothing is written over."""
+    from dataclasses import asdict
+
     from eval.rescore import attribute, free_directory, write_rescored
     from eval.rescore import rescore as score_again
     from eval.rescore_tables import attribution_grid, rescored_grid
@@ -33,7 +36,14 @@ def rescore(
     found = score_again(directory, chosen)
     if against is not None:
         older = score_again(against, chosen)
-        print_grid(attribution_grid(attribute(found, older), found, older))
+        parts = attribute(found, older)
+        if as_json:
+            print_json({**asdict(parts), "scorer": parts.scorer, "model": parts.model})
+        else:
+            print_grid(attribution_grid(parts, found, older))
+    elif as_json:
+        before, after = found.statuses()
+        print_json({"completions": len(found.old), "moved": len(found.moved), "old": before, "new": after})
     else:
         print_grid(rescored_grid(found, show))
     if against is None or out is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Seed, SplitName, checked_split
+from toolkit.commands.shared import Json, Seed, SplitName, checked_split, print_json
 
 if TYPE_CHECKING:
     from eval.tables import Grid
@@ -33,10 +33,9 @@ def rewards_lint(
     max_share: Annotated[
         float, typer.Option(min=0, max=1, help="of the gold's reward that no unsolved completion may earn on average")
     ] = 0.25,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score gold, wrong answers and cheats with every reward of a task. Exits with 1 on findings."""
-    import json
     from dataclasses import replace
 
     from eval.tables import show
@@ -48,7 +47,7 @@ def rewards_lint(
     chosen = replace(chosen, rewards=weighted_rewards(chosen, _weights(weight or [])))
     report = lint_rewards(chosen, n, seed, checked_split(split), max_share)
     if as_json:
-        print(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
+        print_json(report.to_json())
     else:
         show(_grid(report))
     if report.findings:

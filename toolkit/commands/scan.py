@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Recipe, Set, say
+from toolkit.commands.shared import Json, Recipe, Set, print_json, say
 
 app = typer.Typer()
 
@@ -20,8 +20,11 @@ def scan_prompts(
     samples: Annotated[int, typer.Option(min=2, help="answers to each")] = 16,
     temperature: Annotated[float | None, typer.Option(min=0.01, help="default: grpo.temperature")] = None,
     engine: Annotated[str | None, typer.Option(help="default: eval.engine")] = None,
+    as_json: Json = False,
 ) -> None:
     """Sample answers to GRPO's prompts: pass rates, dead groups, advice. Before `toolkit grpo`."""
+    from dataclasses import asdict
+
     from eval.tables import show
     from toolkit.config import load_recipe
     from toolkit.rundir import locked, open_run
@@ -36,4 +39,8 @@ def scan_prompts(
                 raise UserError(f"{opened.dir} has no finished SFT stage to scan; first: toolkit sft {config}")
             ensure(opened, "merge-sft", say)
         found = scan(opened, prompts, samples, temperature, engine)
-    show(scan_grid(found, opened.dir / "scan" / REPORT))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        show(scan_grid(found, opened.dir / "scan" / REPORT))
+    say(f"next: toolkit grpo {config}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from eval.progress import say as say
 from rewards.core import UserError
 
 Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml")]
@@ -21,11 +22,12 @@ ChatTemplate = Annotated[
 ]
 SplitName = Annotated[str, typer.Option("--split", help="train, validation or test")]
 Seed = Annotated[int, typer.Option(min=0, help="of the examples")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
-def say(line: str) -> None:
-    """Progress, for a person: stderr, so that stdout holds results only."""
-    print(line, file=sys.stderr, flush=True)
+def print_json(value: Any) -> None:
+    """A result for a program: one JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def checked_split(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import ChatTemplate, Recipe, Set, say, with_template
+from toolkit.commands.shared import ChatTemplate, Json, Recipe, Set, print_json, say, with_template
 
 app = typer.Typer()
 
@@ -16,25 +16,32 @@ app = typer.Typer()
 @app.command()
 def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
     """Build the data and train the SFT adapter of a recipe."""
-    _stages(config, with_template(overrides, chat_template), until="sft")
+    trained = _stages(config, with_template(overrides, chat_template), until="sft")
+    further = f"toolkit scan {config}, then toolkit grpo {config}; or all at once: " if trained.recipe.grpo else ""
+    _say_where(trained, "sft", f"{further}toolkit run {config}")
 
 
 @app.command()
 def grpo(config: Recipe, overrides: Set = None) -> None:
     """Train the GRPO adapter of a recipe, going on from its SFT adapter."""
-    _stages(config, overrides, until="grpo")
+    _say_where(_stages(config, overrides, until="grpo"), "grpo", f"toolkit run {config}")
 
 
 @app.command()
-def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
+def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None, as_json: Json = False) -> None:
     """Run every stage of a recipe that isn't done yet, print the outcome, and leave report.html."""
     from toolkit.page.render import write_report
-    from toolkit.report import print_outcome
+    from toolkit.report import outcome_json, print_outcome
 
     opened = _stages(config, with_template(overrides, chat_template))
-    if opened.recipe.task is None:  # conversations alone: no reward, nothing to compare
+    compared = opened.recipe.task is not None  # conversations alone: no reward, nothing to compare
+    code = int(opened.facts("compare")["exit_code"]) if compared else 0
+    if as_json:
+        print_json(outcome_json(opened))
+    elif compared:
+        print_outcome(opened)
+    else:
         print(f"the model: {opened.dir / 'model'}")
-    code = 0 if opened.recipe.task is None else print_outcome(opened)
     say(f"the report: {write_report([opened.dir])}")
     raise typer.Exit(code)
 
@@ -61,6 +68,11 @@ def preflight(config: Recipe, overrides: Set = None) -> None:
                 problems.append(str(error))
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _say_where(trained: Any, stage: str, further: str) -> None:
+    say(f"what was trained: {trained.dir / stage} (its log: {trained.dir / 'logs' / stage}.log)")
+    say(f"next: {further}")
 
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:

@@ -38,10 +38,13 @@ class ModelConfig(Section):
 class LoraConfig(Section):
     """The low-rank adapter that training fits."""
 
-    rank: PositiveInt = 32
+    rank: PositiveInt = Field(32, description="inner dimension of the adapter's matrices")
     alpha: PositiveInt = Field(64, description="scale: the update is multiplied by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs dropped in training")
+    target_modules: tuple[str, ...] = Field(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        description="linear layers that get an adapter",
+    )
 
 
 class DataConfig(Section):
@@ -56,10 +59,10 @@ class DataConfig(Section):
 class ColumnsConfig(Section):
     """Which column is which, where their names don't say so: conversations alone, or user and assistant."""
 
-    conversations: str | None = None
-    system: str | None = None
-    user: str | None = None
-    assistant: str | None = None
+    conversations: str | None = Field(None, description="whole dialogs: JSON, Python literals or lists")
+    system: str | None = Field(None, description="the system message; beside user and assistant")
+    user: str | None = Field(None, description="what the person said")
+    assistant: str | None = Field(None, description="what the model shall answer")
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -91,8 +94,8 @@ class SftConfig(Section):
     """Supervised warm start: cross-entropy on the completion only."""
 
     batch_size: PositiveInt = Field(8, description="sequences in one optimizer step")
-    learning_rate: PositiveFloat = 1e-3
-    epochs: PositiveFloat = 1.0
+    learning_rate: PositiveFloat = Field(1e-3, description="after warmup; it falls along a cosine")
+    epochs: PositiveFloat = Field(1.0, description="how often each training example is seen")
     max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
@@ -110,6 +113,9 @@ class SftConfig(Section):
     evaluate_examples: PositiveInt = Field(64, description="examples of validation that each of them asks")
 
 
+CLIP = (0.2, 0.28)  # how far an update may move the probability of a token down and up, before it earns nothing more
+
+
 class GrpoConfig(Section):
     """Reinforcement learning with group-relative advantages, from where sft stopped."""
 
@@ -118,14 +124,14 @@ class GrpoConfig(Section):
     generations: int = Field(8, ge=2, description="completions of each prompt: the group that advantages compare")
     batch_size: PositiveInt = Field(32, description="completions in one forward pass; a step has prompts x generations")
     max_completion_length: PositiveInt = Field(128, description="new tokens; a longer completion is cut and scores 0")
-    learning_rate: PositiveFloat = 1e-5
+    learning_rate: PositiveFloat = Field(1e-5, description="after warmup; it falls along a cosine")
     warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which the learning rate rises")
-    temperature: PositiveFloat = 1.0
+    temperature: PositiveFloat = Field(1.0, description="of the sampling in training; evaluation is greedy")
     reward_timeout: PositiveFloat = Field(
         10.0, description="seconds that one reward may take for one completion; it then scores 0 and is counted"
     )
     beta: float = Field(0.0, ge=0, description="weight of the KL penalty against the warm start; 0: no reference model")
-    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="how tokens are averaged")
     packing: Switch = Field("auto", description="log-probabilities from rows without padding")
     compile: Switch = Field("auto", description="torch.compile the layers: pays in long runs; GPU with vllm only")
     oversample: float = Field(
@@ -181,7 +187,7 @@ class LaunchConfig(Section):
 class EvalConfig(Section):
     """How a run's evaluations are generated: greedily, one completion an example."""
 
-    engine: Engine = "vllm"
+    engine: Engine = Field("vllm", description="what generates the answers")
     max_tokens: PositiveInt = Field(128, description="new tokens; a longer completion counts as truncated")
     options: dict[str, Any] = Field(default_factory=dict, description="the engine's own options, such as dtype")
     max_truncated: float = Field(MAX_TRUNCATED, ge=0, le=1, description="a larger share of cut ones is invalid")
@@ -202,7 +208,7 @@ class Recipe(Section):
 
     task: str | None = Field(None, description="a built-in task, a file, or an installed plugin; none with data.path")
     output: Path = Field(description="the run directory")
-    seed: int = Field(0, ge=0, lt=2**32)  # numpy takes no larger one
+    seed: int = Field(0, ge=0, lt=2**32, description="of data, weights, batches and sampling")  # numpy takes no larger
     rewards: dict[str, float] = Field(
         default_factory=dict, description="weights by reward name; default: the task's own"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from eval.files import write_json
+from eval.progress import say
 from toolkit.config import ConversationsConfig
 from toolkit.conversations.preparing import QUARANTINE, Prepared, prepare
 from toolkit.conversations.report import summary_lines
@@ -29,7 +29,7 @@ def data_stage(run: Run) -> dict[str, Any]:
     prepared = prepare_run(run)
     report = prepared.report
     write_json(run.dir / "data" / "report.json", report)
-    print("\n".join(summary_lines(report)), file=sys.stderr, flush=True)
+    say("\n".join(summary_lines(report)))
     kept = ("rows", "conversations", "bad", "sequences", "tokens", "validation")
     return {**{name: report[name] for name in kept}, "rows_at": str(prepared.dir), "sha256": report["sha256"]}
 

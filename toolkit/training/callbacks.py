@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from eval.progress import quiet
+
 SHOWN = {"loss": "loss", "eval_loss": "eval loss", "reward": "reward", "frac_reward_zero_std": "dead groups"}
 
 
@@ -38,23 +40,26 @@ class LiveProgress(TrainerCallback):
         self.title, self.terminal, self.plain_every = title, terminal, plain_every
         self.last_plain = -math.inf
         self.figures = ""
+        self.began, self.first_step = 0.0, 0
         self.bar: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the line, at the step where a resumed run begins."""
-        if not self.terminal.isatty():
+        self.began, self.first_step = time.monotonic(), state.global_step
+        if quiet() or not self.terminal.isatty():
             return
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[pace]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=Console(file=self.terminal),
         )
-        self.bar.add_task(self.title, total=state.max_steps, completed=state.global_step, figures="")
+        self.bar.add_task(self.title, total=state.max_steps, completed=state.global_step, figures="", pace="")
         self.bar.start()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -66,10 +71,20 @@ class LiveProgress(TrainerCallback):
         """Move on by a step."""
         step, last = state.global_step, state.max_steps
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=step, figures=self.figures)
+            self.bar.update(
+                self.bar.task_ids[0], completed=step, figures=self.figures, pace=f"{self._pace(step):.2g} steps/s"
+            )
+        elif quiet():
+            return
         elif step == last or time.monotonic() - self.last_plain >= self.plain_every:
             self.last_plain = time.monotonic()
-            print(f"{self.title}: step {step}/{last}  {self.figures}", file=self.terminal, flush=True)
+            left = f", {(last - step) / self._pace(step):.0f} s left" if step < last else ""
+            pace = f"{self._pace(step):.2g} steps/s{left}"
+            print(f"{self.title}: step {step}/{last}  {self.figures}  {pace}", file=self.terminal, flush=True)
+
+    def _pace(self, step: int) -> float:
+        """Steps a second since the training began here."""
+        return (step - self.first_step) / max(time.monotonic() - self.began, 1e-6)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the line."""

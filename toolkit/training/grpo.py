@@ -12,6 +12,7 @@ import torch
 from eval.prompts import render_prompt, template_hash
 from rewards.core import UserError
 from toolkit.config import GrpoConfig
+from toolkit.config.sections import CLIP
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
 from toolkit.planning.fits import grpo_batch
@@ -142,8 +143,8 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
         top_p=1.0,
         beta=config.beta,
         loss_type=config.loss_type,
-        epsilon=0.2,
-        epsilon_high=0.28,
+        epsilon=CLIP[0],
+        epsilon_high=CLIP[1],
         mask_truncated_completions=False,  # a cut completion scores 0 and should be unlearned
         reward_weights=list(ledger.weights),
         use_vllm=bool(config.vllm),
