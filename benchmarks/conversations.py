@@ -56,7 +56,10 @@ def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float, floa
     import pandas as pd
     from datasets import Dataset
     from transformers import AutoTokenizer
-    from unsloth.chat_templates import standardize_sharegpt
+    from toolkit.cpu_kernels import without_unusable_kernels
+
+    with without_unusable_kernels():
+        from unsloth.chat_templates import standardize_sharegpt
 
     imports = time.perf_counter() - began
 

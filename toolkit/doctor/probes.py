@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from toolkit.cpu_kernels import without_unusable_kernels
+
 
 def probe_torch() -> dict[str, Any]:
     """Build, devices, and a matrix product on the GPU against the CPU's (float32, relative to its largest entry)."""
@@ -99,7 +101,8 @@ def probe_bitsandbytes() -> dict[str, Any]:
 
 
 def _imported(name: str) -> dict[str, Any]:
-    return {"version": str(getattr(importlib.import_module(name), "__version__", ""))}
+    with without_unusable_kernels():  # as training imports it
+        return {"version": str(getattr(importlib.import_module(name), "__version__", ""))}
 
 
 PROBES: dict[str, Callable[[], dict[str, Any]]] = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import unsloth
+from toolkit.cpu_kernels import without_unusable_kernels
+
+with without_unusable_kernels():
+    import unsloth
 import torch
 
 from rewards.core import UserError
