@@ -56,6 +56,7 @@ def run_note(path: Path, model: Path, literal: bool) -> tuple[float, float, floa
     import pandas as pd
     from datasets import Dataset
     from transformers import AutoTokenizer
+
     from toolkit.cpu_kernels import without_unusable_kernels
 
     with without_unusable_kernels():
