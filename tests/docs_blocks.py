@@ -1,8 +1,8 @@
-"""The commands in docs/**/*.md. A block of code that holds one is run, unless a comment before it says why not:
+"""The commands in docs/**/*.md and in the README. A block that holds one is run, unless a comment before it says why not:
 
 <!-- not run: REASON -->    <!-- slow -->    <!-- run by tests/test_….py -->
 
-A command that shall fail ends with `# exit N`.
+A command that shall fail ends with `# exit N`. A block of CSV or YAML after a line like "this is `my.csv`:" is that file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = r"(?:\.venv/bin/)?(?:toolkit|python3?|make|pip|uv|vllm|pytest|mkdocs|accelerate|git|curl|bash|scripts/\S+)"
 COMMAND = re.compile(rf"((?:[A-Z_]+=\S+ )*{PROGRAMS}(?: .*|$))")
+FILE = re.compile(r".*`([\w.-]+\.(?:csv|yaml))`.*:")
 DIRECTIVE = re.compile(r"<!-- (not run: .+|slow|run by tests/\w+\.py) -->")
 SHELLS = ("bash", "console", "sh", "shell", "")  # the languages of blocks that commands may stand in
 
@@ -38,6 +39,12 @@ class Block:
     def directive(self) -> str:
         """What the comment before it says, or nothing."""
         found = DIRECTIVE.fullmatch(self.before)
+        return found[1] if found else ""
+
+    @property
+    def file(self) -> str:
+        """The file whose content it shows, named in the line before it, or nothing."""
+        found = FILE.fullmatch(self.before) if self.language in ("csv", "yaml") else None
         return found[1] if found else ""
 
     def _command(self, line: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eval.files import write_json
 from rewards.core import Example
 from rewards.response import parse, render
 from tasks.base import Task
+from tasks.datetime_extraction import PLAIN
 from tests.scripted import evaluate_script
 from toolkit.data import write_examples
 
@@ -101,3 +103,18 @@ def write_run(directory: Path, *, n: int = 60, learning_rate: float = 0.001) -> 
         (directory / stage / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (directory / "grpo" / "watchdog.log").write_text(warning, encoding="utf-8")
     return directory
+
+
+def write_demo(run: Path) -> None:
+    """A run directory as `toolkit run configs/demo.yaml` leaves it, but for the weights: its answers are scripted."""
+    write_run(run)
+    shutil.rmtree(run / "eval")
+    (run / "eval").mkdir()
+    examples = list(PLAIN.examples("test", 200, 0))
+    write_examples(run / "data" / "test.jsonl", iter(examples))
+    for name, wrong in (("base", 1), ("sft", 2), ("tuned", 10)):
+        said = [render("so", "none" if i % wrong == 0 else each.answers[0]) for i, each in enumerate(examples)]
+        evaluate_script(run / "eval" / name, PLAIN, examples, said, Sampling(max_tokens=112))
+    compare(run / "eval" / "base", run / "eval" / "tuned", out_dir=run)
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("task: echo", f"task: {PLAIN.name}"), encoding="utf-8")

@@ -14,17 +14,12 @@ from typing import Any
 
 import pytest
 
-from eval.compare import compare
-from eval.engines.base import Sampling
 from eval.progress import QUIET
 from rewards.response import render
-from tasks.datetime_extraction import PLAIN
 from tests.docs_blocks import ROOT, SHELLS, Block, blocks, pages
-from tests.pages import write_run
-from tests.scripted import evaluate_script
+from tests.pages import write_demo
 from tests.test_scoring_docs import DAYS, TASK
 from toolkit.cli import main
-from toolkit.data import write_examples
 
 ALL = [block for page in pages() for block in blocks(page)]
 WITH_COMMANDS = [block for block in ALL if block.commands()]
@@ -76,21 +71,6 @@ def _write_scored(clone: Path) -> None:
             for sample in range(4):
                 said = render("", each.answers[0] if sample < i % 5 else "0")
                 file.write(json.dumps({"id": each.id, "completion": said}, ensure_ascii=False) + "\n")
-
-
-def write_demo(run: Path) -> None:
-    """A run directory as `toolkit run configs/demo.yaml` leaves it, but for the weights: its answers are scripted."""
-    write_run(run)
-    shutil.rmtree(run / "eval")
-    (run / "eval").mkdir()
-    examples = list(PLAIN.examples("test", 200, 0))
-    write_examples(run / "data" / "test.jsonl", iter(examples))
-    for name, wrong in (("base", 1), ("sft", 2), ("tuned", 10)):
-        said = [render("so", "none" if i % wrong == 0 else each.answers[0]) for i, each in enumerate(examples)]
-        evaluate_script(run / "eval" / name, PLAIN, examples, said, Sampling(max_tokens=112))
-    compare(run / "eval" / "base", run / "eval" / "tuned", out_dir=run)
-    recipe = run / "recipe.yaml"
-    recipe.write_text(recipe.read_text(encoding="utf-8").replace("task: echo", f"task: {PLAIN.name}"), encoding="utf-8")
 
 
 @pytest.mark.parametrize(("block", "command"), typed())

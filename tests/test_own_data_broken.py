@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,22 @@ def test_a_file_without_one_good_row_is_told_in_a_line(
     shown = capsys.readouterr().err
     assert says in shown
     assert all(line.startswith("error: ") for line in shown.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("unsloth") is None, reason="needs the training packages")
+def test_training_keeps_the_good_rows_and_names_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Path(__file__).resolve().parents[1] / "configs" / "conversations.yaml"
+    good = [json.dumps(GOOD[0]).replace("0", str(i)) for i in range(24)]
+    with (tmp_path / "broken.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [["conversations"], *([cell] for cell in good), *([cell] for cell, _ in CELLS.values())]
+        )
+    monkeypatch.chdir(tmp_path)
+    accepted = ("--set", "data.max_bad_share=1", "--set", "output=run")
+    assert run("sft", str(recipe), "--set", "data.path=broken.csv", *accepted) == 0
+    quarantine = (tmp_path / "run" / "data" / "quarantine.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in quarantine.splitlines()]
+    assert [row["row"] for row in rows] == list(range(26, 26 + len(CELLS)))
+    assert all(says in row["reason"] for row, (_, says) in zip(rows, CELLS.values(), strict=True))
+    assert (tmp_path / "run" / "stages" / "sft.json").is_file()
