@@ -1,8 +1,9 @@
-"""The commands in docs/**/*.md and in the README. A block that holds one is run, unless a comment before it says why not:
+"""The commands in docs/**/*.md and in the README. A block of code that holds one is run, unless a comment before it
+says why not:
 
 <!-- not run: REASON -->    <!-- slow -->    <!-- run by tests/test_….py -->
 
-A command that shall fail ends with `# exit N`. A block of CSV or YAML after a line like "this is `my.csv`:" is that file.
+A command that shall fail ends with `# exit N`. CSV or YAML after a line such as "for instance `my.csv`:" is that file.
 """
 
 from __future__ import annotations
