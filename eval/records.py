@@ -6,7 +6,6 @@ Records are flushed as they come, so that a killed evaluation loses no finished 
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -18,6 +17,7 @@ from eval.files import write_atomically
 from rewards.core import Example, Reward, UserError
 from rewards.response import parse, says_nothing
 from tasks.base import Task
+from tasks.contract import BrokenReward, score_of
 
 Status = Literal["right", "wrong", "no_answer", "wrong_format", "truncated", "error"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -72,8 +72,8 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         response = parse(completion.text)
         problem = response.problem
         answer = None if problem else response.answer
-        value = call("metric", task.metric, completion.text, example)
-        rewards = {name: call(name, reward, completion.text, example) for name, (reward, _) in task.rewards.items()}
+        value = _call("metric", task.metric, completion.text, example)
+        rewards = {name: _call(name, reward, completion.text, example) for name, (reward, _) in task.rewards.items()}
         status = "right" if value == 1 else "wrong" if problem is None else _failing(completion.text)
     return Record(
         id=example.id,
@@ -98,18 +98,15 @@ def _failing(completion: str) -> Status:
     return "no_answer" if says_nothing(completion) else "wrong_format"
 
 
-def call(name: str, reward: Reward, completion: str, example: Example) -> float:
-    """One reward of one completion. Raises UserError, naming both, when it raises or leaves [0, 1]."""
+def _call(name: str, reward: Reward, completion: str, example: Example) -> float:
+    """One reward of one completion. Raises UserError that names both when it breaks its contract."""
     try:
-        value = float(reward(completion, example))
-    except Exception as error:  # a user's function: whatever it raises is its author's to see
+        return score_of(reward, completion, example)
+    except BrokenReward as broken:
         raise UserError(
-            f"reward {name!r} raised {type(error).__name__}: {error}, on example {example.id!r}, "
-            f"completion {completion[:80]!r}; a reward must take any text"
-        ) from error
-    if not 0 <= value <= 1 or math.isnan(value):
-        raise UserError(f"reward {name!r} gave {value} on example {example.id!r}; it must be in [0, 1]")
-    return value
+            f"reward {name!r} {broken}, on example {example.id!r}, completion {completion[:80]!r}; "
+            "a reward must take any text and give a number within [0, 1]"
+        ) from broken
 
 
 def read_records(path: Path) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from numbers import Real
 
 from rewards.core import Example, Reward
 
@@ -29,16 +30,32 @@ class Problems:
         ]
 
 
-def contract_score(name: str, scorer: Reward, completion: str, example: Example, problems: Problems) -> float | None:
-    """The score, or None if the reward broke its contract, which becomes a problem."""
+class BrokenReward(Exception):
+    """A reward broke its contract. kind: the rule; detail: what it did, to be read after the rule."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind + detail)
+        self.kind, self.detail = kind, detail
+
+
+def score_of(reward: Reward, completion: str, example: Example) -> float:
+    """The score. Raises BrokenReward when the reward raises, or gives no number within [0, 1]."""
+    try:
+        score = reward(completion, example)
+    except Exception as error:  # a stranger's function: whatever it raised is the finding
+        raise BrokenReward(f"raised {type(error).__name__}", f" ({error})") from error
+    if not isinstance(score, Real) or not 0 <= score <= 1:
+        raise BrokenReward("must give a number within [0, 1]", f", got {score!r}")
+    return float(score)
+
+
+def contract_score(name: str, reward: Reward, completion: str, example: Example, problems: Problems) -> float | None:
+    """The score, or None if the reward broke its contract, which becomes a problem; so does a score that varies."""
     shown = f" on {completion[:200]!r}"
     try:
-        score, again = scorer(completion, example), scorer(completion, example)
-    except Exception as error:  # a reward must never raise: whatever it raised is the finding
-        problems.add(f"{name} raised {type(error).__name__}", example.id, f" ({error}){shown}")
-        return None
-    if not isinstance(score, (int, float)) or not 0 <= score <= 1:
-        problems.add(f"{name} must give a number within [0, 1]", example.id, f", got {score!r}{shown}")
+        score, again = score_of(reward, completion, example), score_of(reward, completion, example)
+    except BrokenReward as broken:
+        problems.add(f"{name} {broken.kind}", example.id, broken.detail + shown)
         return None
     if score != again:
         problems.add(f"{name} gave two scores to one completion", example.id, f": {score} and {again}{shown}")

@@ -207,7 +207,7 @@ def test_an_engine_that_answers_nothing_is_a_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [2.0, float("nan"), -0.1])
 def test_a_reward_outside_its_range_is_named(tmp_path: Path, value: float) -> None:
     task = replace(TASK, rewards={"odd": (lambda completion, example: value, 1.0)})
-    with pytest.raises(UserError, match=r"'odd' gave .* on example 'test-0'"):
+    with pytest.raises(UserError, match=r"'odd' must give a number within \[0, 1\], got .* on example 'test-0'"):
         evaluate(
             task,
             EXAMPLES,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rewards.core import Example, UserError
@@ -14,6 +15,7 @@ from rewards.formats import tag_format
 from rewards.response import parse
 from tasks.base import SPLITS, Split, Task
 from tasks.check import check_task, inspect_task
+from tasks.contract import BrokenReward, score_of
 from tasks.registry import BUILTIN, load_task
 
 Change = Callable[[Example], Example]
@@ -207,3 +209,18 @@ def test_a_mistake_of_the_user_is_told_as_it_is() -> None:
 
     with pytest.raises(UserError, match=r"^data\.csv"):
         check_task(replace(HEALTHY, examples=examples))
+
+
+@pytest.mark.parametrize("score", [0, True, 0.5, np.float32(0.5)])
+def test_any_real_number_is_a_score(score: Any) -> None:
+    """One rule for checks, evaluations and training: what the one takes, the others take."""
+    example = Example("a", ({"role": "user", "content": "?"},), ("1",))
+    found = score_of(lambda completion, example: score, "", example)
+    assert (found, type(found)) == (float(score), float)
+
+
+@pytest.mark.parametrize("score", [None, "1", 1.01, -0.5, float("nan"), np.float32("nan"), np.array([1.0, 0.0])])
+def test_anything_else_breaks_the_contract(score: Any) -> None:
+    example = Example("a", ({"role": "user", "content": "?"},), ("1",))
+    with pytest.raises(BrokenReward, match=r"must give a number within \[0, 1\], got "):
+        score_of(lambda completion, example: score, "", example)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.core import Example, Reward
+from tasks.contract import BrokenReward, score_of
 from tasks.registry import load_task
 from toolkit.data import read_examples
 
@@ -35,12 +36,9 @@ def main(task: str, examples: str) -> None:
 
 def _answer(reward: Reward, text: str, example: Example) -> Any:
     try:
-        score = reward(text, example)
-    except Exception as error:
-        return {"problem": f"raised {type(error).__name__}: {error}"[:500]}
-    if not isinstance(score, int | float) or not 0 <= score <= 1:
-        return {"problem": f"gave {score!r}, not a number within [0, 1]"[:500]}
-    return float(score)
+        return score_of(reward, text, example)
+    except BrokenReward as broken:
+        return {"problem": str(broken)[:500]}
 
 
 if __name__ == "__main__":
