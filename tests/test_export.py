@@ -11,6 +11,7 @@ import pytest
 
 from eval.engines.base import ModelSpec
 from rewards.core import UserError
+from tests.commands import Toolkit
 from toolkit.export import gguf as gguf_module
 from toolkit.export import run as export_module
 from toolkit.export.card import model_card
@@ -130,6 +131,22 @@ def test_a_target_that_is_there_is_left_alone(tiny: Path, tmp_path: Path) -> Non
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a run"):
         export_source(tmp_path)
+
+
+@pytest.mark.parametrize(("tuning", "says"), [("lora", "no trained adapter yet"), ("full", "trains all weights")])
+@pytest.mark.parametrize("verb", [("export", "--to", "merged"), ("parity",)], ids=lambda verb: verb[0])
+def test_a_run_without_an_adapter_is_told(
+    toolkit: Toolkit, config: Path, tmp_path: Path, verb: tuple[str, ...], tuning: str, says: str
+) -> None:
+    """Both verbs ask one function."""
+    run = tmp_path / "run"
+    run.mkdir()
+    recipe = config.read_text(encoding="utf-8").replace("backend:", f"tuning: {tuning}\n  backend:")
+    (run / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    done = toolkit(*verb, run, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert done.error.startswith(f"{run}: this run ")
+    assert says in done.error
 
 
 # GGUF.

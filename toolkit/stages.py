@@ -69,6 +69,18 @@ def last_adapter(run: Run) -> Path:
     return run.dir / ("sft" if run.recipe.grpo is None else "grpo") / "adapter"
 
 
+def trained_adapter(run: Run) -> Path:
+    """The same, for who needs it. Raises UserError where there is none, or none yet."""
+    if run.recipe.model.tuning == "full":
+        raise UserError(
+            f"{run.dir}: this run trains all weights (model.tuning full), so it has no adapter; take its model/"
+        )
+    adapter = last_adapter(run)
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"{run.dir}: this run has no trained adapter yet ({adapter}); finish it with toolkit run")
+    return adapter
+
+
 def model_of(run: Run, name: str) -> Any:
     """What an evaluation of the run's asks: base (under the recipe's template), sft or tuned."""
     from eval.engines.base import ModelSpec

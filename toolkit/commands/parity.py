@@ -92,12 +92,9 @@ def parity(
 def _adapter_of(directory: Path) -> Path:
     from toolkit.config import load_recipe
     from toolkit.rundir import Run
-    from toolkit.stages import last_adapter
+    from toolkit.stages import trained_adapter
 
-    adapter = last_adapter(Run(directory, load_recipe(directory / "recipe.yaml")))
-    if not adapter.is_dir():
-        raise UserError(f"{adapter}: the run has no adapter yet; `toolkit run` trains it")
-    return adapter
+    return trained_adapter(Run(directory, load_recipe(directory / "recipe.yaml")))
 
 
 def _reference(text: str) -> ModelSpec:

@@ -12,7 +12,7 @@ from toolkit.config import load_recipe
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
-from toolkit.stages import last_adapter
+from toolkit.stages import trained_adapter
 
 PROMPTS = 6  # that the check of an export asks
 QUESTION: tuple[Message, ...] = (
@@ -42,9 +42,7 @@ def export_source(path: Path) -> ExportSource:
     """The adapter that a run directory or an adapter directory holds. Raises UserError for anything else."""
     if (path / "recipe.yaml").is_file():
         run = Run(path, load_recipe(path / "recipe.yaml"))
-        adapter, base = last_adapter(run), run.recipe.model.reference
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise UserError(f"{path}: this run has no trained adapter yet ({adapter}); finish it with toolkit run")
+        adapter, base = trained_adapter(run), run.recipe.model.reference
         return ExportSource(adapter, base, resolve_model(base).path, run.recipe.task, run)
     if not (path / "adapter_config.json").is_file():
         raise UserError(f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json)")
