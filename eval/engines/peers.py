@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, engine_options
@@ -191,31 +192,14 @@ def _rebuilt(task: Task, requests: Sequence[Request]) -> dict[str, Example]:
     return built
 
 
-def _load(name: str, options: Mapping[str, Any]) -> Peer:
+def _load(name: str, model: ModelSpec, options: Mapping[str, Any]) -> Peer:
+    """The engine `peer:NAME`."""
     engine_options(f"peer:{name}", {}, options)
     return Peer(PARSERS[name]())
 
 
-def load_timesense(model: ModelSpec, options: Mapping[str, Any]) -> Peer:
-    """The engine `peer:timesense`."""
-    return _load("timesense", options)
-
-
-def load_dateparser(model: ModelSpec, options: Mapping[str, Any]) -> Peer:
-    """The engine `peer:dateparser`."""
-    return _load("dateparser", options)
-
-
-def load_parsedatetime(model: ModelSpec, options: Mapping[str, Any]) -> Peer:
-    """The engine `peer:parsedatetime`."""
-    return _load("parsedatetime", options)
-
-
-def load_duckling(model: ModelSpec, options: Mapping[str, Any]) -> Peer:
-    """The engine `peer:duckling`."""
-    return _load("duckling", options)
-
-
-def load_rutimeparser(model: ModelSpec, options: Mapping[str, Any]) -> Peer:
-    """The engine `peer:rutimeparser`."""
-    return _load("rutimeparser", options)
+load_timesense = partial(_load, "timesense")
+load_dateparser = partial(_load, "dateparser")
+load_parsedatetime = partial(_load, "parsedatetime")
+load_duckling = partial(_load, "duckling")
+load_rutimeparser = partial(_load, "rutimeparser")
