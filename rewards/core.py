@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+__all__ = ["Example", "Message", "Reward", "UserError"]
+
 
 class Message(TypedDict):
     """One turn of a conversation, in the form that chat templates take."""

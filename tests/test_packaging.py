@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from ast import literal_eval
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,27 @@ def test_installed_version_is_the_source_version() -> None:
     assert version("reasoning-toolkit") == toolkit.__version__
 
 
+SURFACE = {  # what `from NAME import *` gives: a person's task needs the last two, and whatever rewards it picks
+    "toolkit": {"__version__"},
+    "eval": set(),
+    "tasks": set(),
+    "rewards": set(),
+    "tasks.base": {"SPLITS", "Example", "Message", "Reward", "Split", "Task"},
+    "rewards.core": {"Example", "Message", "Reward", "UserError"},
+}
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_a_package_offers_no_more_than_it_means_to(name: str) -> None:
+    """And importing it imports no other module of ours, but what it offers."""
+    ours = f"[each for each in sys.modules if each.split('.')[0] in {PACKAGES!r}]"
+    done = run_python(f"space = {{}}; exec('from {name} import *', space); print(sorted(space)); print({ours})")
+    assert done.returncode == 0, done.stderr
+    offered, loaded = map(literal_eval, done.stdout.splitlines())
+    assert set(offered) - {"__builtins__"} == SURFACE[name]
+    assert set(loaded) <= {name, name.partition(".")[0], "rewards", "rewards.core"}
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_no_other_distribution_owns_our_names(name: str) -> None:
     assert set(packages_distributions().get(name, [])) <= {"reasoning-toolkit"}
@@ -74,8 +96,8 @@ def test_foreign_sibling_is_named_by_its_distribution(tmp_path: Path) -> None:
 def test_missing_sibling_is_refused(tmp_path: Path) -> None:
     (tmp_path / "toolkit").mkdir()
     (tmp_path / "toolkit" / "__init__.py").write_bytes((ROOT / "toolkit" / "__init__.py").read_bytes())
-    # -S leaves out site-packages, where the editable install would supply the siblings.
-    command = [sys.executable, "-S", "-c", "import toolkit"]
+    # -S leaves out site-packages, where the editable install would supply the siblings, -E whatever PYTHONPATH holds.
+    command = [sys.executable, "-S", "-E", "-c", "import toolkit"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "ImportError: package 'eval' is missing beside" in done.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+__all__ = ["__version__"]
 __version__ = "0.1.0"
 
 _SIBLINGS = ("eval", "tasks", "rewards")

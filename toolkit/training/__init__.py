@@ -1,1 +1,1 @@
-"""SFT and GRPO on TRL's trainers. Everything here imports torch; toolkit.stages starts it in a process of its own."""
+"""SFT and GRPO on TRL's trainers. What imports torch runs in a process that toolkit.stages starts."""

@@ -13,6 +13,8 @@ BACKENDS = {
     "unsloth": "toolkit.training.unsloth_backend:UnslothBackend",
     "transformers": "toolkit.training.transformers_backend:TransformersBackend",
 }
+# what a backend can't do without; the stage looks before it imports any
+PACKAGES = {"unsloth": ("unsloth", "trl", "peft", "datasets"), "transformers": ("trl", "peft", "datasets")}
 
 
 class TrainBackend(Protocol):

@@ -27,6 +27,7 @@ from toolkit.config import load_recipe
 from toolkit.planning.fits import RanOutOfMemory
 from toolkit.quiet import output_to
 from toolkit.rundir import Run
+from toolkit.training.backends import PACKAGES
 from toolkit.training.launch import processes_of
 from toolkit.training.processes import lost_peer, rank, world
 
@@ -37,7 +38,6 @@ STAGES = {
     "merge-sft": "toolkit.training.merge:run_merge_sft",
     "merge": "toolkit.training.merge:run_merge",
 }
-NEEDED = {"unsloth": ("unsloth", "trl", "peft", "datasets"), "transformers": ("trl", "peft", "datasets")}
 AGAIN = 75  # exit status of a stage to be started once more
 PATIENCE = 20.0  # seconds in which accelerate ends the processes that are left when one has ended
 
@@ -148,7 +148,7 @@ def _check_processes(run: Run, stage: str) -> None:
 def _check_packages(backend: str) -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in NEEDED[backend] if find_spec(name) is None]
+    missing = [name for name in PACKAGES[backend] if find_spec(name) is None]
     if missing:
         raise UserError(
             f"training with backend {backend!r} needs {', '.join(missing)}: pip install 'reasoning-toolkit[train]', or "
