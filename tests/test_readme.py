@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -145,12 +146,13 @@ def test_both_languages_have_the_same_headings() -> None:
 @pytest.mark.parametrize("what", ["tables", "numbers", "links", "names"])
 def test_both_languages_say_the_same_in_each_section(what: str) -> None:
     """Tables of the same shape; the same numbers, links and `names`, in whatever order a language puts them."""
-    read = {
+    readers: dict[str, Callable[[str], list[Any]]] = {
         "tables": lambda text: [line.count("|") for line in text.splitlines() if line.startswith("|")],
         "numbers": lambda text: sorted(numbers(re.sub(r"<!--.*?-->|`[^`]+`|\]\([^)]*\)", "", text))),
         "links": lambda text: sorted(re.findall(r"\]\(([^)]+)\)", text)),
         "names": lambda text: sorted(re.findall(r"`([^`]+)`", text)),
-    }[what]
+    }
+    read = readers[what]
     of_english, of_russian = ([read(each) for each in sections(text)] for text in (README, RUSSIAN))
     if what == "links":  # each links to the other
         of_english[1].remove("README.ru.md")
