@@ -15,7 +15,7 @@ from dateutil.relativedelta import MO, relativedelta, weekday
 from rewards.core import Example
 from rewards.response import render
 from tasks.base import SPLITS, Split, Task
-from tasks.datetime_extraction import PLAIN, TASK, clocks, days, english, grammar, russian
+from tasks.datetime_extraction import PLAIN, TASK, clocks, days, english, grammar, ru_words, russian
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.grammar import NO_DATE, all_groups, solve
@@ -323,7 +323,7 @@ def test_the_note_that_started_the_project() -> None:
     ],
 )
 def test_russian_plurals(n: int, noun: str) -> None:
-    assert russian.plural(n, "день", "дня", "дней") == noun
+    assert ru_words.plural(n, "день", "дня", "дней") == noun
 
 
 @pytest.mark.parametrize(

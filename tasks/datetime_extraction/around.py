@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from types import ModuleType
 
+from tasks.datetime_extraction.chance import pick
+
 FILLER, GREETING, THANKS, EVENT, ASIDE = 0.12, 0.06, 0.06, 0.05, 0.12
 
 
@@ -18,31 +20,27 @@ def surround(text: str, rng: Random, words: ModuleType) -> tuple[str, str]:
         return _aside(text, rng, words), "aside"
     chance -= ASIDE
     if chance < EVENT:
-        event = _of(words.EVENTS, rng)
+        event = pick(words.EVENTS, rng)
         return (f"{text} {event}" if rng.random() < 0.6 else f"{event} {text}"), "event"
     chance -= EVENT
     if chance < FILLER:
-        return _of(words.FILLERS, rng) + text, "filler"
+        return pick(words.FILLERS, rng) + text, "filler"
     chance -= FILLER
     if chance < GREETING:
-        return _of(words.GREETINGS, rng) + text, "polite"
+        return pick(words.GREETINGS, rng) + text, "polite"
     if chance < GREETING + THANKS:
-        return text.rstrip("?!. ") + _of(words.THANKS, rng), "polite"
+        return text.rstrip("?!. ") + pick(words.THANKS, rng), "polite"
     return text, "none"
 
 
 def _aside(text: str, rng: Random, words: ModuleType) -> str:
-    aside = _of(words.ASIDES, rng).format(
+    aside = pick(words.ASIDES, rng).format(
         n=5 + int(rng.random() * 5),
         few=2 + int(rng.random() * 3),
         age=25 + int(rng.random() * 25) // 5 * 5,
         pct=5 + 5 * int(rng.random() * 6),
         price=500 + 100 * int(rng.random() * 30),
         code=100 + int(rng.random() * 8900),
-        name=_of(words.NAMES, rng),
+        name=pick(words.NAMES, rng),
     )
     return f"{aside}, {text}" if rng.random() < 0.5 else f"{text.rstrip('?!. ')}, {aside}"
-
-
-def _of(options: tuple[str, ...], rng: Random) -> str:
-    return options[int(rng.random() * len(options))]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+from tasks.datetime_extraction.chance import below
 from tasks.datetime_extraction.clocks import MINUTES, Clock
 from tasks.datetime_extraction.meaning import Lang, Policy
 
@@ -34,21 +35,17 @@ class Reading(NamedTuple):
 Sampler = Callable[[Random, Lang], Clock]
 
 
-def _below(rng: Random, low: int, high: int) -> int:
-    return low + int(rng.random() * (high - low))
-
-
 def _minute(rng: Random) -> int:
-    return _below(rng, 0, 60) if rng.random() < 0.2 else MINUTES[int(rng.random() * len(MINUTES))]
+    return below(rng, 0, 60) if rng.random() < 0.2 else MINUTES[int(rng.random() * len(MINUTES))]
 
 
 def _at(kind: str, low: int, high: int) -> Sampler:
     """Whole hours from low to high - 1."""
-    return lambda rng, lang: Clock(kind, _below(rng, low, high))
+    return lambda rng, lang: Clock(kind, below(rng, low, high))
 
 
 def _timed(kind: str, low: int, high: int, at_least: int = 0) -> Sampler:
-    return lambda rng, lang: Clock(kind, _below(rng, low, high), max(at_least, _minute(rng)))
+    return lambda rng, lang: Clock(kind, below(rng, low, high), max(at_least, _minute(rng)))
 
 
 def _with_part(clock: Clock, rng: Random, lang: Lang) -> Clock:
@@ -59,19 +56,19 @@ def _with_part(clock: Clock, rng: Random, lang: Lang) -> Clock:
 def _parted(kind: str, minutes: tuple[int, ...] | None = (0,)) -> Sampler:
     def sample(rng: Random, lang: Lang) -> Clock:
         minute = _minute(rng) if minutes is None else minutes[int(rng.random() * len(minutes))]
-        return _with_part(Clock(kind, _below(rng, 1, 13), minute), rng, lang)
+        return _with_part(Clock(kind, below(rng, 1, 13), minute), rng, lang)
 
     return sample
 
 
 def _spoken(kind: str, minutes: tuple[int, ...]) -> Sampler:
-    return lambda rng, lang: Clock(kind, _below(rng, 1, 13), minutes[int(rng.random() * len(minutes))])
+    return lambda rng, lang: Clock(kind, below(rng, 1, 13), minutes[int(rng.random() * len(minutes))])
 
 
 def _range(rng: Random, lang: Lang) -> Clock:
     low, high = ((1, 6), (8, 11), (13, 19))[int(rng.random() * 3)]
-    start = _below(rng, low, high)
-    return Clock("range_start", start, 0, start + _below(rng, 1, 3))
+    start = below(rng, low, high)
+    return Clock("range_start", start, 0, start + below(rng, 1, 3))
 
 
 PAST_MINUTES, TO_MINUTES = (5, 10, 20, 25), (35, 40, 50, 55, 57)

@@ -8,6 +8,7 @@ from datetime import date
 from random import Random
 
 from tasks.datetime_extraction import days
+from tasks.datetime_extraction.chance import below
 from tasks.datetime_extraction.date_steps import LAST, nth_weekday
 from tasks.datetime_extraction.days import Day
 
@@ -28,12 +29,6 @@ RELATIVE = frozenset(
 )
 NO_DAY = "no_day"  # a clock time alone
 PART_OF_TODAY = "part_of_today"  # «сегодня вечером в 8», "tonight at 8": the clock phrase says the day too
-NO_CLOCK = RELATIVE | {"invalid_date"}
-
-
-def _below(rng: Random, low: int, high: int) -> int:
-    # randrange checks its arguments at length; this is the hot path.
-    return low + int(rng.random() * (high - low))
 
 
 def _fixed(kind: str, n: int) -> Sampler:
@@ -41,30 +36,30 @@ def _fixed(kind: str, n: int) -> Sampler:
 
 
 def _upto(kind: str, low: int, high: int) -> Sampler:
-    return lambda rng, today: Day(kind, _below(rng, low, high))
+    return lambda rng, today: Day(kind, below(rng, low, high))
 
 
 def _other_weekday(kind: str, low: int = 0, high: int = 1) -> Sampler:
     """Any weekday but today's; Day.day is drawn from low to high - 1."""
-    return lambda rng, today: Day(kind, (today.weekday() + _below(rng, 1, 7)) % 7, _below(rng, low, high))
+    return lambda rng, today: Day(kind, (today.weekday() + below(rng, 1, 7)) % 7, below(rng, low, high))
 
 
 def _this_weekday(rng: Random, today: date) -> Day | None:
-    return Day("this_weekday", _below(rng, today.weekday() + 1, 7)) if today.weekday() < 6 else None
+    return Day("this_weekday", below(rng, today.weekday() + 1, 7)) if today.weekday() < 6 else None
 
 
 def _weekend_day(rng: Random, today: date) -> Day | None:
-    n = _below(rng, 5, 7)
+    n = below(rng, 5, 7)
     return Day("weekend_day", n) if today.weekday() < min(n, 6) else None  # on a Sunday the weekend to come is disputed
 
 
 def _weekday_in_months(rng: Random, today: date) -> Day:
-    return Day("weekday_in_months", _below(rng, 0, 7), 0, _below(rng, 1, 4))
+    return Day("weekday_in_months", below(rng, 0, 7), 0, below(rng, 1, 4))
 
 
 def _calendar(kind: str, weekday: Callable[[Random, date], int] | None = None) -> Sampler:
     def sample(rng: Random, today: date) -> Day:
-        then = date.fromordinal(today.toordinal() + _below(rng, 1, 364))
+        then = date.fromordinal(today.toordinal() + below(rng, 1, 364))
         if then.month == 2 and then.day == 29:  # of the year to come: it has its own phenomenon
             then = then.replace(day=28)
         return Day(kind, weekday(rng, then) if weekday else 0, then.day, then.month, then.year)
@@ -74,7 +69,7 @@ def _calendar(kind: str, weekday: Callable[[Random, date], int] | None = None) -
 
 def _full(kind: str) -> Sampler:
     def sample(rng: Random, today: date) -> Day:
-        then = date.fromordinal(today.toordinal() + _below(rng, 1, 1200))
+        then = date.fromordinal(today.toordinal() + below(rng, 1, 1200))
         return Day(kind, 0, then.day, then.month, then.year)
 
     return sample
@@ -82,18 +77,18 @@ def _full(kind: str) -> Sampler:
 
 def _day_this_month(rng: Random, today: date) -> Day | None:
     last = monthrange(today.year, today.month)[1]
-    return Day("day_this_month", 0, _below(rng, today.day + 1, last + 1)) if today.day < last else None
+    return Day("day_this_month", 0, below(rng, today.day + 1, last + 1)) if today.day < last else None
 
 
 def _day_of_month(rng: Random, today: date) -> Day | None:
-    day = _below(rng, 1, 32)
+    day = below(rng, 1, 32)
     if day == today.day or (day > 28 and not today.day < day <= monthrange(today.year, today.month)[1]):
         return None
     return Day("day_of_month", 0, day)
 
 
 def _nth_weekday(rng: Random, today: date) -> Day:
-    return Day("nth_weekday", _below(rng, 0, 7), _below(rng, 1, LAST + 1), _below(rng, 1, 13))
+    return Day("nth_weekday", below(rng, 0, 7), below(rng, 1, LAST + 1), below(rng, 1, 13))
 
 
 def _nth_weekday_this_year(rng: Random, today: date) -> Day | None:
@@ -102,21 +97,21 @@ def _nth_weekday_this_year(rng: Random, today: date) -> Day | None:
 
 
 def _nth_weekday_this_month(rng: Random, today: date) -> Day | None:
-    n, nth = _below(rng, 0, 7), _below(rng, 1, LAST + 1)
+    n, nth = below(rng, 0, 7), below(rng, 1, LAST + 1)
     ahead = nth_weekday(today, today.year, today.month, n, nth).date > today
     return Day("nth_weekday_this_month", n, nth) if ahead else None
 
 
 def _weekday_after(rng: Random, today: date) -> Day | None:
-    day = _below(rng, 1, 29)
-    return Day("weekday_after_date", _below(rng, 0, 7), day) if day != today.day else None
+    day = below(rng, 1, 29)
+    return Day("weekday_after_date", below(rng, 0, 7), day) if day != today.day else None
 
 
 def _month_end(kind: str) -> Sampler:
     """month 0 is «месяца» without a name: this one, unless it ends within three days."""
 
     def sample(rng: Random, today: date) -> Day | None:
-        month = 0 if rng.random() < 0.4 else _below(rng, 1, 13)
+        month = 0 if rng.random() < 0.4 else below(rng, 1, 13)
         if month in (0, today.month) and monthrange(today.year, today.month)[1] - today.day < 4:
             return None
         return Day(kind, 0, 0, month)
@@ -126,15 +121,15 @@ def _month_end(kind: str) -> Sampler:
 
 def _beside(kind: str) -> Sampler:
     def sample(rng: Random, today: date) -> Day | None:
-        n = (1, 2, 3, 4, 5, 7, 7, 10, 14)[_below(rng, 0, 9)]
-        then = date.fromordinal(today.toordinal() + _below(rng, n + 1, 350))
+        n = (1, 2, 3, 4, 5, 7, 7, 10, 14)[below(rng, 0, 9)]
+        then = date.fromordinal(today.toordinal() + below(rng, n + 1, 350))
         return None if (then.month, then.day) == (2, 29) else Day(kind, n, then.day, then.month)
 
     return sample
 
 
 def _holiday(rng: Random, today: date) -> Day | None:
-    n = _below(rng, 0, len(HOLIDAYS))
+    n = below(rng, 0, len(HOLIDAYS))
     day, month = HOLIDAYS[n]
     return None if (day, month) == (today.day, today.month) else Day("holiday", n, day, month)
 
@@ -142,7 +137,7 @@ def _holiday(rng: Random, today: date) -> Day | None:
 def _leap_day(rng: Random, today: date) -> Day | None:
     if (today.month, today.day) == (2, 29):
         return None
-    year = today.year + _below(rng, 0, 5) if rng.random() < 0.5 else 0
+    year = today.year + below(rng, 0, 5) if rng.random() < 0.5 else 0
     return None if year == today.year and today.month > 2 else Day("leap_day", 0, 29, 2, year)
 
 
@@ -163,21 +158,21 @@ _INVALID = (
 
 
 def _invalid(rng: Random, today: date) -> Day:
-    day, month = _INVALID[_below(rng, 0, len(_INVALID))]
+    day, month = _INVALID[below(rng, 0, len(_INVALID))]
     return Day("invalid_date", 0, day, month)
 
 
 def _hours_minutes(rng: Random, today: date) -> Day:
-    return Day("hours_minutes", 60 * _below(rng, 1, 6) + 5 * _below(rng, 1, 12))
+    return Day("hours_minutes", 60 * below(rng, 1, 6) + 5 * below(rng, 1, 12))
 
 
 SAMPLERS: dict[str, Sampler] = {
     **days.KINDS,
     "day_of_month": _day_of_month,
     "two_days_after_tomorrow": _fixed("two_days_after_tomorrow", 3),
-    "couple": lambda rng, today: Day("couple", 2, _below(rng, 0, 3)),
+    "couple": lambda rng, today: Day("couple", 2, below(rng, 0, 3)),
     "every_other_day": _fixed("every_other_day", 2),
-    "week_and_days": lambda rng, today: Day("week_and_days", _below(rng, 1, 7), _below(rng, 1, 4)),
+    "week_and_days": lambda rng, today: Day("week_and_days", below(rng, 1, 7), below(rng, 1, 4)),
     "in_years": _upto("in_years", 1, 4),
     "same_weekday": lambda rng, today: Day("same_weekday", today.weekday()),
     "this_weekday": _this_weekday,
@@ -190,7 +185,7 @@ SAMPLERS: dict[str, Sampler] = {
     "weekdays_from_now": _other_weekday("weekdays_from_now", 2, 5),
     "weeks_from_tomorrow": _upto("weeks_from_tomorrow", 1, 5),
     "day_this_month": _day_this_month,
-    "day_next_month": lambda rng, today: Day("day_next_month", 0, _below(rng, 1, 29)),
+    "day_next_month": lambda rng, today: Day("day_next_month", 0, below(rng, 1, 29)),
     "day_month_words": _calendar("day_month_words"),
     "nth_day_of_month": _calendar("nth_day_of_month"),
     "full_date": _full("full_date"),
@@ -198,12 +193,12 @@ SAMPLERS: dict[str, Sampler] = {
     "iso_date": _full("iso_date"),
     "weekday_date": _calendar("weekday_date", lambda rng, then: then.weekday()),
     "weekday_date_conflict": _calendar(
-        "weekday_date_conflict", lambda rng, then: (then.weekday() + _below(rng, 1, 7)) % 7
+        "weekday_date_conflict", lambda rng, then: (then.weekday() + below(rng, 1, 7)) % 7
     ),
     "nth_weekday": _nth_weekday_this_year,
     "nth_weekday_this_month": _nth_weekday_this_month,
     "nth_weekday_next_month": lambda rng, today: Day(
-        "nth_weekday_next_month", _below(rng, 0, 7), _below(rng, 1, LAST + 1)
+        "nth_weekday_next_month", below(rng, 0, 7), below(rng, 1, LAST + 1)
     ),
     "weekday_after_date": _weekday_after,
     "last_day_of_month": _month_end("last_day_of_month"),
@@ -215,13 +210,13 @@ SAMPLERS: dict[str, Sampler] = {
     "leap_day": _leap_day,
     "invalid_date": _invalid,
     "in_minutes": lambda rng, today: Day(
-        "in_minutes", _below(rng, 1, 60) if rng.random() < 0.4 else 5 * _below(rng, 1, 12)
+        "in_minutes", below(rng, 1, 60) if rng.random() < 0.4 else 5 * below(rng, 1, 12)
     ),
-    "in_hours": lambda rng, today: Day("in_hours", 60 * _below(rng, 1, 13)),
+    "in_hours": lambda rng, today: Day("in_hours", 60 * below(rng, 1, 13)),
     "half_hour": _fixed("half_hour", 30),
     "quarter_hour": _fixed("quarter_hour", 15),
     "hour_and_half": _fixed("hour_and_half", 90),
-    "hours_and_half": lambda rng, today: Day("hours_and_half", 60 * _below(rng, 2, 6) + 30),
+    "hours_and_half": lambda rng, today: Day("hours_and_half", 60 * below(rng, 2, 6) + 30),
     "hours_minutes": _hours_minutes,
     "couple_hours": _fixed("couple_hours", 120),
     "couple_minutes": _fixed("couple_minutes", 2),

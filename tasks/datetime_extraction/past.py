@@ -19,7 +19,7 @@ def fill(text: str, rng: Random, lang: Lang, today: date) -> str:
         "year": today.year - 1 - int(rng.random() * 3),
     }
     if lang == "ru":
-        slots |= {"days": russian.plural(n, "день", "дня", "дней"), "last": ru_talk.LAST[weekday]}
+        slots |= {"days": ru_words.plural(n, "день", "дня", "дней"), "last": ru_talk.LAST[weekday]}
         slots |= {"month_gen": russian.MONTHS[month], "month_in": ru_words.MONTHS_IN[month]}
         slots["weekday"] = russian.ON_WEEKDAY[weekday]
     else:

@@ -6,7 +6,7 @@ from tasks.datetime_extraction import ru_words as w
 from tasks.datetime_extraction import russian
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.forms import ClockForms
-from tasks.datetime_extraction.russian import HALF_OF, HOUR_WORDS, half, plural
+from tasks.datetime_extraction.russian import HALF_OF, HOUR_WORDS, half
 
 PART_OF_HOUR = ("утра", "дня", "вечера", "ночи")
 DAY_PARTS = ("утром", "днём", "вечером", "ночью")
@@ -21,15 +21,15 @@ def _part(c: Clock) -> str:
 
 
 def _hours(n: int) -> str:
-    return f"{n} {plural(n, 'час', 'часа', 'часов')}"
+    return f"{n} {w.plural(n, 'час', 'часа', 'часов')}"
 
 
 def _hours_words(n: int) -> str:
-    return "час" if n == 1 else f"{w.CLOCK_NUMBER[n]} {plural(n, 'час', 'часа', 'часов')}"
+    return "час" if n == 1 else f"{w.CLOCK_NUMBER[n]} {w.plural(n, 'час', 'часа', 'часов')}"
 
 
 def _minutes_said(n: int) -> str:
-    return f"{w.MINUTE_NUMBER[n]} {plural(n, 'минута', 'минуты', 'минут')}"
+    return f"{w.MINUTE_NUMBER[n]} {w.plural(n, 'минута', 'минуты', 'минут')}"
 
 
 def _after_noon(c: Clock) -> bool:
@@ -122,7 +122,7 @@ CLOCKS: ClockForms = {
         lambda c: f"в {c.hour}:{c.minute:02} после обеда" if _after_noon(c) else f"{_face(c)} {_part(c)}",
     ),
     "hours_minutes": (
-        lambda c: f"в {_hours(c.hour)} {c.minute} {plural(c.minute, 'минуту', 'минуты', 'минут')}",
+        lambda c: f"в {_hours(c.hour)} {c.minute} {w.plural(c.minute, 'минуту', 'минуты', 'минут')}",
         lambda c: f"в {c.hour} ч. {c.minute} мин.",
         lambda c: f"в {_hours_words(c.hour)} {_minutes_said(c.minute)}",
         lambda c: f"{_hours(c.hour)} {c.minute} мин.",

@@ -29,7 +29,7 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"через {w.days_words(d.n)}",
         lambda d: f"спустя {w.days(d.n)}",
         lambda d: f"дней через {d.n}",
-        lambda d: f"через {d.n} {russian.plural(d.n, 'сутки', 'суток', 'суток')}",
+        lambda d: f"через {d.n} {w.plural(d.n, 'сутки', 'суток', 'суток')}",
         lambda d: f"ровно через {w.days(d.n)}",
     ),
     "in_weeks": (
@@ -105,8 +105,8 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"через {w.weeks(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}",
     ),
     "business_days": (
-        lambda d: f"через {d.n} {russian.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",
-        lambda d: f"через {w.NUMBER['m'][d.n]} {russian.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",
+        lambda d: f"через {d.n} {w.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",
+        lambda d: f"через {w.NUMBER['m'][d.n]} {w.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",
     ),
     "no_day": (lambda d: "",),
     "part_of_today": (lambda d: "",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tasks.datetime_extraction import ru_words as w
 from tasks.datetime_extraction.forms import DayForms
-from tasks.datetime_extraction.russian import plural
 
 _HALVES = ("", "", "два", "три", "четыре", "пять")
 
@@ -12,7 +11,7 @@ MOMENTS: DayForms = {
     "in_minutes": (
         lambda d: f"через {w.minutes(d.n)}",
         lambda d: f"через {w.minutes_words(d.n)}",
-        lambda d: f"через {d.n} {plural(d.n, 'минутку', 'минутки', 'минуток')}",
+        lambda d: f"через {d.n} {w.plural(d.n, 'минутку', 'минутки', 'минуток')}",
         lambda d: f"+{d.n} мин",
         lambda d: f"минут через {d.n}" if d.n > 4 else f"через {w.minutes(d.n)}",
         lambda d: f"{w.minutes(d.n)} спустя",
@@ -21,7 +20,7 @@ MOMENTS: DayForms = {
     "in_hours": (
         lambda d: f"через {w.hours(d.n // 60)}",
         lambda d: f"через {w.hours_words(d.n // 60)}",
-        lambda d: f"через {d.n // 60} {plural(d.n // 60, 'часик', 'часика', 'часиков')}",
+        lambda d: f"через {d.n // 60} {w.plural(d.n // 60, 'часик', 'часика', 'часиков')}",
         lambda d: f"через {d.n // 60} ч" if d.n > 60 else "через 1 час",
         lambda d: (
             f"часа через {w.NUMBER['m'][d.n // 60]}"

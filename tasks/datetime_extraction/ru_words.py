@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tasks.datetime_extraction.russian import plural
-
 MONTHS_IN = (
     *("январе", "феврале", "марте", "апреле", "мае", "июне"),
     *("июле", "августе", "сентябре", "октябре", "ноябре", "декабре"),
@@ -108,6 +106,15 @@ ORDINAL_MASC = (  # «двадцать пятый», «второй», «тре�
     *(_ordinal(n, "ой" if n % 10 in (2, 6, 7, 8) and n // 10 != 1 else "ый", "") for n in range(1, 32)),
 )
 ORDINAL_NOM = ("", *(_ordinal(n, "ое", "е") for n in range(1, 32)))  # «двадцать пятое», «третье»
+
+
+def plural(n: int, one: str, few: str, many: str) -> str:
+    """The form that a noun takes after the number n: 1 день, 2 дня, 5 дней, 11 дней, 21 день."""
+    if n % 10 == 1 and n % 100 != 11:
+        return one
+    if 2 <= n % 10 <= 4 and not 12 <= n % 100 <= 14:
+        return few
+    return many
 
 
 def days(n: int) -> str:

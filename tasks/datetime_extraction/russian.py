@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.days import Day
+from tasks.datetime_extraction.ru_words import days, months, plural, weeks
 
 MONTHS = (
     "января",
@@ -65,34 +66,13 @@ PART_OF_HOUR = ("утра", "дня", "вечера")
 DAY_PARTS = ("утром", "днём", "вечером", "ночью")
 
 
-def plural(n: int, one: str, few: str, many: str) -> str:
-    """The form that a noun takes after the number n: 1 день, 2 дня, 5 дней, 11 дней, 21 день."""
-    if n % 10 == 1 and n % 100 != 11:
-        return one
-    if 2 <= n % 10 <= 4 and not 12 <= n % 100 <= 14:
-        return few
-    return many
-
-
-def _days(n: int) -> str:
-    return f"{n} {plural(n, 'день', 'дня', 'дней')}"
-
-
-def _weeks(n: int) -> str:
-    return "неделю" if n == 1 else f"{n} {plural(n, 'неделю', 'недели', 'недель')}"
-
-
-def _months(n: int) -> str:
-    return "месяц" if n == 1 else f"{n} {plural(n, 'месяц', 'месяца', 'месяцев')}"
-
-
 DAYS: dict[str, tuple[Callable[[Day], str], ...]] = {
     "today": (lambda d: "сегодня", lambda d: "сегодня же"),
     "tomorrow": (lambda d: "завтра", lambda d: "на завтра"),
     "day_after_tomorrow": (lambda d: "послезавтра", lambda d: "на послезавтра"),
-    "in_days": (lambda d: f"через {_days(d.n)}", lambda d: f"{_days(d.n)} спустя"),
-    "in_weeks": (lambda d: f"через {_weeks(d.n)}", lambda d: f"ровно через {_weeks(d.n)}"),
-    "in_months": (lambda d: f"через {_months(d.n)}", lambda d: f"ровно через {_months(d.n)}"),
+    "in_days": (lambda d: f"через {days(d.n)}", lambda d: f"{days(d.n)} спустя"),
+    "in_weeks": (lambda d: f"через {weeks(d.n)}", lambda d: f"ровно через {weeks(d.n)}"),
+    "in_months": (lambda d: f"через {months(d.n)}", lambda d: f"ровно через {months(d.n)}"),
     "weekday": (lambda d: ON_WEEKDAY[d.n], lambda d: ON_NEAREST_WEEKDAY[d.n]),
     "weekday_next_week": (
         lambda d: f"{ON_WEEKDAY[d.n]} на следующей неделе",

@@ -10,6 +10,7 @@ from random import Random
 from typing import NamedTuple
 
 from tasks.datetime_extraction import clock_kinds, day_kinds
+from tasks.datetime_extraction.chance import pick
 from tasks.datetime_extraction.clock_kinds import ZONED
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.day_steps import resolve_dates
@@ -69,10 +70,6 @@ class _Phrase(NamedTuple):
         return f"{self.day_text} {self.clock_text}"
 
 
-def _pick(options: tuple[str, ...], rng: Random) -> str:
-    return options[int(rng.random() * len(options))]
-
-
 def _day(d: Draw, kind: str) -> Day | None:
     day = day_kinds.SAMPLERS[kind](d.rng, d.setting.today)
     if day is not None and kind == "holiday" and day.n not in LANGUAGES[d.lang].holidays:
@@ -102,7 +99,7 @@ def _phrase(d: Draw) -> _Phrase | None:
 
 def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
     """Another day with its words, or None when it falls on the same date."""
-    kind = _pick(OTHER_DAYS, d.rng)
+    kind = pick(OTHER_DAYS, d.rng)
     day = _day(d, kind)
     if day is None:
         return None
@@ -115,7 +112,7 @@ def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
 
 
 def _other_clock(d: Draw, than: Clock) -> str | None:
-    kind = _pick(OTHER_CLOCKS, d.rng)
+    kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
     if clock[1:] == than[1:]:
         return None
@@ -132,7 +129,7 @@ def _plain(d: Draw) -> Built | None:
     if phrase is None:
         return None
     talk = LANGUAGES[d.lang].talk
-    frame = _pick(talk.NOMINAL_FRAMES if phrase.nominal else talk.FRAMES, d.rng)
+    frame = pick(talk.NOMINAL_FRAMES if phrase.nominal else talk.FRAMES, d.rng)
     return _built(d, "plain", phrase, frame.replace("{}", phrase.said(d.rng)))
 
 
@@ -146,8 +143,8 @@ def _zoned(d: Draw) -> Built | None:
         return None
     n = int(d.rng.random() * len(ZONES))
     names = ZONES[n].ru if d.lang == "ru" else ZONES[n].en
-    said = phrase._replace(clock_text=f"{phrase.clock_text} {_pick(names, d.rng)}").said(d.rng)
-    built = _built(d, "other_time_zone", phrase, _pick(LANGUAGES[d.lang].talk.FRAMES, d.rng).replace("{}", said))
+    said = phrase._replace(clock_text=f"{phrase.clock_text} {pick(names, d.rng)}").said(d.rng)
+    built = _built(d, "other_time_zone", phrase, pick(LANGUAGES[d.lang].talk.FRAMES, d.rng).replace("{}", said))
     return built._replace(meaning=built.meaning._replace(zone=n))
 
 
@@ -162,7 +159,7 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     said = other[1]
     if d.rng.random() < with_clock and (clock := _other_clock(d, phrase.clock)) is not None:
         said = f"{said} {clock}"
-    text = _pick(frames, d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
+    text = pick(frames, d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
     return _built(d, talk, phrase, text, reason)
 
 
@@ -193,9 +190,7 @@ def _of_times(d: Draw, talk: str, frames: tuple[str, ...], reason: str = "") -> 
     other = _other_clock(d, phrase.clock)
     if other is None:
         return None
-    text = (
-        _pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", other).replace("{b}", phrase.clock_text)
-    )
+    text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", other).replace("{b}", phrase.clock_text)
     return _built(d, talk, phrase, text, reason)
 
 
@@ -210,7 +205,7 @@ def _correction_of_day(d: Draw) -> Built | None:
     other = _other_day(d, phrase.day)
     if other is None:
         return None
-    frame = _pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
+    frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
     text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
     return _built(d, "correction_day", phrase, text)
 
@@ -219,12 +214,12 @@ def _exclusion(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
-    text = _pick(LANGUAGES[d.lang].talk.EXCLUSIONS, d.rng).replace("{a}", phrase.day_text)
+    text = pick(LANGUAGES[d.lang].talk.EXCLUSIONS, d.rng).replace("{a}", phrase.day_text)
     return _built(d, "exclusion", phrase._replace(clock=Clock("no_time")), text, "only what doesn't suit")
 
 
 def _unsaid(d: Draw, talk: str, name: str, reason: str) -> Built:
-    phrase = _pick(phrases(d.lang, name, d.split), d.rng)
+    phrase = pick(phrases(d.lang, name, d.split), d.rng)
     return Built(Meaning(d.lang, talk, Day(talk), Clock("no_time"), None, reason), phrase, f"{d.lang}/{name}/{phrase}")
 
 
@@ -241,7 +236,7 @@ def _in_slots(d: Draw, text: str) -> str:
 
 def _window(d: Draw) -> Built:
     built = _unsaid(d, "window", "WINDOWS", "a window, no single moment")
-    return built._replace(text=_pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + _in_slots(d, built.text))
+    return built._replace(text=pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + _in_slots(d, built.text))
 
 
 def _past(d: Draw) -> Built:

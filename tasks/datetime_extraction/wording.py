@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rewards.core import Message
 from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_CLOSE, REASONING_OPEN
+from tasks.datetime_extraction.chance import pick
 from tasks.datetime_extraction.english import MONTHS, WEEKDAYS
 from tasks.datetime_extraction.meaning import Lang, Setting, offset_text
 from tasks.datetime_extraction.policy_lines import policy_lines
@@ -190,7 +191,7 @@ def worded(rng: Random, lang: Lang, text: str, setting: Setting) -> tuple[str, t
     if family == SHORT:
         return family, _short(lang, text, setting, rng.random())
     instructions = _instructions(rng, lang, setting)
-    question = _of(_WORDS[lang].question, rng).format(text=text)
+    question = pick(_WORDS[lang].question, rng).format(text=text)
     if family == USER_ONLY:
         return family, ({"role": "user", "content": f"{instructions}\n\n{question}"},)
     return family, ({"role": "system", "content": instructions}, {"role": "user", "content": question})
@@ -199,12 +200,12 @@ def worded(rng: Random, lang: Lang, text: str, setting: Setting) -> tuple[str, t
 def _instructions(rng: Random, lang: Lang, setting: Setting) -> str:
     """Intro, date, form and policy in one of three orders, on one line or several."""
     words = _WORDS[lang]
-    when = _of(words.today, rng).format(today=_dates(setting.today, lang, rng.random()))
+    when = pick(words.today, rng).format(today=_dates(setting.today, lang, rng.random()))
     if setting.now is not None:
-        when += " " + _of(words.now, rng).format(now=clock_face(setting.now))
-    form = _of(words.form, rng).format(form=form_of(setting))
+        when += " " + pick(words.now, rng).format(now=clock_face(setting.now))
+    form = pick(words.form, rng).format(form=form_of(setting))
     policy = policy_lines(setting.policy, setting.stated, lang, rng.random())
-    intro = _of(words.intro, rng)
+    intro = pick(words.intro, rng)
     order = int(rng.random() * 3)
     parts = (
         [intro, when, *policy, form],
@@ -212,7 +213,3 @@ def _instructions(rng: Random, lang: Lang, setting: Setting) -> str:
         [intro, form, *policy, when],
     )[order]
     return (" ", "\n")[int(rng.random() * 2)].join(parts)
-
-
-def _of(options: tuple[str, ...], rng: Random) -> str:
-    return options[int(rng.random() * len(options))]

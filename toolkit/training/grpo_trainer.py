@@ -18,8 +18,6 @@ from toolkit.training.packing import NAME
 from toolkit.training.processes import world
 from toolkit.training.rows import IGNORED
 
-ROLLOUT_KEYS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages")
-
 
 class FastGrpoTrainer(GRPOTrainer):
     """packed: log-probabilities from rows without padding. extra_prompts: how many more prompts each step samples.
