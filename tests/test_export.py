@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from eval.engines.base import ModelSpec
+from eval.files import write_json
+from eval.prompts import load_tokenizer
+from eval.trained import training_record
 from rewards.core import UserError
 from toolkit.export import gguf as gguf_module
 from toolkit.export import run as export_module
@@ -57,7 +60,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "adapter" / "adapter_config.json"
     stated = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**stated, "base_model_name_or_path": str(root / "base")}), encoding="utf-8")
-    (root / "adapter" / "trained_for.json").write_text('{"task": "datetime_extraction_plain"}', encoding="utf-8")
+    record = training_record("datetime_extraction_plain", load_tokenizer(root / "adapter"))
+    write_json(root / "adapter" / "trained_for.json", record)
     return root
 
 
@@ -77,6 +81,8 @@ def test_an_export_is_the_trained_model(tiny: Path, tmp_path: Path, kind: str, a
     names = {path.name for path in (tmp_path / "out").iterdir()}
     weights = "adapter_model.safetensors" if kind == "adapter" else "model.safetensors"
     assert {weights, "README.md", "export.json", "chat_template.jinja", "trained_for.json"} <= names
+    told = [(folder / "trained_for.json").read_text() for folder in (tiny / "adapter", tmp_path / "out")]
+    assert told[0] == told[1], "with the hashes that an evaluation checks"
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
     assert json.loads((tmp_path / "out" / "export.json").read_text())["same"] is True
 
