@@ -62,7 +62,9 @@ def _arguments() -> Any:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lm-eval", type=Path, help="a directory that holds lm_eval")
     parser.add_argument(
-        "--engine-core-process", action="store_true", help="ours with vLLM's scheduler in one more process"
+        "--engine-core-process",
+        action=argparse.BooleanOptionalAction,
+        help="ours with vLLM's scheduler in one more process (default: on a GPU)",
     )
     parser.add_argument("--processes", type=int, default=1, help="ours with several engines")
     parser.add_argument("--work", type=Path, default=Path("benchmark-evaluation"))

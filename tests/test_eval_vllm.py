@@ -55,7 +55,8 @@ class LLM:
         global MODE
         MODE = open(os.path.join(kw["model"], "mode")).read()
         if MODE == "no start": raise ValueError("bad weights")
-        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_BATCH_INVARIANT")
+        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_BATCH_INVARIANT",
+                 "VLLM_ENABLE_V1_MULTIPROCESSING")
         with open(os.path.join(kw["model"], "started"), "a") as file:
             file.write(json.dumps({**kw, "environment": {n: os.environ.get(n) for n in names}}) + "\\n")
         self.llm_engine = Engine()
@@ -283,6 +284,23 @@ def test_batch_invariance_is_refused_where_there_is_none(stand_in: Path, tmp_pat
     path.write_text(path.read_text(encoding="utf-8").replace("True", "False"), encoding="utf-8")
     vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in, batch_invariant=True)).close()
     assert started(stand_in)[0]["environment"]["VLLM_BATCH_INVARIANT"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "own_process"),
+    [
+        ([], {}, "0"),
+        (["0"], {}, "1"),
+        (["0"], {"engine_core_process": False}, "0"),
+        ([], {"engine_core_process": True}, "1"),
+    ],
+)
+def test_vllms_scheduler_has_a_process_of_its_own_on_a_gpu(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch, gpus: list[str], chosen: dict[str, Any], own_process: str
+) -> None:
+    monkeypatch.setattr(vllm, "gpus", lambda: gpus)
+    vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in, **chosen)).close()
+    assert started(stand_in)[0]["environment"]["VLLM_ENABLE_V1_MULTIPROCESSING"] == own_process
 
 
 def test_tuning_options_reach_vllm_and_ours_dont(stand_in: Path) -> None:

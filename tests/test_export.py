@@ -10,15 +10,21 @@ from typing import Any
 import pytest
 
 from eval.engines.base import ModelSpec
+from eval.files import write_json
+from eval.prompts import load_tokenizer
+from eval.records import Record, Status
+from eval.summary import summarize
+from eval.trained import training_record
 from rewards.core import UserError
 from tests.commands import Toolkit
 from toolkit.export import gguf as gguf_module
 from toolkit.export import run as export_module
-from toolkit.export.card import model_card
+from toolkit.export.card import _phenomena, model_card
 from toolkit.export.hub import check_repo, push
 from toolkit.export.run import export
 from toolkit.export.source import export_source
 from toolkit.export.verify import verify_export
+from toolkit.rundir import Run
 
 TEMPLATE = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
 
@@ -58,7 +64,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "adapter" / "adapter_config.json"
     stated = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**stated, "base_model_name_or_path": str(root / "base")}), encoding="utf-8")
-    (root / "adapter" / "trained_for.json").write_text('{"task": "datetime_extraction_plain"}', encoding="utf-8")
+    record = training_record("datetime_extraction_plain", load_tokenizer(root / "adapter"))
+    write_json(root / "adapter" / "trained_for.json", record)
     return root
 
 
@@ -78,6 +85,8 @@ def test_an_export_is_the_trained_model(tiny: Path, tmp_path: Path, kind: str, a
     names = {path.name for path in (tmp_path / "out").iterdir()}
     weights = "adapter_model.safetensors" if kind == "adapter" else "model.safetensors"
     assert {weights, "README.md", "export.json", "chat_template.jinja", "trained_for.json"} <= names
+    told = [(folder / "trained_for.json").read_text() for folder in (tiny / "adapter", tmp_path / "out")]
+    assert told[0] == told[1], "with the hashes that an evaluation checks"
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
     assert json.loads((tmp_path / "out" / "export.json").read_text())["same"] is True
 
@@ -273,3 +282,19 @@ def test_the_card_is_made_of_the_run(tiny: Path, tmp_path: Path) -> None:
         "rank: 32",
     ):
         assert part in card
+
+
+def test_the_card_says_what_the_model_is_bad_at(tmp_path: Path) -> None:
+    def record(n: int) -> Record:
+        status: Status = "wrong" if n == 1 else "right"
+        tags = {"phenomenon": "early" if n < 2 else "late"}
+        return Record(f"{n}", 0, status, float(n != 1), "x", "x", None, "", "stop", 5, {}, f"{n}", "", tags)
+
+    found = [record(n) for n in range(4)]
+    folder = tmp_path / "eval" / "tuned"
+    folder.mkdir(parents=True)
+    write_json(folder / "summary.json", summarize("t", "tuned", found, 4, 1.0).to_json())
+    lines = _phenomena(Run(tmp_path, recipe=None))  # type: ignore[arg-type]
+    assert lines[-3].startswith("| early | 2 | 50.0% | ")
+    assert lines[-2].startswith("| late | 2 | 100.0% | ")
+    assert _phenomena(Run(tmp_path / "none", recipe=None)) == []  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from socket import socket
 
 import pytest
 
+from eval.trained import TRAINED_FOR
 from rewards.core import UserError
-from toolkit.models import TRAINED_FOR, ResolvedModel
+from toolkit.models import ResolvedModel
 from toolkit.serve import Serving, api_key, check_exposure, command, environment, example
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.tiny import write_tiny_llama
 from rewards.core import UserError
+from toolkit import stages
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
 from toolkit.rundir import Run, open_run
@@ -100,6 +101,26 @@ def test_one_process_starts_as_ever(tmp_path: Path, fake_model: Path) -> None:
     run = open_run(recipe(tmp_path / "run", fake_model, 1))
     worker = ["-m", "toolkit.training.worker", str(run.dir)]
     assert command_of(run, "sft") == [sys.executable, "-P", *worker, "sft"]
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [([], None), (["3"], None), (["2", "5"], "2")])
+def test_one_process_sees_one_gpu(
+    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch, gpus: list[str], seen: str | None
+) -> None:
+    """The trainer would spread one process over all that it sees, which TRL refuses."""
+    started: dict[str, Any] = {}
+
+    def popen(command: list[str], env: dict[str, str]) -> Any:
+        started.update(env)
+        raise UserError("enough")
+
+    run = open_run(recipe(tmp_path / "run", fake_model, 1))
+    monkeypatch.setattr(stages, "gpus", lambda: gpus)
+    monkeypatch.setattr("subprocess.Popen", popen)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(UserError, match="enough"):
+        stages._in_own_process(run, "merge-sft", print)
+    assert started.get("CUDA_VISIBLE_DEVICES") == seen
 
 
 def test_several_start_through_accelerate_and_a_merge_doesnt(tmp_path: Path, fake_model: Path) -> None:

@@ -25,7 +25,6 @@ from typing import Any
 
 from eval.files import read_json
 from eval.progress import say
-from eval.trained import TRAINED_FOR as TRAINED_FOR
 from rewards.core import UserError
 from toolkit.quiet import output_to
 

@@ -12,11 +12,12 @@ from eval.engines.base import Completion, ModelSpec, Sampling
 from eval.engines.registry import load_engine
 from eval.files import read_json
 from eval.runner import Prepared, prepare
+from eval.trained import TRAINED_FOR
 from rewards.core import Example, Message, UserError
 from rewards.response import parse
 from tasks.base import Task
 from tasks.registry import load_task
-from toolkit.models import TRAINED_FOR, cache_dir, resolve_model
+from toolkit.models import cache_dir, resolve_model
 from toolkit.quiet import output_to
 
 

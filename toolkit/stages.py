@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eval.engines.vllm_placing import gpus
 from eval.redaction import scrub
 from rewards.core import UserError
 from tasks.base import Split, Task
@@ -237,8 +238,8 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
             say(line)
         status = _launched(run, stage, {**environment, **worker_environment()})
     else:
-        # The trainer takes every GPU that it sees into one process (DataParallel): slow, and refused by TRL.
-        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+        if len(found := gpus()) > 1:  # the trainer takes all that it sees (DataParallel): slow, and refused by TRL
+            environment["CUDA_VISIBLE_DEVICES"] = found[0]
         status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
     if not facts and oom_kills() > kills:

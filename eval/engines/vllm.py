@@ -18,7 +18,7 @@ from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
 from eval.engines.vllm_child import Child, start_child
-from eval.engines.vllm_placing import Place, places
+from eval.engines.vllm_placing import Place, gpus, places
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
@@ -27,7 +27,9 @@ OWN: dict[str, Any] = {
     "log_file": None,  # default: vllm-<pid>.log in the temporary directory; further processes add their number
     "processes": 1,  # engines that share the requests: on several GPUs, on one for a small model, on CPU cores
     "batch_invariant": False,  # the same numbers whatever shares the batch; needs kernels that a CPU hasn't
-    "engine_core_process": False,  # vLLM's scheduler in one more process: overlaps with it, at the cost of determinism
+    # vLLM's scheduler in one more process, as vLLM has it by itself: overlaps with it, and batches come out a little
+    # otherwise each time. Default: on a GPU.
+    "engine_core_process": None,
 }
 DEFAULTS: dict[str, Any] = {
     **OWN,
@@ -202,8 +204,7 @@ def load_shared(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engi
 
 def _start(engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[str, Any]) -> tuple[Child, ...]:
     environment = {
-        # in the child itself, unless asked for: deterministic scheduling, one process to end
-        "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(chosen["engine_core_process"])),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(_core_process(chosen))),
         **({"VLLM_BATCH_INVARIANT": "1"} if chosen["batch_invariant"] else {}),
     }
     log_file = Path(chosen["log_file"] or Path(gettempdir()) / f"vllm-{os.getpid()}.log")
@@ -225,6 +226,12 @@ def _start(engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[s
             child.kill()
         raise
     return tuple(started)
+
+
+def _core_process(chosen: Mapping[str, Any]) -> bool:
+    asked = chosen["engine_core_process"]
+    # What is to be the same each time has one process that schedules.
+    return bool(gpus()) and not chosen["batch_invariant"] if asked is None else bool(asked)
 
 
 def _start_one(place: Place, environment: Mapping[str, str], log_file: Path, started: list[Child]) -> Child:

@@ -8,6 +8,7 @@ import yaml
 
 from eval.files import read_json
 from eval.redaction import redact_text
+from eval.summary import SUMMARY, read_summary
 from toolkit.config import dump_recipe
 from toolkit.export.source import ExportSource
 from toolkit.rundir import Run
@@ -31,7 +32,7 @@ def model_card(source: ExportSource, kind: str, check: dict[str, Any] | None) ->
     name = source.task or "conversations"
     parts = [f"# {name}, tuned from {_public(source.base)}", "", f"Export: {kind}. Made by reasoning-toolkit.", ""]
     if source.run is not None:
-        parts += [*_data(source.run), *_results(source.run), *_prompt(source.run)]
+        parts += [*_data(source.run), *_results(source.run), *_phenomena(source.run), *_prompt(source.run)]
     if check is not None:
         parts += [
             "## Is it the trained model?",
@@ -74,6 +75,23 @@ def _results(run: Run) -> list[str]:
     table = [f"| {' | '.join(grid.header)} |", "|" + "---|" * len(grid.header)]
     table += [f"| {' | '.join(row)} |" for row in grid.rows]
     return ["## Results", "", f"{grid.title}.", "", *table, "", grid.lines[0] + ".", ""]
+
+
+def _phenomena(run: Run) -> list[str]:
+    """What it is good and bad at: the test examples by the tag phenomenon, where the task has it, the worst first."""
+    folder = run.dir / "eval" / "tuned"
+    if not (folder / SUMMARY).is_file():
+        return []
+    slices = read_summary(folder).by_tag.get("phenomenon", {})
+    if not slices:
+        return []
+    rows = sorted(slices.items(), key=lambda row: (row[1].exact.value, row[0]))
+    table = ["| phenomenon | n | exact | 95% CI |", "|---|---|---|---|"]
+    table += [
+        f"| {name} | {found.n} | {found.exact.value:.1%} | {found.exact.low:.1%}..{found.exact.high:.1%} |"
+        for name, found in rows
+    ]
+    return ["## By phenomenon", "", "Of the tuned model, the worst first.", "", *table, ""]
 
 
 def _prompt(run: Run) -> list[str]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eval.files import read_json, whole_directory, write_json
+from eval.trained import TRAINED_FOR
 from rewards.core import UserError
 from toolkit.export.source import ExportSource
-from toolkit.models import TRAINED_FOR
 
 # Only these leave: no optimizer, no checkpoints, nothing pickled, no machine's paths.
 ADAPTER_FILES = (
@@ -50,4 +50,5 @@ def write_merged(source: ExportSource, target: Path) -> None:
     merged = merged_model(source.base_dir, source.adapter).to(torch.bfloat16)
     merged.save_pretrained(target, safe_serialization=True)
     AutoTokenizer.from_pretrained(str(source.adapter)).save_pretrained(target)
-    write_json(target / TRAINED_FOR, {"task": source.task})
+    if (source.adapter / TRAINED_FOR).is_file():  # with the hashes by which an evaluation knows the template again
+        shutil.copyfile(source.adapter / TRAINED_FOR, target / TRAINED_FOR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def use_template(tokenizer: Any, reference: str | None) -> None:
                 f"tokens; take another one: {', '.join(template_names())}"
             )
         tokenizer.chat_template = text
-    if tokenizer.chat_template and (end := end_of_turn(tokenizer)) is not None:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    with suppress(UserError):  # a template that doesn't work: whoever renders with it says so, the preflight first
+        if tokenizer.chat_template and (end := end_of_turn(tokenizer)) is not None:
+            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
 
 
 _MARKS = (
