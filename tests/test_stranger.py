@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -82,6 +83,15 @@ def test_each_command_works(command: str, clone: Path) -> None:
     assert done.returncode == (int(expected[1]) if expected else 0), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "error:" not in done.stderr
+
+
+@pytest.mark.skipif(which("make") is None, reason="needs make")
+@pytest.mark.parametrize("command", [each for block in BLOCKS for each in block.commands() if each.startswith("make ")])
+def test_make_knows_what_to_do(command: str, clone: Path) -> None:
+    """Shown, not done: the environment would take minutes."""
+    done = typed(f"{command} --dry-run", clone)
+    assert done.returncode == 0, done.stderr
+    assert "requirements/" in done.stdout  # there is no .venv yet
 
 
 def test_the_path_has_all_its_stations() -> None:
