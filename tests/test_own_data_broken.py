@@ -104,7 +104,7 @@ def test_a_file_without_one_good_row_is_told_in_a_line(
 @pytest.mark.skipif(find_spec("unsloth") is None, reason="needs the training packages")
 def test_training_keeps_the_good_rows_and_names_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Path(__file__).resolve().parents[1] / "configs" / "conversations.yaml"
-    good = [json.dumps(GOOD[0]).replace("0", str(i)) for i in range(24)]
+    good = [json.dumps(GOOD[0], ensure_ascii=False).replace("0", str(i)) for i in range(24)]
     with (tmp_path / "broken.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(
             [["conversations"], *([cell] for cell in good), *([cell] for cell, _ in CELLS.values())]
