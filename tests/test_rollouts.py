@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from rewards.core import Example, UserError
 from rewards.response import render
 from tasks.registry import load_task
+from tests.commands import rows
 from toolkit.training.rollouts import RewardLedger, WeightedRewards, completion_text, weighted_rewards
 
 EXAMPLES = {
@@ -49,10 +49,6 @@ def call(function: Any, texts: tuple[str, ...], ids: list[str], step: int = 0) -
         log_extra=lambda column, values: None,
         log_metric=lambda name, value: None,
     )
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_each_reward_keeps_its_name_and_its_place(tmp_path: Path) -> None:

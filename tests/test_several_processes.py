@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.tiny import write_tiny_llama
 from rewards.core import UserError
+from tests.commands import rows
 from toolkit import stages
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
@@ -65,10 +66,6 @@ def recipe(output: Path, model: Path, processes: int = 2, /, **changes: Any) -> 
         "launch": {"processes": processes},
     }
     return check_recipe({**raw, **changes}, "here")
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 # What a recipe becomes

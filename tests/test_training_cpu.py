@@ -20,6 +20,7 @@ from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
 from eval.prompts import load_tokenizer, render_prompt
 from rewards.core import UserError
 from rewards.response import render
+from tests.commands import rows
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
@@ -101,10 +102,6 @@ def adapter_weights(directory: Path) -> dict[str, Any]:
     weights: dict[str, Any] = load_file(directory / "adapter_model.safetensors")
     assert any("lora_B" in name for name in weights)
     return weights
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

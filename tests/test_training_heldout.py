@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from benchmarks.tiny import write_tiny_llama
 from eval.engines.base import Sampling
 from rewards.core import UserError
+from tests.commands import rows
 from toolkit.config import GrpoConfig, Recipe, SftConfig, check_recipe
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure
@@ -184,10 +184,6 @@ def sft(run: Run) -> tuple[dict[str, Any], str]:
 
     terminal = io.StringIO()
     return run_sft(run, terminal), terminal.getvalue()
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def weights(path: Path) -> dict[str, Any]:

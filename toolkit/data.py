@@ -8,7 +8,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from rewards.core import Example, UserError
+from rewards.core import Example, Message, UserError
+
+# For an adapter without a run: digits, both alphabets, a list and code.
+PROBES = (
+    "What day follows 2025-02-28?",
+    "Послезавтра в 12:30, а не в 15",
+    "List three fruits.",
+    "Напиши одно предложение о зиме.",
+    "def add(a, b):",
+    "2 + 2 * 10 = ?",
+    "Who wrote Hamlet?",
+    "Сколько будет 17 + 25?",
+)
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
@@ -83,3 +95,11 @@ def file_hash(path: Path) -> str:
     """12 hex digits of the file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def probes(run: Path | None, n: int) -> list[tuple[Message, ...]]:
+    """Up to n conversations to compare models on: prompts of the run's test file, or of a fixed list."""
+    path = run / "data" / "test.jsonl" if run is not None else None
+    if path is not None and path.is_file():
+        return [example.messages for example in read_examples(path)[:n]]
+    return [({"role": "user", "content": text},) for text in PROBES[:n]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.progress import quiet
-from rewards.core import Message, UserError
+from rewards.core import UserError
 from toolkit.commands.shared import Json, print_json, say
 
 if TYPE_CHECKING:
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
     from eval.tables import Grid
 
 app = typer.Typer()
-
-# For an adapter without a run: digits, both alphabets, a list and code.
-PROBES = (
-    "What day follows 2025-02-28?",
-    "Послезавтра в 12:30, а не в 15",
-    "List three fruits.",
-    "Напиши одно предложение о зиме.",
-    "def add(a, b):",
-    "2 + 2 * 10 = ?",
-    "Who wrote Hamlet?",
-    "Сколько будет 17 + 25?",
-)
 
 
 @app.command()
@@ -56,6 +44,7 @@ def parity(
 
     from eval.parity import TOLERANCES, compare, write
     from eval.tables import show
+    from toolkit.data import probes
     from toolkit.models import cache_dir
     from toolkit.quiet import output_to
 
@@ -67,7 +56,7 @@ def parity(
     candidates = _candidates(directory if is_run else None, reference, candidate or [], _engines(engine), dtype)
     if not candidates:
         raise UserError(f"{run}: nothing to compare the adapter with; merge it (toolkit run), or give --candidate")
-    prompts = _prompts(directory if is_run else None, n)
+    prompts = probes(directory if is_run else None, n)
     with output_to(cache_dir() / "parity.log") as terminal:
         certificate = compare(
             reference,
@@ -135,15 +124,6 @@ def _candidates(
         spec, bounds = _reference(text), "gguf" if text.endswith(".gguf") else dtype
         found += [Candidate(name, engine, spec, bounds) for engine in engines]
     return found
-
-
-def _prompts(run: Path | None, n: int) -> list[tuple[Message, ...]]:
-    from toolkit.data import read_examples
-
-    path = run / "data" / "test.jsonl" if run is not None else None
-    if path is not None and path.is_file():
-        return [example.messages for example in read_examples(path)[:n]]
-    return [({"role": "user", "content": text},) for text in PROBES[:n]]
 
 
 def grid_of(certificate: Certificate) -> Grid:

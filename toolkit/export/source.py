@@ -9,15 +9,12 @@ from eval.files import read_json
 from eval.trained import trained_task
 from rewards.core import Message, UserError
 from toolkit.config import load_recipe
-from toolkit.data import read_examples
+from toolkit.data import probes
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import trained_adapter
 
 PROMPTS = 6  # that the check of an export asks
-QUESTION: tuple[Message, ...] = (
-    {"role": "user", "content": "Послезавтра в 12. Какая это дата, если сегодня 17.01.2025?"},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,8 @@ class ExportSource:
     run: Run | None = None
 
     def prompts(self) -> list[tuple[Message, ...]]:
-        """Conversations to compare models on: held-out examples of the run, else one question."""
-        path = self.run.dir / "data" / "test.jsonl" if self.run is not None else None
-        if path is None or not path.is_file():
-            return [QUESTION]
-        return [example.messages for example in read_examples(path)[:PROMPTS]] or [QUESTION]
+        """Conversations to compare models on."""
+        return probes(self.run.dir if self.run is not None else None, PROMPTS)
 
 
 def export_source(path: Path) -> ExportSource:
