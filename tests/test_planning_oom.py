@@ -112,6 +112,7 @@ def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(output: Path, tiny: Path, **changes: Any) -> Recipe:
     raw: dict[str, Any] = {
         "task": str(tiny / "task.py"),
+        "preflight": {"accept": ["rewards"]},  # spread pays for any text, so that groups differ
         "output": str(output),
         "model": {"reference": str(tiny), "backend": "transformers"},
         "lora": {"rank": 4, "alpha": 8},

@@ -25,12 +25,14 @@ for name in ("torch", "transformers", "peft", "datasets", "trl"):
 
 
 @pytest.fixture
-def config(smollm2_dir: Path, tmp_path: Path) -> Path:
-    """A recipe over a random Llama of two narrow layers."""
+def config(smollm2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe over a random Llama of two narrow layers, on a machine that remembers no rate."""
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
     tiny = write_tiny_llama(smollm2_dir, tmp_path / "tiny")
     (tiny / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
     raw: dict[str, Any] = {
         "task": str(tiny / "task.py"),
+        "preflight": {"accept": ["rewards"]},  # spread pays for any text, so that groups differ
         "output": str(tmp_path / "run"),
         "model": {"reference": str(tiny), "backend": "transformers"},
         "lora": {"rank": 4, "alpha": 8},

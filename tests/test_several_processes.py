@@ -332,7 +332,7 @@ def test_two_processes_learn_what_one_learns(
     same(run, alone)
     assert run.facts("sft")["validation_loss"] == pytest.approx(alone.facts("sft")["validation_loss"], rel=1e-2)
     assert run.facts("sft")["steps"] == STEPS
-    assert "accelerate.commands.launch" in said[1]
+    assert any("accelerate.commands.launch" in line for line in said)
     terminal = capfd.readouterr().err
     assert "sft: 2 processes, each has 2 of a step's" in terminal
     assert terminal.count(f"sft: step {STEPS}/{STEPS}") == 1, "one process shows its progress"
