@@ -119,7 +119,9 @@ def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None
         port = free.getsockname()[1]
     key = "test-key-0123456789"
     (tmp_path / "key").write_text(key, encoding="utf-8")
-    line = [sys.executable, "-m", "toolkit.cli", "serve", str(smollm2_dir), "--port", str(port), "--name", "smol"]
+    # A shell starts background jobs with Ctrl-C ignored, and what they start inherits that: this test's run as well.
+    line = ["env", "--default-signal=INT"]
+    line += [sys.executable, "-m", "toolkit.cli", "serve", str(smollm2_dir), "--port", str(port), "--name", "smol"]
     line += ["--api-key-file", str(tmp_path / "key"), "--max-model-len", "256", "--dtype", "float32"]
     places = {"TOOLKIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**os.environ, **places})
