@@ -41,7 +41,6 @@ def prepare(settings: Settings) -> None:
     write_examples(folder / "sft.jsonl", itertools.islice(train, settings.rows))
     write_examples(folder / "grpo.jsonl", itertools.islice(train, 64 if settings.tiny else 2_000))
     write_examples(folder / "validation.jsonl", task.examples("validation", 8 if settings.tiny else 256, 0))
-    write_examples(folder / "test.jsonl", task.examples("test", 8 if settings.tiny else 1_000, 0))
     for split in ("sft", "validation"):
         rows_of(settings, split)
 

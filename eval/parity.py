@@ -22,7 +22,7 @@ from eval.manifest import fingerprint, versions
 from eval.prompts import (
     load_tokenizer,
     prompt_hash,
-    render_prompt,
+    render_prompts,
     short_hash,
     stop_token_ids,
     template_hash,
@@ -188,7 +188,7 @@ def continued(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Messa
     from eval.engines.transformers import Transformers
 
     assert isinstance(engine, Transformers)  # REFERENCE
-    ids = [tuple(render_prompt(engine.tokenizer, prompt)) for prompt in prompts]
+    ids = list(map(tuple, render_prompts(engine.tokenizer, prompts)))
     stops = stop_token_ids(engine.tokenizer, model.path)
     rows = [(Request(str(number), prompt, ()), 0) for number, prompt in enumerate(ids)]
     continuations = engine.generate_ids(rows, Sampling(max_tokens, stop_token_ids=stops))
@@ -237,7 +237,7 @@ def _rendered_otherwise(model: ModelSpec, probes: Probes) -> int:
     tokenizer = load_tokenizer(tokenizer_dir(model))
     if not tokenizer.chat_template:
         return len(probes.ids)
-    rendered = [tuple(render_prompt(tokenizer, prompt)) for prompt in probes.prompts]
+    rendered = map(tuple, render_prompts(tokenizer, probes.prompts))
     return sum(one != other for one, other in zip(rendered, probes.ids, strict=True))
 
 

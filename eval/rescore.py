@@ -17,7 +17,7 @@ from eval.prompts import (
     load_tokenizer,
     messages_hash,
     prompt_hash,
-    render_prompt,
+    render_prompts,
     template_hash,
     tokenizer_dir,
 )
@@ -138,7 +138,8 @@ def _check_prompts(
             raise UserError(f"{unchecked} ({error})") from error
         if not same_template:
             raise UserError(f"{unchecked}: the tokenizer's chat template isn't the one that was used")
-        hashes = {key: prompt_hash(render_prompt(tokenizer, each.messages)) for key, each in examples.items()}
+        rendered = render_prompts(tokenizer, [each.messages for each in examples.values()])
+        hashes = {key: prompt_hash(ids) for key, ids in zip(examples, rendered, strict=True)}
     changed = [record.id for record in records if hashes[record.id] != record.prompt_hash]
     if changed:
         raise UserError(

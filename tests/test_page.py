@@ -18,7 +18,8 @@ from toolkit.cli import main
 from toolkit.page import figures, provenance, verdict
 from toolkit.page.examples import LONGEST, browser, cut
 from toolkit.page.render import render, report_page, write_report
-from toolkit.page.sources import FINAL, read_log, read_sources
+from toolkit.page.sources import FINAL, read_sources
+from toolkit.rundir import read_log
 
 
 @pytest.fixture(scope="module")

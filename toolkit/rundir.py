@@ -16,10 +16,11 @@ run/
 from __future__ import annotations
 
 import fcntl
+import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,6 +119,25 @@ def is_running(directory: Path) -> bool:
         return False
     held = [line.split() for line in table.splitlines() if " FLOCK " in line and "->" not in line]
     return any(fields[5].rpartition(":")[2] == inode for fields in held)
+
+
+def read_log(path: Path) -> list[Mapping[str, Any]]:
+    """The entries of a stage's log, a JSON object a line; none where there is no file. A torn last line is dropped.
+
+    Raises UserError that names the line when another line is broken.
+    """
+    if not path.is_file():
+        return []
+    rows: list[Mapping[str, Any]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for line_number, line in enumerate(lines[:-1], 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{line_number}: not JSON: {error}; remove the line") from error
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
 
 
 @contextmanager

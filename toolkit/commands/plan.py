@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.commands.shared import Recipe, Set, say
+from toolkit.commands.shared import Json, Recipe, Set, print_json, say
 
 app = typer.Typer()
 CANNOT_RUN = 14
@@ -16,13 +16,12 @@ CANNOT_RUN = 14
 def plan(
     config: Recipe,
     overrides: Set = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: Json = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="measure passes of real rows first, and keep the best in the run directory")
     ] = False,
 ) -> None:
     """Say memory, batch, packing, attention, steps and time of each stage, and why. Exits with 14 if it can't run."""
-    import json
     from dataclasses import asdict
 
     from toolkit.config import load_recipe
@@ -43,7 +42,7 @@ def plan(
 
         found = make_plan(recipe, str(config))
     if as_json:
-        print(json.dumps({**asdict(found), "can_run": found.can_run}, ensure_ascii=False, indent=2))
+        print_json({**asdict(found), "can_run": found.can_run})
     else:
         print("\n".join(lines(found)))
     raise typer.Exit(0 if found.can_run else CANNOT_RUN)

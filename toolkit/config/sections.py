@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -112,6 +113,10 @@ class SftConfig(Section):
     )
     evaluate_examples: PositiveInt = Field(64, description="examples of validation that each of them asks")
 
+    def optimizer_steps(self, rows: int) -> int:
+        """Steps of a training on so many rows."""
+        return self.max_steps if self.max_steps > 0 else math.ceil(math.ceil(rows / self.batch_size) * self.epochs)
+
 
 CLIP = (0.2, 0.28)  # how far an update may move the probability of a token down and up, before it earns nothing more
 
@@ -163,6 +168,11 @@ class GrpoConfig(Section):
     def extra_prompts(self) -> int:
         """Prompts sampled in a step beside those trained on."""
         return round(self.prompts * (self.oversample - 1))
+
+    @property
+    def sampled(self) -> int:
+        """Completions sampled in a step, those of the extra prompts included."""
+        return (self.prompts + self.extra_prompts) * self.generations
 
 
 class PreflightConfig(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from eval.manifest import MANIFEST
 from eval.records import RECORDS, Record, read_records
 from eval.summary import SUMMARY, Summary, read_summary
 from rewards.core import UserError
+from toolkit.rundir import read_log
 
 Row = Mapping[str, Any]
 ORDER = ("base", "sft", "grpo")  # stages, as a model passes through them
@@ -186,22 +186,3 @@ def _place(evaluation: Evaluation) -> tuple[int, float, str]:
 def same_examples(one: Evaluation, other: Evaluation) -> bool:
     """Whether two evaluations answered the same examples of the same task."""
     return all(one.identity.get(key) == other.identity.get(key) for key in ("task", "examples"))
-
-
-def read_log(path: Path) -> list[Row]:
-    """The entries of a trainer's log.jsonl; a torn last line is dropped, and there are none where there is no file.
-
-    Raises UserError that names the line when another line is broken.
-    """
-    if not path.is_file():
-        return []
-    rows: list[Row] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    for line_number, line in enumerate(lines[:-1], 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}:{line_number}: not JSON: {error}; remove the line") from error
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

@@ -114,7 +114,7 @@ def grpo_memory(recipe: Recipe, size: Size, prompt: float, batch: int, way: Way,
     training = {"activations": batch * length * token_bytes(size, way), "logits": logits}
     if grpo.vllm == "server":
         return parts | training
-    rollouts = (grpo.prompts + grpo.extra_prompts) * grpo.generations / recipe.launch.processes
+    rollouts = grpo.sampled / recipe.launch.processes
     each = 2 * size.layers * (size.keys or size.width) * BYTES[dtype_of(recipe, way.device)]
     generating = {"vLLM": grpo.vllm_memory * card} if grpo.vllm else {"key-value cache": rollouts * length * each}
     if grpo.vllm and not grpo.vllm_sleep:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from toolkit.config import DataConfig
@@ -10,7 +9,7 @@ from toolkit.doctor.needs import model_size
 from toolkit.doctor.sizes import Size
 from toolkit.planning.machine import Device, device
 from toolkit.planning.store import chosen, remember_rate
-from toolkit.rundir import Run
+from toolkit.rundir import Run, read_log
 
 PROBE_PAYS = 1_800.0  # seconds of training from which on a minute's probe is worth it
 WORK = {"gpu": 1.3e13, "cpu": 4.0e10}  # parameters x tokens a second, roughly: an H100, two processor cores
@@ -55,8 +54,7 @@ def _rate(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> tuple[
         return float(facts["tokens_per_second"]), "tokens/s"
     if stage == "grpo" and run.recipe.grpo is not None:
         each = _seconds_a_step(run)
-        rollouts = (run.recipe.grpo.prompts + run.recipe.grpo.extra_prompts) * run.recipe.grpo.generations
-        return None if each is None else (rollouts / each, "completions/s")
+        return None if each is None else (run.recipe.grpo.sampled / each, "completions/s")
     if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig) and seconds > 0:
         return run.recipe.data.test / seconds, "answers/s, the engine's start included"
     return None
@@ -64,8 +62,7 @@ def _rate(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> tuple[
 
 def _seconds_a_step(run: Run) -> float | None:
     """The median between the log entries of consecutive steps; None of fewer than two."""
-    path = run.dir / "grpo" / "log.jsonl"
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    entries = read_log(run.dir / "grpo" / "log.jsonl")
     steps = {entry["step"]: entry["time"] for entry in entries if "loss" in entry}
     gaps = sorted(steps[step + 1] - at for step, at in steps.items() if step + 1 in steps)
     return gaps[len(gaps) // 2] or None if gaps else None

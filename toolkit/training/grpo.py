@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import torch
 
-from eval.prompts import render_prompt, template_hash
+from eval.prompts import render_prompts, template_hash
 from rewards.core import UserError
 from toolkit.config import GrpoConfig
 from toolkit.config.sections import CLIP
@@ -54,7 +54,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
     prompts = read_examples(run.dir / "data" / "grpo.jsonl")
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
-    some = [len(render_prompt(plain, example.messages)) for example in prompts[:SOME]]
+    some = list(map(len, render_prompts(plain, [example.messages for example in prompts[:SOME]])))
     refuse_before_loading(run, "grpo", resolved, some)
     batch = grpo_batch(run.dir, config, recipe.launch.processes, device().name)
     if batch.source == "out of memory":

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 
 from rewards.core import UserError
-from toolkit.training.packing import NAME
+from toolkit.training.packing import NAME, attention_of
 from toolkit.training.processes import world
 from toolkit.training.rows import IGNORED
 
@@ -69,7 +68,7 @@ class FastGrpoTrainer(GRPOTrainer):
             nothing = sum(weights.sum() * 0 for weights in model.parameters() if weights.requires_grad)
             return zeros + nothing, zeros
         base = self.accelerator.unwrap_model(model)
-        with self.accelerator.autocast(), packed_attention_of(base):
+        with self.accelerator.autocast(), attention_of(base, NAME):  # generation without vLLM needs its own
             found = model(**batch, max_length_q=self.longest, fused_lm_head=True)
         target = scored[:, -width:]
         # Entry t of the head's output is of token t + 1.
@@ -138,15 +137,3 @@ def live_groups_first(advantages: torch.Tensor, group: int, wanted: int) -> tupl
 
 def _rows(value: Any, kept: torch.Tensor, count: int) -> Any:
     return value[kept] if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == count else value
-
-
-@contextmanager
-def packed_attention_of(model: Any) -> Iterator[None]:
-    """The packed attention for one forward pass; generation without vLLM needs the model's own."""
-    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
-    before = config._attn_implementation
-    config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before

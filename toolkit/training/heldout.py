@@ -22,14 +22,14 @@ from transformers import TrainerCallback
 
 from eval.engines.base import Completion, Request, Sampling
 from eval.engines.transformers import Transformers
-from eval.prompts import decode, prompt_hash, render_prompt, stop_token_ids
+from eval.prompts import decode, prompt_hash, render_prompts, stop_token_ids
 from eval.records import Record, score
 from rewards.core import Example, UserError
 from tasks.base import Task
 from toolkit.config import GrpoConfig, SftConfig
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
-from toolkit.rundir import Run
+from toolkit.rundir import Run, read_log
 from toolkit.stages import task_of
 from toolkit.training.packing import own_attention_of
 from toolkit.training.processes import gathered, rank, world
@@ -51,8 +51,7 @@ def steps_between(config: SftConfig | GrpoConfig, examples: int) -> int | None:
     if config.evaluate_steps != "auto":
         return config.evaluate_steps
     assert isinstance(config, GrpoConfig)  # sft has no auto: its steps generate nothing to compare the cost with
-    completions = (config.prompts + config.extra_prompts) * config.generations
-    every = max(math.ceil(examples / (SHARE * completions)), math.ceil(config.steps / MOST))
+    every = max(math.ceil(examples / (SHARE * config.sampled)), math.ceil(config.steps / MOST))
     return every if every <= config.steps // 2 else None
 
 
@@ -97,9 +96,8 @@ class Exam:
         """Answer and score. Of several processes each answers its part; all get the figures of the whole."""
         started = time.perf_counter()
         mine = self.examples[rank() :: world()]
-        requests = [
-            Request(each.id, tuple(render_prompt(self.tokenizer, each.messages)), each.messages) for each in mine
-        ]
+        prompts = render_prompts(self.tokenizer, [each.messages for each in mine])
+        requests = [Request(each.id, tuple(ids), each.messages) for each, ids in zip(mine, prompts, strict=True)]
         by_id = {each.id: each for each in mine}
         with undisturbed(self.trainer) as model:
             answers = list(self._answers(model, requests))
@@ -189,8 +187,7 @@ class HeldOut(TrainerCallback):
 
     def read_history(self) -> None:
         """What a run that goes on has behind it."""
-        if self.path.is_file():
-            self.history = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        self.history = list(read_log(self.path))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The model before its first step, for the curve."""

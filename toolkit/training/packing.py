@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,13 +182,20 @@ def use_packed_attention(model: Any) -> None:
 
 
 @contextmanager
-def own_attention_of(model: Any) -> Iterator[None]:
-    """torch's attention for a while, where use_packed_attention took its place: generation pads its rows."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    before = base.config._attn_implementation
-    if before == NAME:
-        base.config._attn_implementation = "sdpa" if getattr(base, "_supports_sdpa", False) else "eager"
+def attention_of(model: Any, name: str) -> Iterator[None]:
+    """Another attention, by its name, for a while."""
+    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+    before = config._attn_implementation
+    config._attn_implementation = name
     try:
         yield
     finally:
-        base.config._attn_implementation = before
+        config._attn_implementation = before
+
+
+def own_attention_of(model: Any) -> AbstractContextManager[None]:
+    """torch's attention for a while, where use_packed_attention took its place: generation pads its rows."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own = "sdpa" if getattr(base, "_supports_sdpa", False) else "eager"
+    current = base.config._attn_implementation
+    return attention_of(model, own if current == NAME else current)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from eval.prompts import render_prompt
+from eval.prompts import render_prompts
 from rewards.core import UserError
 from toolkit.config import ConversationsConfig, Recipe
 from toolkit.data import read_examples
@@ -108,7 +107,7 @@ def rows_of(run: Run, resolved: ResolvedModel) -> Rows:
         source = "that the task gives"
     tokenizer = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
     if recipe.sft is None:
-        prompts = [len(render_prompt(tokenizer, each.messages)) for each in examples]
+        prompts = list(map(len, render_prompts(tokenizer, [each.messages for each in examples])))
         return Rows(prompts, prompts, recipe.data.sft, _sampled(prompts, source))
     rows = sft_rows(examples, tokenizer, resolved.path, recipe.model.max_length, recipe.sft.direct)
     lengths = [len(row["input_ids"]) for row in rows]
@@ -129,10 +128,8 @@ def _sft(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePla
     all_lengths = _stretched(rows)
     path = fast_path(model, recipe.model, share, all_lengths, config.epochs, run.dir)
     mean = sum(rows.lengths) / len(rows.lengths)
-    epoch = math.ceil(rows.total / config.batch_size)
-    by_steps = config.max_steps > 0
-    steps = config.max_steps if by_steps else math.ceil(epoch * config.epochs)
-    total = round(mean * (steps * config.batch_size if by_steps else rows.total * config.epochs))
+    steps = config.optimizer_steps(rows.total)
+    total = round(mean * (steps * config.batch_size if config.max_steps > 0 else rows.total * config.epochs))
     each = share.batch_size // path.passes
     tokens = mean_pass(each, rows.lengths)
     parts = sft_memory(recipe, size, tokens, Way(here.kind, path.compiled, path.own_loss))
@@ -192,7 +189,7 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
     length = prompt + config.max_completion_length
     possible = here.kind == "gpu" or config.vllm is False
     parts = grpo_memory(recipe, size, prompt, batch.value, Way(here.kind, path.compiled), here.total)
-    total = config.steps * (config.prompts + config.extra_prompts) * config.generations
+    total = config.steps * config.sampled
     rate = stored_rate(recipe, "grpo", size, here.name)
     generation = {
         False: Choice("transformers", "grpo.vllm is false"),

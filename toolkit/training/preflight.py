@@ -92,7 +92,7 @@ def steps_line(run: Run, stage: str) -> str:
         if config.max_steps > 0:
             total = f"{config.max_steps} steps (sft.max_steps), {config.max_steps / epoch:.2g} epochs"
         else:
-            total = f"x {config.epochs:g} epochs = {math.ceil(epoch * config.epochs)} steps"
+            total = f"x {config.epochs:g} epochs = {config.optimizer_steps(rows)} steps"
         return f"{rows} sequences, {config.batch_size} a step = {epoch} steps an epoch; {total}"
     assert recipe.grpo is not None
     assert isinstance(recipe.data, DataConfig)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from eval.files import read_json
 from tasks.base import Task
 from tasks.lint import LintReport, lint_rewards
 from toolkit.data import sample_examples
 from toolkit.doctor.findings import Finding, fine
 from toolkit.rundir import Run
-from toolkit.scan import FEW_DEAD, MANY_DEAD, REPORT
+from toolkit.scan import FEW_DEAD, MANY_DEAD, REPORT, stored_scan
 from toolkit.stages import task_of
 from toolkit.training.preflight_messages import found
 from toolkit.training.rollouts import weighted_rewards
@@ -52,14 +51,13 @@ def _speed(run: Run, task: Task, report: LintReport) -> Iterator[Finding]:
     grpo = run.recipe.grpo
     if grpo is None:
         return
-    completions = (grpo.prompts + grpo.extra_prompts) * grpo.generations
-    if completions * each > SLOW_STEP:
+    if grpo.sampled * each > SLOW_STEP:
         slowest = max(seconds, key=lambda name: seconds[name])
         yield found(
             "speed",
             "reward-slow",
-            completions=completions,
-            seconds=completions * each,
+            completions=grpo.sampled,
+            seconds=grpo.sampled * each,
             slowest=slowest,
             milliseconds=1000 * seconds[slowest],
         )
@@ -69,16 +67,14 @@ def check_groups(run: Run) -> Iterator[Finding]:
     """What the stored scan says of dead groups; where there is none, how to get it."""
     grpo = run.recipe.grpo
     assert grpo is not None
-    path = run.dir / "scan" / REPORT
-    if not path.is_file():
+    if (report := stored_scan(run)) is None:
         yield fine(
             "groups", "no scan is stored: `toolkit scan CONFIG` tells the share of groups that would teach nothing"
         )
         return
-    report = read_json(path, "scan again: toolkit scan CONFIG")
     share = report["dead"].get(str(grpo.generations))
     if share is None or grpo.scan is not None:  # of another recipe's groups, or the prompts were chosen by the scan
-        yield fine("groups", f"a scan is stored: {path}")
+        yield fine("groups", f"a scan is stored: {run.dir / 'scan' / REPORT}")
         return
     values = {"share": share, "generations": grpo.generations, "advice": "; ".join(report["advice"])}
     if share >= ALL_DEAD:

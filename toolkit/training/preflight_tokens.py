@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.prompts import decode, load_tokenizer, render_prompt, stop_token_ids
+from eval.prompts import decode, load_tokenizer, render_prompt, render_prompts, stop_token_ids
 from rewards.core import Example, Message, UserError
 from rewards.response import TAGS, parse
 from tasks.tables.rows import Bad
@@ -242,10 +242,9 @@ def _answers(sample: Sample, told: list[str]) -> Iterator[Finding]:
 
 def _longest(sample: Sample, name: str) -> tuple[str, int]:
     """(id, tokens) of the longest prompt."""
-    return max(
-        ((each.id, len(render_prompt(sample.tokenizer, each.messages))) for each in sample.prompts[name]),
-        key=lambda found: found[1],
-    )
+    examples = sample.prompts[name]
+    lengths = map(len, render_prompts(sample.tokenizer, [each.messages for each in examples]))
+    return max(((each.id, length) for each, length in zip(examples, lengths, strict=True)), key=lambda found: found[1])
 
 
 def _gold(sample: Sample, key: str, limit: int) -> Iterator[Finding]:

@@ -18,10 +18,10 @@ from eval.summary import SUMMARY, read_summary
 from rewards.core import UserError
 from toolkit.config import load_recipe
 from toolkit.inside import refuse_links_out
-from toolkit.page.sources import read_log, unique_names
+from toolkit.page.sources import unique_names
 from toolkit.page.verdict import SIGNS, points
 from toolkit.report import trained_title
-from toolkit.rundir import Run, is_running
+from toolkit.rundir import Run, is_running, read_log
 from toolkit.stages import stages_of
 
 DEPTH = 5  # folders below a given one that are looked into
