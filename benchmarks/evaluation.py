@@ -67,6 +67,7 @@ def _arguments() -> Any:
         help="ours with vLLM's scheduler in one more process (default: on a GPU)",
     )
     parser.add_argument("--processes", type=int, default=1, help="ours with several engines")
+    parser.add_argument("--options", type=json.loads, default={}, help="vLLM's arguments for all arms, as JSON")
     parser.add_argument("--work", type=Path, default=Path("benchmark-evaluation"))
     parser.add_argument("--arm", choices=list(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
@@ -248,7 +249,7 @@ def _engine(chosen: Any) -> dict[str, Any]:
 
     eager = {} if gpus() else {"enforce_eager": True}  # compiling takes a minute on a CPU
     lengths = {"max_model_len": chosen.max_model_len}
-    return {"dtype": chosen.dtype, "enable_prefix_caching": False, **lengths, **eager}
+    return {"dtype": chosen.dtype, "enable_prefix_caching": False, **lengths, **eager, **chosen.options}
 
 
 def _task(chosen: Any) -> Any:

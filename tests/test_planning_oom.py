@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from benchmarks.tiny import SPREAD_TASK
 from rewards.core import UserError
+from tests.trainings import recipe, write_tiny
 from toolkit import stages
-from toolkit.config import GrpoConfig, Recipe, SftConfig, check_recipe
+from toolkit.config import GrpoConfig, SftConfig
 from toolkit.planning.fits import after_oom_kill, forward_passes, grpo_batch, lower, sft_budget
 from toolkit.planning.machine import device
 from toolkit.planning.store import Chosen, choose, chosen
@@ -104,26 +105,13 @@ sys.exit(worker.main(*sys.argv[3:]))
 
 @pytest.fixture(scope="module")
 def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
-    (directory / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
-    return directory
+    return write_tiny(smollm2_dir, tmp_path_factory.mktemp("tiny"), SPREAD_TASK)
 
 
-def recipe(output: Path, tiny: Path, **changes: Any) -> Recipe:
-    raw: dict[str, Any] = {
-        "task": str(tiny / "task.py"),
-        "preflight": {"accept": ["rewards"]},  # spread pays for any text, so that groups differ
-        "output": str(output),
-        "model": {"reference": str(tiny), "backend": "transformers"},
-        "lora": {"rank": 4, "alpha": 8},
-        "data": {"sft": 16, "grpo": 8, "validation": 2, "test": 2},
-        "sft": {"batch_size": 4, "learning_rate": 1e-2, "save_steps": 1},
-        "grpo": {
-            "steps": 3, "prompts": 2, "generations": 2, "batch_size": 4, "max_completion_length": 8,
-            "learning_rate": 1e-2, "save_steps": 1,
-        },
-    }  # fmt: skip
-    return check_recipe({**raw, **changes}, "here")
+def opened(output: Path, tiny: Path, **changes: Any) -> Run:
+    """spread pays for any text, so that groups differ: the preflight takes it for a reward that can be hacked."""
+    section = {**recipe(output, tiny).model_dump()["grpo"], "learning_rate": 1e-2}
+    return open_run(recipe(output, tiny, **{"preflight": {"accept": ["rewards"]}, "grpo": section, **changes}))
 
 
 def trained(run: Run, stage: str, limit: int, first: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -151,7 +139,7 @@ def test_sft_goes_on_in_halved_passes_and_its_losses_are_those_of_a_run_with_roo
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("trl")
-    free, short = (open_run(recipe(tmp_path / name, tiny)) for name in ("free", "short"))
+    free, short = (opened(tmp_path / name, tiny) for name in ("free", "short"))
     trained(free, "sft", 10**6, 0, monkeypatch)
     said = trained(short, "sft", 450, 2, monkeypatch)
     assert [line for line in said if "out of memory with sft.forward_tokens 4096: going on" in line]
@@ -167,7 +155,7 @@ def test_grpo_goes_on_with_fewer_completions_a_pass_and_learns_the_same(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("trl")
-    free, short = (open_run(recipe(tmp_path / name, tiny, sft=None)) for name in ("free", "short"))
+    free, short = (opened(tmp_path / name, tiny, sft=None) for name in ("free", "short"))
     trained(free, "grpo", 4, 0, monkeypatch)
     said = trained(short, "grpo", 1, 0, monkeypatch)
     again = [line for line in said if "out of memory with grpo.batch_size" in line]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from benchmarks.tiny import SPREAD_TASK
+from tests.trainings import write_tiny
 from toolkit.cli import main
 from toolkit.config import load_recipe
 from toolkit.planning.machine import device
@@ -28,8 +29,7 @@ for name in ("torch", "transformers", "peft", "datasets", "trl"):
 def config(smollm2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe over a random Llama of two narrow layers, on a machine that remembers no rate."""
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    tiny = write_tiny_llama(smollm2_dir, tmp_path / "tiny")
-    (tiny / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
+    tiny = write_tiny(smollm2_dir, tmp_path / "tiny", SPREAD_TASK)
     raw: dict[str, Any] = {
         "task": str(tiny / "task.py"),
         "preflight": {"accept": ["rewards"]},  # spread pays for any text, so that groups differ

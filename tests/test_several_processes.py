@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tiny import write_tiny_llama
 from rewards.core import UserError
 from tests.commands import rows
+from tests.trainings import write_tiny
 from toolkit import stages
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
@@ -259,9 +259,7 @@ def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     if torch.cuda.device_count() == 1:
         pytest.skip("two processes need two GPUs, or none")
-    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
-    (directory / "task.py").write_text(TASK_FILE, encoding="utf-8")
-    return directory
+    return write_tiny(smollm2_dir, tmp_path_factory.mktemp("tiny"), TASK_FILE)
 
 
 def begun(output: Path, model: Path, processes: int = 2, /, **changes: Any) -> Run:

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from benchmarks.tiny import SPREAD_TASK
 from eval.prompts import load_tokenizer, render_prompt
 from rewards.core import UserError
 from rewards.response import render
 from tests.commands import rows
-from toolkit.config import Recipe, check_recipe
+from tests.trainings import begun, grpo, sft, write_tiny
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
-from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure, task_of
+from toolkit.rundir import Run
+from toolkit.stages import task_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,51 +49,7 @@ def undisturbed() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two narrow layers under SmolLM2's tokenizer."""
-    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
-    (directory / "task.py").write_text(SPREAD_TASK, encoding="utf-8")
-    return directory
-
-
-def recipe(output: Path, tiny: Path, /, **changes: Any) -> Recipe:
-    raw: dict[str, Any] = {
-        "task": str(tiny / "task.py"),
-        "output": str(output),
-        "model": {"reference": str(tiny), "backend": "transformers"},
-        "lora": {"rank": 4, "alpha": 8},
-        "data": {"sft": 16, "grpo": 8, "validation": 2, "test": 2},
-        "sft": {"batch_size": 4, "learning_rate": 1e-2, "save_steps": 1},
-        "grpo": {
-            "steps": 3,
-            "prompts": 2,
-            "generations": 2,
-            "batch_size": 4,
-            "max_completion_length": 8,
-            "learning_rate": 1e-4,
-            "save_steps": 1,
-        },
-    }
-    return check_recipe({**raw, **changes}, "here")
-
-
-def begun(output: Path, tiny: Path, /, **changes: Any) -> Run:
-    run = open_run(recipe(output, tiny, **changes))
-    ensure(run, "data", lambda line: None)
-    return run
-
-
-def sft(run: Run) -> tuple[dict[str, Any], str]:
-    """The figures of the stage, and what the terminal got."""
-    from toolkit.training.sft import run_sft
-
-    terminal = io.StringIO()
-    return run_sft(run, terminal), terminal.getvalue()
-
-
-def grpo(run: Run) -> tuple[dict[str, Any], str]:
-    from toolkit.training.grpo import run_grpo
-
-    terminal = io.StringIO()
-    return run_grpo(run, terminal), terminal.getvalue()
+    return write_tiny(smollm2_dir, tmp_path_factory.mktemp("tiny"), SPREAD_TASK)
 
 
 def adapter_weights(directory: Path) -> dict[str, Any]:

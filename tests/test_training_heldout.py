@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tiny import write_tiny_llama
 from eval.engines.base import Sampling
 from rewards.core import UserError
+from tests import trainings
 from tests.commands import rows
-from toolkit.config import GrpoConfig, Recipe, SftConfig, check_recipe
-from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure
+from tests.trainings import sft, write_tiny
+from toolkit.config import GrpoConfig, SftConfig, check_recipe
+from toolkit.rundir import Run
 
 for name in ("torch", "transformers", "peft", "datasets", "trl"):
     pytest.importorskip(name)
@@ -154,36 +154,19 @@ def test_vllm_answers_greedily_with_todays_weights_and_is_left_as_it_was() -> No
 
 @pytest.fixture(scope="module")
 def tiny(smollm2_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = write_tiny_llama(smollm2_dir, tmp_path_factory.mktemp("tiny"))
-    (directory / "task.py").write_text(TASK, encoding="utf-8")
-    return directory
+    return write_tiny(smollm2_dir, tmp_path_factory.mktemp("tiny"), TASK)
 
 
-def recipe(output: Path, tiny: Path, /, **changes: Any) -> Recipe:
-    raw: dict[str, Any] = {
-        "task": str(tiny / "task.py"),
-        "output": str(output),
-        "model": {"reference": str(tiny), "backend": "transformers"},
-        "lora": {"rank": 4, "alpha": 8},
-        "data": {"sft": 24, "grpo": 8, "validation": 4, "test": 2},
-        "sft": {"batch_size": 4, "learning_rate": 3e-2, "save_steps": 1, "evaluate_steps": 1, "evaluate_examples": 3},
-        "grpo": None,
-        "eval": {"max_tokens": 6},
-    }
-    return check_recipe({**raw, **changes}, "here")
+SECTIONS: dict[str, Any] = {
+    "data": {"sft": 24, "grpo": 8, "validation": 4, "test": 2},
+    "sft": {"batch_size": 4, "learning_rate": 3e-2, "save_steps": 1, "evaluate_steps": 1, "evaluate_examples": 3},
+    "grpo": None,
+    "eval": {"max_tokens": 6},
+}
 
 
 def begun(output: Path, tiny: Path, /, **changes: Any) -> Run:
-    run = open_run(recipe(output, tiny, **changes))
-    ensure(run, "data", lambda line: None)
-    return run
-
-
-def sft(run: Run) -> tuple[dict[str, Any], str]:
-    from toolkit.training.sft import run_sft
-
-    terminal = io.StringIO()
-    return run_sft(run, terminal), terminal.getvalue()
+    return trainings.begun(output, tiny, **{**SECTIONS, **changes})
 
 
 def weights(path: Path) -> dict[str, Any]:
