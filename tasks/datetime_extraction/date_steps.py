@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import isleap, monthrange
 from datetime import date
 
-from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, plus_days
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, leap_step, plus_days
 
 LAST = 5  # Day.day of «последний понедельник», where 1-4 are the first to the fourth
 
@@ -18,6 +18,8 @@ def shift(start: date, n: int) -> Resolved:
     while day < 1:
         month, year = (month - 1, year) if month > 1 else (12, year - 1)
         length = monthrange(year, month)[1]
+        if month == 2:
+            steps += f", {leap_step(year)}"
         steps += f", {day}+{length}={day + length}"
         day += length
     return Resolved(date(year, month, day), f"{steps} {MONTHS[month - 1]} {year}")
@@ -33,7 +35,7 @@ def named_day(today: date, then: date) -> str:
 
     Within a month the days are counted. Otherwise both dates become numbers of days since 31 December, modulo 7: a
     month stands for the days before it modulo 7, which is a table of twelve (and twelve of leap years) to remember.
-    `2025: Mar=3, 27+3=30; Dec=5, 31+5=36; 4+36-30=10, 10-7=3, 31 Dec=Wed=3`.
+    `2025 even 5 common: Mar=3, 27+3=30; Dec=5, 31+5=36; 4+36=40, 40-30=10, 10-7=3, 31 Dec=Wed=3`.
     """
     weekday = today.weekday() + 1
     if (today.year, today.month) == (then.year, then.month):
@@ -49,21 +51,26 @@ def _number_of(day: date, more: int = 0) -> tuple[int, str, str]:
     before = (date(day.year, day.month, 1).toordinal() - date(day.year, 1, 1).toordinal()) % 7
     number = day.day + before + more
     added = f"+{more}" if more else ""
-    year = f"{day.year}{' leap' * isleap(day.year)}{f': {added}' * bool(more)}"
+    year = f"{leap_step(day.year)}{f': {added}' * bool(more)}"
     return number, year, f"{MONTHS[day.month - 1]}={before}, {day.day}+{before}{added}={number}"
 
 
 def _within_a_week(weekday: int, end: int, start: int) -> str:
-    """weekday + end - start as a number from 1 to 7: `4+36-30=10, 10-7=3`."""
+    """weekday + end - start as a number from 1 to 7: `4+36=40, 40-30=10, 10-7=3`."""
     total = weekday + end - start
     weeks = 7 * ((total - 1) // 7)
     wrapped = "" if not weeks else f", {total}{'-' if weeks > 0 else '+'}{abs(weeks)}={total - weeks}"
-    return f"{weekday}+{end}-{start}={total}{wrapped}"
+    return f"{weekday}+{end}={weekday + end}, {weekday + end}-{start}={total}{wrapped}"
 
 
 def plain_date(then: date) -> Resolved:
     """A date that needs no step: `7 Mar 2025`."""
     return Resolved(then, f"{then.day} {MONTHS[then.month - 1]} {then.year}")
+
+
+def end_of_february(end: date) -> str:
+    """What has to be said before the last day of a month is named: of February, whether the year is a leap year."""
+    return f"{leap_step(end.year)}; " if end.month == 2 else ""
 
 
 def nth_weekday(today: date, year: int, month: int, weekday: int, nth: int) -> Resolved:
@@ -74,9 +81,8 @@ def nth_weekday(today: date, year: int, month: int, weekday: int, nth: int) -> R
         then = shift(end, -back)
         wrap = "+7" if end.weekday() < weekday else ""
         counted = f"{end.weekday() + 1}-{weekday + 1}{wrap}={back}"
-        return Resolved(
-            then.date, f"{named_day(today, end)}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}"
-        )
+        named = f"{end_of_february(end)}{named_day(today, end)}"
+        return Resolved(then.date, f"{named}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
     first = date(year, month, 1)
     ahead = (weekday - first.weekday()) % 7
     wrap = "+7" if weekday < first.weekday() else ""

@@ -10,8 +10,17 @@ from collections.abc import Callable
 from datetime import date
 
 from tasks.datetime_extraction import days
-from tasks.datetime_extraction.date_steps import named_day, nth_weekday, plain_date, shift
-from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day, Resolved, plus_days, plus_months, resolve_day
+from tasks.datetime_extraction.date_steps import end_of_february, named_day, nth_weekday, plain_date, shift
+from tasks.datetime_extraction.days import (
+    MONTHS,
+    WEEKDAYS,
+    Day,
+    Resolved,
+    leap_step,
+    plus_days,
+    plus_months,
+    resolve_day,
+)
 from tasks.datetime_extraction.meaning import Setting
 
 Dates = tuple[Resolved, ...] | str
@@ -170,16 +179,18 @@ def _end_of_month(day: Day, s: Setting) -> date:
 
 
 def _last_day(day: Day, s: Setting) -> Dates:
-    return (plain_date(_end_of_month(day, s)),)
+    end = plain_date(_end_of_month(day, s))
+    return (end._replace(steps=end_of_february(end.date) + end.steps),)
 
 
 def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
+    named = f"{end_of_february(end)}{named_day(s.today, end)}"
     if not back:
-        return (Resolved(end, f"{named_day(s.today, end)}; {plain_date(end).steps}"),)
+        return (Resolved(end, f"{named}; {plain_date(end).steps}"),)
     then = shift(end, -back)
-    return (Resolved(then.date, f"{named_day(s.today, end)}, {end.weekday() + 1}-5={back}; {then.steps}"),)
+    return (Resolved(then.date, f"{named}, {end.weekday() + 1}-5={back}; {then.steps}"),)
 
 
 def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
@@ -192,20 +203,27 @@ def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
 
 
 def _business_days(day: Day, s: Setting) -> Dates:
-    then, left, steps = s.today, day.n, []
-    while left:
+    """Each day is named, and the business days are numbered: `1 Fri 29, Sat 30, Sun 1, 2 Mon 2 Dec 2030`."""
+    then, number, steps = s.today, 0, []
+    while number < day.n:
+        if (then.month, then.day) == (2, 28):
+            steps.append(leap_step(then.year))
         then = date.fromordinal(then.toordinal() + 1)
-        if then.weekday() < 5:
-            left -= 1
-            steps.append(f"{WEEKDAYS[then.weekday()]} {then.day}")
+        business = then.weekday() < 5
+        number += business
+        steps.append(f"{f'{number} ' * business}{WEEKDAYS[then.weekday()]} {then.day}")
     return (Resolved(then, f"{', '.join(steps)} {MONTHS[then.month - 1]} {then.year}"),)
 
 
 def _leap_day(day: Day, s: Setting) -> Dates:
-    year = day.year or s.today.year + ((s.today.month, s.today.day) > (2, 29))
+    passed = (s.today.month, s.today.day) > (2, 29)
+    year = day.year or s.today.year + passed
+    step = leap_step(year)
+    if not day.year:
+        step = f"29 Feb is {'past' if passed else 'ahead'}: {step}"
     if not isleap(year):
-        return f"{year} has no 29 Feb"
-    return (plain_date(date(year, 2, 29)),)
+        return f"{step}, no 29 Feb"
+    return (Resolved(date(year, 2, 29), f"{step}; 29 Feb {year}"),)
 
 
 def _invalid(day: Day, s: Setting) -> Dates:

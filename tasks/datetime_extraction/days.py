@@ -6,7 +6,7 @@ conventions are those of docs in tasks/datetime_extraction/README.md.
 
 from __future__ import annotations
 
-from calendar import monthrange
+from calendar import isleap, monthrange
 from collections.abc import Callable
 from datetime import date
 from random import Random
@@ -74,15 +74,31 @@ KINDS: dict[str, Callable[[Random, date], Day]] = {
 }
 
 
+def leap_step(year: int) -> str:
+    """Whether a year of 2000-2099 is a leap year, from its last two digits: `2024 even 4 leap`, `2030 odd 0 common`.
+
+    After an even digit 0, 4 and 8 make a leap year, after an odd one 2 and 6: a table of ten digits, which a small model
+    applies to years that it has never seen. Without the step it remembers which years of its training were leap years.
+    """
+    parity = "odd" if year // 10 % 2 else "even"
+    return f"{year} {parity} {year % 10} {'leap' if isleap(year) else 'common'}"
+
+
 def plus_days(today: date, n: int) -> Resolved:
     """today + n days, the carry over the ends of months written out: `17+20=37, 37-31=6 Feb 2025`."""
     steps = f"{today.day}+{n}={today.day + n}"
     day, month, year = today.day + n, today.month, today.year
-    while day > (length := monthrange(year, month)[1]):
-        month, year = (month + 1, year) if month < 12 else (1, year + 1)
+    while day > 28:
+        length = monthrange(year, month)[1]
+        if month == 2:
+            steps += f", {leap_step(year)}"
+        if day <= length:
+            break
         steps += f", {day}-{length}={day - length}"
+        month, year = (month + 1, year) if month < 12 else (1, year + 1)
         day -= length
-    return Resolved(date(year, month, day), f"{steps} {MONTHS[month - 1]} {year}")
+    said = f", {day}" if month == 2 and day > 28 else ""  # the sum isn't the last thing said
+    return Resolved(date(year, month, day), f"{steps}{said} {MONTHS[month - 1]} {year}")
 
 
 def plus_months(today: date, n: int) -> Resolved:
@@ -90,9 +106,10 @@ def plus_months(today: date, n: int) -> Resolved:
     years, month = divmod(today.month - 1 + n, 12)
     year, month = today.year + years, month + 1
     day = min(today.day, monthrange(year, month)[1])
+    leap = f", {leap_step(year)}" if month == 2 and today.day > 28 else ""
     clamped = "" if day == today.day else f", {day} is its last"
     months = f"{today.month}+{n}={today.month + n}" + (f", -12={month}" if years else "")
-    return Resolved(date(year, month, day), f"month {months}{clamped}: {day} {MONTHS[month - 1]} {year}")
+    return Resolved(date(year, month, day), f"month {months}{leap}{clamped}: {day} {MONTHS[month - 1]} {year}")
 
 
 def resolve_day(meaning: Day, today: date) -> Resolved:

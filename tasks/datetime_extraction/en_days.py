@@ -143,6 +143,7 @@ MOMENTS: DayForms = {
         lambda d: f"+{d.n} minutes",
         lambda d: f"{d.n} minutes later",
         lambda d: f"within {w.count(d.n, 'minute')}",
+        lambda d: f"after {w.count(d.n, 'minute')}",
     ),
     "in_hours": (
         lambda d: f"in {w.count(d.n // 60, 'hour')}",
@@ -165,6 +166,7 @@ MOMENTS: DayForms = {
         lambda d: "half an hour from now",
         lambda d: "in a half hour",
         lambda d: "in 1/2 hour",
+        lambda d: "after half an hour",
     ),
     "quarter_hour": (
         lambda d: "in a quarter of an hour",
@@ -172,12 +174,18 @@ MOMENTS: DayForms = {
         lambda d: "in fifteen minutes",
         lambda d: "in about a quarter of an hour",
     ),
-    "hour_and_half": (lambda d: "in an hour and a half", lambda d: "in one and a half hours", lambda d: "in 1.5 hours"),
+    "hour_and_half": (
+        lambda d: "in an hour and a half",
+        lambda d: "in one and a half hours",
+        lambda d: "in 1.5 hours",
+        lambda d: "after an hour and a half",
+    ),
     "hours_and_half": (
         lambda d: f"in {d.n // 60}.5 hours",
         lambda d: f"in {w.NUMBER[d.n // 60]} and a half hours",
         lambda d: f"{d.n // 60} and a half hours from now",
         lambda d: f"in {d.n // 60} and a half hours",
+        lambda d: f"after {d.n // 60} and a half hours",
     ),
     "hours_minutes": (
         lambda d: f"in {w.count(d.n // 60, 'hour')} and {d.n % 60} minutes",

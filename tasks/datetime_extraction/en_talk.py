@@ -233,4 +233,5 @@ PAST = (
         "{n} hours ago",
         "half an hour ago",
     ),
+    *("this past {weekday}", "last weekend", "last night", "{n} weeks ago", "last month"),
 )

@@ -16,6 +16,7 @@ _AFTERNOON = re.compile(r"(\d{1,2})(?::(\d\d))?\+12 = (\d\d):(\d\d)")
 _DATE = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})")
 _NAMED = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)})=({'|'.join(WEEKDAYS)})=(\d)")
 _CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?![\d:])")
+_LEAP = re.compile(r"(\d\d(\d)(\d)) (even|odd) (\d) (leap|common)")
 _YEARS_AHEAD = 4
 EXAMPLES = 4000
 
@@ -35,7 +36,7 @@ def check(task: Task, n: int = EXAMPLES, seed: int = 0) -> list[str]:
 
 def problems(reasoning: str, answer: str, today: date) -> list[str]:
     """What is wrong with the rationale of `answer`, one line each; empty when it holds."""
-    found = [*_wrong_sums(reasoning), *_wrong_days(reasoning, today)]
+    found = [*_wrong_sums(reasoning), *_wrong_days(reasoning, today), *_wrong_years(reasoning)]
     weekday = today.weekday()
     stated = f"{WEEKDAYS[weekday]}={weekday + 1} {today.day} {MONTHS[today.month - 1]}"
     has_steps = answer != NONE or ";" in reasoning  # «no date given» may stand alone
@@ -70,6 +71,15 @@ def _wrong_days(reasoning: str, today: date) -> list[str]:
         weekdays = {date(year, MONTHS.index(month) + 1, int(day)).weekday() for year in years}
         if WEEKDAYS.index(weekday) + 1 != int(number) or WEEKDAYS.index(weekday) not in weekdays:
             wrong.append(f"{day} {month} is no {weekday} ({number})")
+    return wrong
+
+
+def _wrong_years(reasoning: str) -> list[str]:
+    wrong = []
+    for year, tens, ones, parity, digit, kind in _LEAP.findall(reasoning):
+        right = (("even", "odd")[int(tens) % 2], ones, "leap" if isleap(int(year)) else "common")
+        if (parity, digit, kind) != right:
+            wrong.append(f"{year} is {' '.join(right)}, not {parity} {digit} {kind}")
     return wrong
 
 

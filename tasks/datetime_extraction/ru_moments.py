@@ -43,6 +43,8 @@ MOMENTS: DayForms = {
         lambda d: "через пол часа",
         lambda d: "через полчасика",
         lambda d: "через половину часа",
+        lambda d: "через пол-часа",
+        lambda d: "через пол часика",
     ),
     "quarter_hour": (
         lambda d: "через четверть часа",
