@@ -77,8 +77,8 @@ KINDS: dict[str, Callable[[Random, date], Day]] = {
 def leap_step(year: int) -> str:
     """Whether a year of 2000-2099 is a leap year, from its last two digits: `2024 even 4 leap`, `2030 odd 0 common`.
 
-    After an even digit 0, 4 and 8 make a leap year, after an odd one 2 and 6: a table of ten digits, which a small model
-    applies to years that it has never seen. Without the step it remembers which years of its training were leap years.
+    After an even digit 0, 4 and 8 make a leap year, after an odd one 2 and 6: a small model applies this table to years
+    that it has never seen. Without the step it remembers which years of its training were leap years.
     """
     parity = "odd" if year // 10 % 2 else "even"
     return f"{year} {parity} {year % 10} {'leap' if isleap(year) else 'common'}"
