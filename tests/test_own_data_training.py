@@ -104,6 +104,17 @@ EXPECTED = {
 }
 
 
+@pytest.mark.parametrize("name", template_names())
+def test_white_space_around_a_turn_is_rendered_as_the_template_does_it(name: str) -> None:
+    """Gemma's and Llama's templates take it off. Rows that kept it would teach prompts that nobody asks with."""
+    tokenizer = tokenizer_of(name, *SPECIAL[name])
+    messages = chat("\n  вопрос ", "ответ\n", " q\n\n", "a ", system="S\n")
+    trims = name in ("gemma", "llama-3.1")
+    assert [("a <" in marked(tokenizer, each.row)) for each in rendered(tokenizer, messages)][-1] is not trims
+    linear = Renderer(tokenizer, [tokenizer.eos_token_id]).linear
+    assert linear is None or linear.trims is trims
+
+
 def test_every_shipped_template_is_tested() -> None:
     assert sorted(EXPECTED) == sorted(SPECIAL) == template_names()
 

@@ -1,5 +1,7 @@
 """Rendering without Jinja, for templates that only put fixed text around each turn: most do, and Jinja is slow.
 
+Some of them (Gemma, Llama) first take the white space off a turn's ends.
+
 What is fixed is read off a rendered conversation of sentinels, and believed only after it has reproduced a set of
 awkward conversations letter by letter.
 """
@@ -7,7 +9,7 @@ awkward conversations letter by letter.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rewards.core import Message
 
@@ -17,7 +19,10 @@ Apply = Callable[[list[Sequence[Message]], bool], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """The fixed text: before the first user turn (with and without a system message), and between and after turns."""
+    """The fixed text: before the first user turn (with and without a system message), and between and after turns.
+
+    trims: whether the template takes white space off the ends of what is said.
+    """
 
     before_system: str
     after_system: str
@@ -25,29 +30,36 @@ class Linear:
     to_assistant: str
     to_user: str
     end: str
+    trims: bool = False
+
+    def said(self, message: Message) -> str:
+        """What of a message's content the template writes."""
+        return message["content"].strip() if self.trims else message["content"]
 
     def whole(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
         """The text of a checked conversation, and [start, end) of each assistant turn, its end mark included."""
         parts, rest = [self.before_user], messages
         if messages[0]["role"] == "system":
-            parts, rest = [self.before_system, messages[0]["content"], self.after_system], messages[1:]
+            parts, rest = [self.before_system, self.said(messages[0]), self.after_system], messages[1:]
         place = sum(map(len, parts))
         spans: list[tuple[int, int]] = []
-        for asked, answered in zip(rest[::2], rest[1::2], strict=True):
+        for asked, answered in zip(map(self.said, rest[::2]), map(self.said, rest[1::2]), strict=True):
             if spans:
                 parts.append(self.to_user)
                 place += len(self.to_user)
-            start = place + len(asked["content"]) + len(self.to_assistant)
-            place = start + len(answered["content"])
+            start = place + len(asked) + len(self.to_assistant)
+            place = start + len(answered)
             spans.append((start, place + len(self.end)))
-            parts += (asked["content"], self.to_assistant, answered["content"])
+            parts += (asked, self.to_assistant, answered)
         return "".join((*parts, self.end)), spans
 
 
 def linear_template(apply: Apply) -> Linear | None:
     """The template as a Linear, or None when it is more than that."""
-    found = _read_off(apply)
-    return found if found is not None and all(_agrees(found, apply, chat) for chat in awkward()) else None
+    if (found := _read_off(apply)) is None:
+        return None
+    tried = (found, replace(found, trims=True))
+    return next((each for each in tried if all(_agrees(each, apply, chat) for chat in awkward())), None)
 
 
 def _read_off(apply: Apply) -> Linear | None:
@@ -84,6 +96,7 @@ def awkward() -> list[Sequence[Message]]:
         "<reasoning>r</reasoning><answer>1</answer>",
         "<|tool_call|> </s> <eos> [INST] system user assistant",
         "é\u200b🙂 1 234,5 \\n 'q' \"q\"",
+        "\n  white space around\t\n\n",
     )
     turns = [text for text in texts for _ in range(2)]
     chats: list[Sequence[Message]] = [_chat(None, text, other) for text in texts for other in texts]

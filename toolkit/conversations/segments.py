@@ -27,7 +27,7 @@ class Segments:
 
     def rows(self, batch: Sequence[Sequence[Message]]) -> list[Row] | None:
         """Training rows of checked conversations; None when the tokenizer joins what stands side by side."""
-        contents = list({turn["content"]: None for chat in batch for turn in chat})
+        contents = list({self.linear.said(turn): None for chat in batch for turn in chat})
         encoded = self.backend.encode_batch_fast(contents, add_special_tokens=False)
         ids = {text: each.ids for text, each in zip(contents, encoded, strict=True)}
         rows = [self._row(chat, ids) for chat in batch]
@@ -38,13 +38,13 @@ class Segments:
         system = chat[0]["role"] == "system"
         turns = chat[1:] if system else chat
         if system:
-            input_ids = [*fixed["before_system"], *ids[chat[0]["content"]], *fixed["after_system"]]
+            input_ids = [*fixed["before_system"], *ids[self.linear.said(chat[0])], *fixed["after_system"]]
         else:
             input_ids = list(fixed["before_user"])
         labels = [IGNORED] * len(input_ids)
         last = len(turns) - 1
         for place in range(0, len(turns), 2):
-            asked, answer = ids[turns[place]["content"]], ids[turns[place + 1]["content"]]
+            asked, answer = (ids[self.linear.said(turn)] for turn in turns[place : place + 2])
             after = fixed["end"][:closing] if place + 1 == last else fixed["to_user"]
             input_ids += asked
             input_ids += fixed["to_assistant"]
@@ -70,7 +70,9 @@ class Segments:
 def segments_of(linear: Linear, backend: Any, stops: frozenset[int]) -> Segments | None:
     """The Segments of a template under a tokenizer, or None where tokens reach over a border, or none ends a turn."""
     fixed: dict[str, list[int]] = {
-        each.name: backend.encode(getattr(linear, each.name), add_special_tokens=False).ids for each in fields(linear)
+        each.name: backend.encode(text, add_special_tokens=False).ids
+        for each in fields(linear)
+        if isinstance(text := getattr(linear, each.name), str)
     }
     closing = next((n for n in range(len(fixed["end"]), 0, -1) if fixed["end"][n - 1] in stops), 0)
     if not closing or fixed["to_user"][:closing] != fixed["end"][:closing]:

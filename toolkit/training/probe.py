@@ -28,6 +28,7 @@ from toolkit.training.backends import training_backend
 from toolkit.training.rows import IGNORED, lengths_of
 
 PASSES = 3  # timed of each size, after one that isn't
+FIRST = 4  # passes before the clock starts: layers are compiled at the first, and again for the lengths of the next
 SECONDS = 60.0  # that all sizes may take; what wouldn't end by then isn't begun
 SLOWER = 0.8  # of the best rate: larger passes won't catch up
 AS_GOOD = 0.97  # of the best rate: the smallest such pass is taken, since it leaves memory
@@ -127,9 +128,11 @@ def measure(
         if time.perf_counter() - started + expected > SECONDS:
             return found, "time"
         try:
-            _pass(trainer, model, rows, places, sequences)
-            if not found:  # from here on Adam's moments are held, as in training
-                optimizer.step()
+            for _ in range(1 if found else FIRST):
+                _pass(trainer, model, rows, places, sequences)
+            if not found:
+                optimizer.step()  # from here on Adam's moments are held, as in training
+                started = time.perf_counter()
             began = time.perf_counter()
             tokens = sum(_pass(trainer, model, rows, places, sequences) for _ in range(PASSES))
             rate = tokens / (time.perf_counter() - began)
