@@ -73,7 +73,10 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         problem = response.problem
         answer = None if problem else response.answer
         value = _call("metric", task.metric, completion.text, example)
-        rewards = {name: _call(name, reward, completion.text, example) for name, (reward, _) in task.rewards.items()}
+        rewards = {  # the metric is often one of them, and what it says is known by now
+            name: value if reward is task.metric else _call(name, reward, completion.text, example)
+            for name, (reward, _) in task.rewards.items()
+        }
         status = "right" if value == 1 else "wrong" if problem is None else _failing(completion.text)
     return Record(
         id=example.id,
