@@ -23,8 +23,9 @@ class Task:
     prefix of a longer one. rewards maps a name to (function, default weight); a recipe may override the weights.
     metric is the strict score that reports use; it must be one of the reward functions or stricter than each of them.
     ask(text, now) builds the prompt for a stranger's text (`toolkit predict`); None where that makes no sense.
-    checks are the task's own for `toolkit task check`, beside those that hold for every task: each gives a line a
-    problem.
+    examples_from(split, start, n, seed), where it is there, yields n examples from the start-th on: large data are then
+    built on all cores. checks are the task's own for `toolkit task check`, beside those that hold for every task: each
+    gives a line a problem.
     """
 
     name: str
@@ -34,3 +35,4 @@ class Task:
     metric: Reward
     ask: Callable[[str, datetime], tuple[Message, ...]] | None = None
     checks: tuple[Callable[[Task], list[str]], ...] = ()
+    examples_from: Callable[[Split, int, int, int], Iterator[Example]] | None = None

@@ -73,6 +73,11 @@ def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example],
         for one, other in zip(examples, again, strict=False):
             if one != other:
                 problems.add(kind, one.id)
+    if task.examples_from is not None:
+        start = len(examples) // 2
+        rest = list(task.examples_from(split, start, len(examples) - start, seed))
+        if rest != examples[start:]:
+            problems.add("examples_from gives other examples than examples", split)
 
 
 def _check_items(examples: list[Example], problems: Problems) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from rewards.core import Example, UserError
-from toolkit.data import file_hash, read_examples, sample_examples, write_examples
+from tasks.registry import load_task
+from toolkit import parallel
+from toolkit.data import example_lines, file_hash, read_examples, sample_examples, write_examples, write_lines
 
 EXAMPLES = [
     Example(
@@ -37,6 +39,14 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert read_examples(path) == EXAMPLES
     assert "считай" in path.read_text(encoding="utf-8"), "text stays readable"
     assert path.read_bytes().count(b"\n") == 5
+
+
+def test_a_build_on_several_cores_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, task = parallel.ALONE + 700, load_task("datetime_extraction")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    write_lines(tmp_path / "several.jsonl", example_lines(task, "train", n, 3))
+    write_examples(tmp_path / "one.jsonl", task.examples("train", n, 3))
+    assert file_hash(tmp_path / "several.jsonl") == file_hash(tmp_path / "one.jsonl")
 
 
 def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rewards.core import Example, Message, UserError
+from toolkit import parallel
 from toolkit.config import ConversationsConfig
-from toolkit.conversations import work
+from toolkit.conversations import preparing
 from toolkit.conversations.inspecting import config_of, inspect
 from toolkit.conversations.preparing import QUARANTINE, prepare
 from toolkit.conversations.reading import Conversation
@@ -244,7 +245,7 @@ def test_prepared_rows_are_counted_and_cached(tmp_path: Path, model: Path, monke
     assert sum(len(row["input_ids"]) for row in train + validation) == first.report["tokens"]
     assert sum(first.report["lengths"].values()) == 200
 
-    monkeypatch.setattr(work, "chunks", None)
+    monkeypatch.setattr(preparing, "in_chunks", None)
     assert prepare(config, model, None, 100) == first  # from the cache
     table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(100)])
     monkeypatch.undo()
@@ -254,13 +255,13 @@ def test_prepared_rows_are_counted_and_cached(tmp_path: Path, model: Path, monke
 
 
 def test_many_rows_go_through_processes_in_their_order(tmp_path: Path, model: Path) -> None:
-    path = table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(work.ALONE + 700)])
+    path = table(tmp_path / "a.jsonl", [(f"q{i}", f"a{i}") for i in range(parallel.ALONE + 700)])
     config = ConversationsConfig(path=path, validation=0)
     tokenizer = tokenizer_of("chatml", *SPECIAL["chatml"])
     rows = rows_of(prepare(config, model, None, 100).dir, "train")
     assert [
         int(re.findall(r"a(\d+)<", tokenizer.decode(row["input_ids"], skip_special_tokens=False))[0]) for row in rows
-    ] == list(range(work.ALONE + 700))
+    ] == list(range(parallel.ALONE + 700))
 
 
 def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path, model: Path) -> None:

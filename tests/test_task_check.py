@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,19 @@ def test_a_build_whose_length_matters() -> None:
         return (replace(each, reasoning=f"one of {n}") for each in sums(split, n, seed))
 
     assert problem(replace(HEALTHY, examples=examples)) == "train-0-0: a shorter build isn't a prefix (and 14 more)"
+
+
+def test_a_build_that_begins_elsewhere() -> None:
+    def right(split: Split, start: int, n: int, seed: int) -> Iterator[Example]:
+        return islice(sums(split, start + n, seed), start, None)
+
+    def wrong(split: Split, start: int, n: int, seed: int) -> Iterator[Example]:
+        return sums(split, n, seed)
+
+    assert check_task(replace(HEALTHY, examples_from=right), n=10) == []
+    assert problem(replace(HEALTHY, examples_from=wrong)) == (
+        "train: examples_from gives other examples than examples (and 2 more)"
+    )
 
 
 def test_a_reward_that_throws_dice() -> None:

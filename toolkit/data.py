@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from rewards.core import Example, Message, UserError
+from tasks.base import Split, Task
+from toolkit.parallel import in_chunks
 
 # For an adapter without a run: digits, both alphabets, a list and code.
 PROBES = (
@@ -23,17 +26,39 @@ PROBES = (
 )
 
 
+def example_lines(task: Task, split: Split, n: int, seed: int) -> Iterator[str]:
+    """n examples of a task as lines of JSON, in order; built on all cores where the task can begin anywhere."""
+    if (examples_from := task.examples_from) is None:
+        return map(_line, task.examples(split, n, seed))
+
+    def lines(places: list[int]) -> list[str]:
+        return [*map(_line, examples_from(split, places[0], len(places), seed))]
+
+    return chain.from_iterable(in_chunks(range(n), lines))
+
+
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write examples to `path` and return their number. A file that exists is replaced only by a complete one."""
+    return write_lines(path, map(_line, examples))
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _line(example: Example) -> str:
+    return _encode(example.to_json()) + "\n"
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines, each with its end, and return their number; as write_examples does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not a tempfile: those are for their owner alone, and the data may be read by others.
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     n = 0
     try:
         with scratch.open("w", encoding="utf-8") as file:
-            encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-            for n, example in enumerate(examples, 1):  # noqa: B007 - n is the count that is returned
-                file.write(encode(example.to_json()) + "\n")
+            for n, line in enumerate(lines, 1):  # noqa: B007 - n is the count that is returned
+                file.write(line)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from rewards.core import UserError
 from tasks.base import Split, Task
 from tasks.registry import load_task
 from toolkit.config import ConversationsConfig, DataConfig, Recipe
-from toolkit.data import file_hash, read_examples, write_examples
+from toolkit.data import example_lines, file_hash, read_examples, write_lines
 from toolkit.doctor.needs import model_size
 from toolkit.models import cache_dir, resolve_model
 from toolkit.planning.fits import after_oom_kill, oom_kills, refuse_unfit
@@ -144,12 +144,12 @@ def _data(run: Run) -> dict[str, Any]:
     weighted_rewards(task, recipe.rewards)  # a wrong name should end the run here, not after the SFT
     folder = run.dir / "data"
     # GRPO's prompts follow those of SFT in the same stream: none is seen twice.
-    train = task.examples("train", recipe.data.sft + recipe.data.grpo, recipe.seed)
-    counts = {"sft": write_examples(folder / "sft.jsonl", itertools.islice(train, recipe.data.sft))}
-    counts["grpo"] = write_examples(folder / "grpo.jsonl", train)
+    train = example_lines(task, "train", recipe.data.sft + recipe.data.grpo, recipe.seed)
+    counts = {"sft": write_lines(folder / "sft.jsonl", itertools.islice(train, recipe.data.sft))}
+    counts["grpo"] = write_lines(folder / "grpo.jsonl", train)
     held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
     for split, n in held_out:
-        counts[split] = write_examples(folder / f"{split}.jsonl", task.examples(split, n, recipe.seed))
+        counts[split] = write_lines(folder / f"{split}.jsonl", example_lines(task, split, n, recipe.seed))
     for name, wanted in recipe.data.model_dump().items():
         if counts[name] != wanted:
             raise UserError(

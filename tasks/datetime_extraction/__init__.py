@@ -47,6 +47,7 @@ TASK = Task(
     metric=exact_datetime,
     ask=ask,
     checks=_CHECKS,
+    examples_from=deep.generate_from,
 )
 PLAIN = Task(
     name="datetime_extraction_plain",

@@ -42,9 +42,14 @@ class Drawn(NamedTuple):
 
 def generate(split: Split, n: int, seed: int) -> Iterator[Example]:
     """n examples of a split, half of them in each language."""
+    return generate_from(split, 0, n, seed)
+
+
+def generate_from(split: Split, start: int, n: int, seed: int) -> Iterator[Example]:
+    """The same from the start-th example on."""
     offset = (seed * len(SPLITS) + SPLITS.index(split)) << 40  # room for 2**40 examples before two streams meet
     rng = Random()
-    for i in range(n):
+    for i in range(start, start + n):
         rng.seed(offset + i)
         yield example_of(draw(rng, split), rng, f"{split}-{seed}-{i}")
 

@@ -34,11 +34,11 @@ def data_build(
 ) -> None:
     """Write n examples of a split as JSONL, one example a line."""
     from tasks.registry import load_task
-    from toolkit.data import write_examples
+    from toolkit.data import example_lines, write_lines
 
     chosen = load_task(task)
     try:
-        written = write_examples(out, chosen.examples(checked_split(split), n, seed))
+        written = write_lines(out, example_lines(chosen, checked_split(split), n, seed))
     except OSError as error:
         raise UserError(f"{out}: can't be written: {error.strerror}") from error
     say(f"{out}: {written} examples of {chosen.name}, {split}, seed {seed}")

@@ -16,8 +16,9 @@ from toolkit.conversations.preparing import prepare, tokenizer_for
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import Tally
-from toolkit.conversations.work import Worker, chunks
+from toolkit.conversations.work import Worker
 from toolkit.models import resolve_model
+from toolkit.parallel import in_chunks
 from toolkit.training.rows import IGNORED
 
 THOUGHTS = ("<think>", "</think>")
@@ -95,7 +96,7 @@ def count(config: ConversationsConfig) -> dict[str, Any]:
     source = source_of(config)
     worker = Worker(config.columns.names(), None, 0, 0, True)
     tally = Tally(source.name, config.max_bad_share)
-    for chunk in chunks(source.rows(), worker, None):
+    for chunk in in_chunks(source.rows(), worker, None):
         tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     return {**tally.to_json(), "kind": source.kind}

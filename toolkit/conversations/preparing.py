@@ -18,11 +18,12 @@ from toolkit.config import ConversationsConfig
 from toolkit.conversations.reading import source_of
 from toolkit.conversations.rendering import Renderer
 from toolkit.conversations.report import Tally
-from toolkit.conversations.work import Worker, arrow_batch, chunks
+from toolkit.conversations.work import Worker, arrow_batch
 from toolkit.models import cache_dir
+from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
-VERSION = "3"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "4"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -100,7 +101,7 @@ def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[s
         pa.ipc.new_stream(train, schema) as to_train,
         pa.ipc.new_stream(validation, schema) as to_validation,
     ):
-        for chunk in chunks(source.rows(), worker, None):
+        for chunk in in_chunks(source.rows(), worker, None):
             for each in chunk.bad:
                 quarantine.write(json.dumps(each.to_json()) + "\n")
             quarantine.flush()

@@ -1,15 +1,9 @@
-"""Rows to training rows, a chunk at a time, in as many processes as there are cores."""
+"""Rows to training rows, a chunk at a time (`toolkit.parallel`)."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import Any
 
 from rewards.core import UserError
@@ -21,9 +15,6 @@ from toolkit.conversations.report import Counts
 from toolkit.conversations.twins import fingerprints
 from toolkit.training.rows import IGNORED
 from toolkit.training.rows import Row as TrainingRow
-
-CHUNK = 500  # rows that travel together
-ALONE = 4 * CHUNK  # rows up to which no process is worth its start
 
 
 @dataclass(slots=True)
@@ -126,47 +117,3 @@ def bucket(length: int) -> int:
     """Lengths are counted in steps of 4 tokens, of an eighth of their size above 63."""
     step = max(4, 1 << max(0, length.bit_length() - 4))
     return -(-length // step) * step
-
-
-def chunks(rows: Iterable[Row | Bad], worker: Callable[[list[Row | Bad]], Chunk], jobs: int | None) -> Iterator[Chunk]:
-    """Every row through the worker, in order. jobs None: a process a core, but none for a small source."""
-    parts = _parts(rows)
-    first = list(islice(parts, ALONE // CHUNK))
-    jobs = jobs or len(os.sched_getaffinity(0))
-    if jobs < 2 or len(first) < ALONE // CHUNK:
-        yield from map(worker, first)
-        yield from map(worker, parts)
-        return
-    global _worker
-    _worker = worker
-    # fork: the tokenizer and its template come along; nothing here has started a thread that holds a lock
-    with multiprocessing.get_context("fork").Pool(jobs, _begin) as pool:
-        waiting: deque[Any] = deque()
-        for part in chain(first, parts):
-            waiting.append(pool.apply_async(_run, (part,)))
-            if len(waiting) > 2 * jobs:  # no more: memory must not grow with the file
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
-
-
-_worker: Callable[[list[Row | Bad]], Chunk]
-
-
-def _begin() -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    gc.freeze()  # what the parent has loaded is never garbage
-    gc.disable()  # rows make little in cycles (ast.literal_eval some): it is swept once a chunk
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-
-
-def _run(rows: list[Row | Bad]) -> Chunk:
-    chunk = _worker(rows)
-    gc.collect()
-    return chunk
-
-
-def _parts(rows: Iterable[Row | Bad]) -> Iterator[list[Row | Bad]]:
-    iterator = iter(rows)
-    while part := list(islice(iterator, CHUNK)):
-        yield part

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from eval.prompts import render_conversation, render_prompt, stop_token_ids
 from rewards.core import Example, Message, UserError
@@ -107,9 +107,8 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
     import pyarrow as pa
     from datasets import Dataset
 
-    from toolkit.conversations import work
-
-    arrow_batch, chunks = work.arrow_batch, cast("Callable[..., Iterator[Any]]", work.chunks)
+    from toolkit.conversations.work import arrow_batch
+    from toolkit.parallel import in_chunks
 
     parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
     parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
@@ -121,7 +120,7 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
         to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
         try:
             with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
-                for batch in chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part)), None):
+                for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
                     stream.write_batch(batch)
             scratch.replace(target)
         finally:

@@ -1,0 +1,65 @@
+"""A stream of items through one function, in chunks, on all cores, in order."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK = 500  # items that travel together
+ALONE = 4 * CHUNK  # items up to which no process is worth its start
+
+
+def in_chunks(items: Iterable[Item], work: Callable[[list[Item]], Result], jobs: int | None = None) -> Iterator[Result]:
+    """The work's result for each chunk of items, in order. jobs None: a process a core, but none for few items.
+
+    The processes are forked, so `work` and what it holds need no pickling; call this before a GPU is touched.
+    """
+    parts = _parts(items)
+    first = list(islice(parts, ALONE // CHUNK))
+    jobs = jobs or len(os.sched_getaffinity(0))
+    if jobs < 2 or len(first) < ALONE // CHUNK:
+        yield from map(work, first)
+        yield from map(work, parts)
+        return
+    global _work
+    _work = work
+    # fork: a tokenizer and its template come along; nothing here has started a thread that holds a lock
+    with multiprocessing.get_context("fork").Pool(jobs, _begin) as pool:
+        waiting: deque[Any] = deque()
+        for part in chain(first, parts):
+            waiting.append(pool.apply_async(_run, (part,)))
+            if len(waiting) > 2 * jobs:  # no more: memory must not grow with the stream
+                yield waiting.popleft().get()
+        while waiting:
+            yield waiting.popleft().get()
+
+
+_work: Callable[[list[Any]], Any]
+
+
+def _begin() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    gc.freeze()  # what the parent has loaded is never garbage
+    gc.disable()  # little of the work is in cycles (some of ast.literal_eval's): they are swept once a chunk
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+
+def _run(part: list[Any]) -> Any:
+    result = _work(part)
+    gc.collect()
+    return result
+
+
+def _parts(items: Iterable[Item]) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while part := list(islice(iterator, CHUNK)):
+        yield part
