@@ -18,6 +18,7 @@ from toolkit.planning.memory import (
     adapter_parameters,
     grpo_memory,
     sft_memory,
+    typical_length,
 )
 
 GIB = 1 << 30
@@ -131,13 +132,13 @@ def _gguf(path: Path) -> tuple[Size | None, str | None, Parts]:
 def _training(recipe: Recipe, size: Size, has_gpu: bool) -> Parts:
     """GiB of the device's memory at the peak of the larger stage; vLLM's share of a card is left to `toolkit plan`."""
     way = Way("gpu" if has_gpu else "cpu", compiled=has_gpu)
-    longest = recipe.model.max_length
+    length = typical_length(recipe)
     stages = []
     if recipe.sft is not None:
         most = recipe.sft.forward_tokens or (MOST_TOKENS if has_gpu else CPU_TOKENS)
-        stages.append(sft_memory(recipe, size, min(recipe.sft.batch_size * longest, max(most, longest)), way))
+        stages.append(sft_memory(recipe, size, min(recipe.sft.batch_size * length, max(most, length)), way))
     if recipe.grpo is not None:
-        prompt = max(0, longest - recipe.grpo.max_completion_length)
+        prompt = max(0, length - recipe.grpo.max_completion_length)
         stages.append(grpo_memory(recipe, size, prompt, recipe.grpo.forward_batch(recipe.launch.processes), way))
     largest = max(stages, key=lambda parts: sum(parts.values()), default={})
     return {name: value / GIB for name, value in largest.items()}

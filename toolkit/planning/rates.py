@@ -8,6 +8,7 @@ from toolkit.config import DataConfig
 from toolkit.doctor.needs import model_size
 from toolkit.doctor.sizes import Size
 from toolkit.planning.machine import Device, device
+from toolkit.planning.memory import typical_length
 from toolkit.planning.store import chosen, remember_rate
 from toolkit.rundir import Run, read_log
 
@@ -27,10 +28,10 @@ def probe_pays(run: Run) -> bool:
 
 
 def _tokens(run: Run) -> float:
-    """Of the whole SFT: of conversations counted when they were prepared, of a task's examples half their longest."""
+    """Of the whole SFT: of conversations counted when they were prepared, of a task's examples estimated."""
     recipe = run.recipe
     assert recipe.sft is not None
-    length = recipe.model.max_length / 2
+    length = typical_length(recipe)
     if recipe.sft.max_steps > 0:
         return recipe.sft.max_steps * recipe.sft.batch_size * length
     if isinstance(recipe.data, DataConfig):
