@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eval.engines.vllm_placing import gpus
+from eval.files import whole_directory
 from eval.redaction import scrub
 from rewards.core import UserError
 from tasks.base import Split, Task
@@ -30,6 +32,7 @@ from toolkit.templates import template_text
 from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
+MERGES = ("merge-sft", "merge")
 
 # What the training process is started with, unless the environment says otherwise.
 TRAINING_ENV = {
@@ -102,7 +105,10 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
         run_probe(run, say)
     say(f"{stage}: …")
     with timed() as seconds:
-        facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
+        if stage in MERGES and run.recipe.model.tuning == "full":
+            facts = _copy_weights(run, stage)
+        else:
+            facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
     remember(run, stage, seconds[0], facts)
     shown = "".join(f", {key} {_short(value)}" for key, value in facts.items() if not isinstance(value, dict))
@@ -202,6 +208,17 @@ def _compare(run: Run) -> dict[str, Any]:
 
     result = compare(run.dir / "eval" / "base", run.dir / "eval" / "tuned", out_dir=run.dir)
     return {"verdict": result.verdict, "p": result.p, "exit_code": result.exit_code}
+
+
+def _copy_weights(run: Run, stage: str) -> dict[str, Any]:
+    """Where all weights were trained there is nothing to add to a base: they are the model, and it takes no torch."""
+    from toolkit.training.backends import trained_dir
+
+    trained = run.dir / "sft" if stage == "merge-sft" else last_adapter(run).parent
+    target = trained / "model" if stage == "merge-sft" else run.dir / "model"
+    with whole_directory(target) as folder:
+        shutil.copytree(trained_dir(trained, "full"), folder, dirs_exist_ok=True)
+    return {"from": str(trained_dir(trained, "full").relative_to(run.dir))}
 
 
 _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {

@@ -15,7 +15,6 @@ from eval.trained import TRAINED_FOR
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import last_adapter
-from toolkit.training.backends import trained_dir
 
 
 def run_merge(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -29,22 +28,12 @@ def run_merge_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
 
 
 def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str, Any]:
-    """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained.
-
-    Where all weights were trained there is nothing to add: they are the model.
-    """
+    """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained."""
     with whole_directory(target) as folder:
-        if run.recipe.model.tuning == "full":
-            source = trained_dir(adapter.parent, "full")
-            shutil.copytree(source, folder, dirs_exist_ok=True)
-            told = str(source)
-        else:
-            merged_model(resolve_model(run.recipe.model.reference).path, adapter).save_pretrained(folder)
-            AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(folder)
-            # what training saw, not what was loaded here
-            shutil.copyfile(adapter / TRAINED_FOR, folder / TRAINED_FOR)
-            told = f"{adapter} and its base"
-    print(f"{told} -> {target}", file=terminal, flush=True)
+        merged_model(resolve_model(run.recipe.model.reference).path, adapter).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(folder)
+        shutil.copyfile(adapter / TRAINED_FOR, folder / TRAINED_FOR)  # what training saw, not what was loaded here
+    print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
     return {"dtype": "float32"}
 
 
