@@ -175,8 +175,13 @@ def test_the_converter_is_found_and_run(tmp_path: Path, monkeypatch: pytest.Monk
     script = tmp_path / "convert_hf_to_gguf.py"
     script.write_text("import sys; open(sys.argv[3], 'w').write(' '.join(sys.argv[1:]))", encoding="utf-8")
     assert gguf_module.find_converter() == script
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "chat_template.jinja").write_text("{{ messages }}")
+    (tmp_path / "merged" / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
     file = gguf_module.convert(tmp_path / "merged", tmp_path / "m.gguf", "q8_0", tmp_path / "log")
     assert file.read_text() == f"{tmp_path}/merged --outfile {tmp_path}/m.gguf --outtype q8_0"
+    told = json.loads((tmp_path / "merged" / "tokenizer_config.json").read_text())
+    assert told == {"chat_template": "{{ messages }}", "eos_token": "</s>"}, "llama.cpp's converter reads it there"
     script.write_text("raise ValueError('no such architecture')", encoding="utf-8")
     with pytest.raises(UserError, match="ValueError: no such architecture") as failed:
         gguf_module.convert(tmp_path / "merged", tmp_path / "m2.gguf", "f16", tmp_path / "log")

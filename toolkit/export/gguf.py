@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eval.engines.vllm_child import last_reason
+from eval.files import read_json
 from rewards.core import UserError
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")
@@ -48,6 +50,7 @@ def convert(merged: Path, target: Path, kind: str, log: Path) -> Path:
     converter = find_converter()
     if converter is None:
         raise UserError(MISSING)
+    _name_template(merged)
     line = [sys.executable, str(converter), str(merged), "--outfile", str(target), "--outtype", kind]
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(line, stdout=file, stderr=file, check=False)
@@ -56,3 +59,12 @@ def convert(merged: Path, target: Path, kind: str, log: Path) -> Path:
             f"{converter} failed with status {done.returncode}: {last_reason(log)} (its log: {log})", CONVERTER_FAILED
         )
     return target
+
+
+def _name_template(merged: Path) -> None:
+    """Put the chat template into tokenizer_config.json too: not every converter reads the file that it has now."""
+    template, config = merged / "chat_template.jinja", merged / "tokenizer_config.json"
+    if template.is_file() and config.is_file():
+        settings = read_json(config, "export again")
+        named = {"chat_template": template.read_text(encoding="utf-8"), **settings}
+        config.write_text(json.dumps(named, ensure_ascii=False), encoding="utf-8")  # write_json masks what is a *_token
