@@ -18,14 +18,14 @@ CHUNK = 500  # items that travel together
 ALONE = 4 * CHUNK  # items up to which no process is worth its start
 
 
-def in_chunks(items: Iterable[Item], work: Callable[[list[Item]], Result], jobs: int | None = None) -> Iterator[Result]:
-    """The work's result for each chunk of items, in order. jobs None: a process a core, but none for few items.
+def in_chunks(items: Iterable[Item], work: Callable[[list[Item]], Result]) -> Iterator[Result]:
+    """The work's result for each chunk of items, in order: a process a core, but none for few items.
 
     The processes are forked, so `work` and what it holds need no pickling; call this before a GPU is touched.
     """
     parts = _parts(items)
     first = list(islice(parts, ALONE // CHUNK))
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = len(os.sched_getaffinity(0))
     if jobs < 2 or len(first) < ALONE // CHUNK:
         yield from map(work, first)
         yield from map(work, parts)

@@ -73,6 +73,11 @@ def end_of_february(end: date) -> str:
     return f"{leap_step(end.year)}; " if end.month == 2 else ""
 
 
+def named_end(today: date, end: date) -> str:
+    """named_day of the last day of a month."""
+    return f"{end_of_february(end)}{named_day(today, end)}"
+
+
 def nth_weekday(today: date, year: int, month: int, weekday: int, nth: int) -> Resolved:
     """The nth (or the LAST) such weekday of a month, from the weekday of the month's first (or last) day."""
     if nth == LAST:
@@ -81,7 +86,7 @@ def nth_weekday(today: date, year: int, month: int, weekday: int, nth: int) -> R
         then = shift(end, -back)
         wrap = "+7" if end.weekday() < weekday else ""
         counted = f"{end.weekday() + 1}-{weekday + 1}{wrap}={back}"
-        named = f"{end_of_february(end)}{named_day(today, end)}"
+        named = named_end(today, end)
         return Resolved(then.date, f"{named}, {WEEKDAYS[weekday]}={weekday + 1}, {counted}; {then.steps}")
     first = date(year, month, 1)
     ahead = (weekday - first.weekday()) % 7

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import date
 
 from tasks.datetime_extraction import days
-from tasks.datetime_extraction.date_steps import end_of_february, named_day, nth_weekday, plain_date, shift
+from tasks.datetime_extraction.date_steps import end_of_february, named_day, named_end, nth_weekday, plain_date, shift
 from tasks.datetime_extraction.days import (
     MONTHS,
     WEEKDAYS,
@@ -186,7 +186,7 @@ def _last_day(day: Day, s: Setting) -> Dates:
 def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
-    named = f"{end_of_february(end)}{named_day(s.today, end)}"
+    named = named_end(s.today, end)
     if not back:
         return (Resolved(end, f"{named}; {plain_date(end).steps}"),)
     then = shift(end, -back)

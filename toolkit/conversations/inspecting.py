@@ -96,7 +96,7 @@ def count(config: ConversationsConfig) -> dict[str, Any]:
     source = source_of(config)
     worker = Worker(config.columns.names(), None, 0, 0, True)
     tally = Tally(source.name, config.max_bad_share)
-    for chunk in in_chunks(source.rows(), worker, None):
+    for chunk in in_chunks(source.rows(), worker):
         tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     return {**tally.to_json(), "kind": source.kind}

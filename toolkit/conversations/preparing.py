@@ -101,7 +101,7 @@ def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[s
         pa.ipc.new_stream(train, schema) as to_train,
         pa.ipc.new_stream(validation, schema) as to_validation,
     ):
-        for chunk in in_chunks(source.rows(), worker, None):
+        for chunk in in_chunks(source.rows(), worker):
             for each in chunk.bad:
                 quarantine.write(json.dumps(each.to_json()) + "\n")
             quarantine.flush()
