@@ -69,7 +69,7 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
         seed=recipe.seed,
         model=model_of(run, "base" if recipe.sft is None else "sft"),  # what GRPO would begin with
         engine=engine or recipe.eval.engine,
-        sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=recipe.seed),
+        sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=None),  # rates are estimates
         out_dir=folder,
         options=recipe.eval.options,
     )

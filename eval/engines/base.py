@@ -39,13 +39,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. temperature 0 is greedy. max_tokens counts new tokens. stop_token_ids end a completion."""
+    """How to sample. temperature 0 is greedy. max_tokens counts new tokens. stop_token_ids end a completion.
+
+    seed None: the engine draws as it likes. vLLM draws for seeded requests one by one, many times slower, and its CPU
+    build not at all: seed what has to be repeated, and nothing else.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     n: int = 1
-    seed: int = 0
+    seed: int | None = 0
     stop_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,8 +106,10 @@ class Scorer(Generator, Protocol):
         ...
 
 
-def sample_seed(sampling: Sampling, request_id: str, index: int) -> int:
+def sample_seed(sampling: Sampling, request_id: str, index: int) -> int | None:
     """A 31-bit seed of one sample. It depends on the request, not on its position: a resumed run draws the same."""
+    if sampling.seed is None:
+        return None
     key = f"{sampling.seed}/{request_id}/{index}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") >> 1
 

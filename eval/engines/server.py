@@ -73,14 +73,14 @@ class Server:
         tokens = reply.usage.completion_tokens if reply.usage else 0
         return Completion(request.id, index, text, reason, tokens)
 
-    def _ask(self, request: Request, sampling: Sampling, seed: int) -> Any:
+    def _ask(self, request: Request, sampling: Sampling, seed: int | None) -> Any:
         shared = {
             "model": self.model,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "n": 1,
-            "seed": seed,
+            **({} if seed is None else {"seed": seed}),
         }
         if self.chat:
             return self.client.chat.completions.create(messages=list(request.messages), **shared)

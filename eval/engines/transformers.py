@@ -79,7 +79,8 @@ class Transformers:
             pad_token_id=pad,
             **({} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}),
         )
-        torch.manual_seed(sample_seed(sampling, rows[0][0].id, rows[0][1]))
+        if (seed := sample_seed(sampling, rows[0][0].id, rows[0][1])) is not None:
+            torch.manual_seed(seed)
         device = self.model.device
         with torch.no_grad():  # not inference_mode: the model may be one in training, and what it caches is used there
             output = self.model.generate(
