@@ -36,12 +36,6 @@ def _days(day: Day, s: Setting) -> Dates:
     return (plus_days(s.today, day.n),)
 
 
-def _in_days(day: Day, s: Setting) -> Dates:
-    """The unit first, as for hours and minutes (gold.py): «5 дней спустя» and «5 часов спустя» differ in it alone."""
-    then = plus_days(s.today, day.n)
-    return (Resolved(then.date, f"days: {then.steps}"),)
-
-
 def _to_weekday(start: date, weekday: int, weeks: int) -> Resolved:
     """The weekday of the ISO week that is `weeks` after that of start."""
     now, then = start.weekday() + 1, weekday + 1
@@ -248,7 +242,6 @@ def _same_weekday(day: Day, s: Setting) -> Dates:
 
 _RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
     "two_days_after_tomorrow": _days,
-    "in_days": _in_days,
     "couple": _couple,
     "every_other_day": _every_other_day,
     "week_and_days": _week_and_days,

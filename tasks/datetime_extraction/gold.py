@@ -14,7 +14,6 @@ from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved
-from tasks.datetime_extraction.languages import NUMERIC
 from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_text
 from tasks.datetime_extraction.zones import ZONES
 
@@ -42,9 +41,6 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     dates = resolve_dates(meaning.day, setting) if meaning.day.kind != NO_DAY else _no_day(setting)
     if isinstance(dates, str):
         return Gold((NONE,), f"{stated}; {talk}{dates}")
-    if meaning.day.kind in NUMERIC:
-        order = "day first" if meaning.lang == "ru" or setting.policy.day_first else "month first"
-        dates = tuple(resolved._replace(steps=f"{order}, {resolved.steps}") for resolved in dates)
     time = _time(meaning, setting)
     if time is None:
         return None
@@ -86,11 +82,6 @@ def _clock_face(minutes: int) -> str:
     return f"{minutes // 60}:{minutes % 60:02}"
 
 
-def _ahead(now: int, hour: int, minute: int) -> str:
-    """The comparison that the answer hangs on, written out: without it a model takes early hours for past ones."""
-    return f"{_clock_face(now)}<{hour:02}:{minute:02}"
-
-
 def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     reading = read(meaning.clock, meaning.lang, setting.policy)
     kind = meaning.day.kind
@@ -103,10 +94,9 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     time = _settled(reading, meaning, setting)
     _, hour, minute = time.options[0]
     if 60 * hour + minute > setting.now:
-        step = f"{time.step}, {_ahead(setting.now, hour, minute)}" if kind != "same_weekday" else time.step
-        return _Time(time.options[:1], step)
+        return time._replace(options=time.options[:1])
     if kind == NO_DAY:
-        return _Time(((1, hour, minute),), f"{time.step}, {hour}:{minute:02}<{_clock_face(setting.now)}, tomorrow")
+        return _Time(((1, hour, minute),), f"{time.step} is past, tomorrow")
     if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
         return None  # «сегодня» at a default hour that has passed: nobody means that
     return _Time(time.options[:1], time.step, f"{hour}:{minute:02}<{_clock_face(setting.now)}")
@@ -135,7 +125,7 @@ def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
     hour, minute = reading.hour, reading.minute
     early = 60 * hour + minute
     if early > now:
-        return _Time(((0, hour, minute),), f"{reading.prefix}{_ahead(now, hour, minute)}")
+        return _Time(((0, hour, minute),), f"{reading.prefix}{early // 60:02}:{minute:02}")
     passed = f"{_clock_face(early)}<{_clock_face(now)}, "
     late = f"{reading.prefix}{passed}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
     if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
@@ -151,9 +141,7 @@ def _relative(meaning: Meaning, setting: Setting, stated: str) -> Gold:
     n, now = meaning.day.n, setting.now
     hour, minute = divmod(now, 60)
     days, then = divmod(now + n, DAY_MINUTES)
-    # The unit comes first: «11 часов спустя» is no date, unlike «11 дней спустя».
-    unit = "now" if not n else "minutes" if n < 60 else "hours"
-    steps = ", ".join((f"{unit}: {_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
+    steps = ", ".join((f"{_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
     day = shift(setting.today, days) if days else _no_day(setting)[0]
     reasoning = f"{stated}{steps}; {day.steps}; {then // 60:02}:{then % 60:02}"
     return Gold((_answer(day.date, then // 60, then % 60, setting.offset),), reasoning)
