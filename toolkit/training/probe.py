@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import torch
@@ -27,7 +28,7 @@ from toolkit.templates import use_template
 from toolkit.training.backends import training_backend
 from toolkit.training.rows import IGNORED, lengths_of
 
-PASSES = 3  # timed of each size, after one that isn't
+PASSES, MOST_PASSES, ENOUGH = 3, 12, 2.0  # timed of each size, after one that isn't: at least; at most, and seconds
 FIRST = 4  # passes before the clock starts: layers are compiled at the first, and again for the lengths of the next
 SECONDS = 60.0  # that all sizes may take; what wouldn't end by then isn't begun
 SLOWER = 0.8  # of the best rate: larger passes won't catch up
@@ -133,20 +134,32 @@ def measure(
             if not found:
                 optimizer.step()  # from here on Adam's moments are held, as in training
                 started = time.perf_counter()
-            began = time.perf_counter()
-            tokens = sum(_pass(trainer, model, rows, places, sequences) for _ in range(PASSES))
-            rate = tokens / (time.perf_counter() - began)
+            passes = list(_timed(partial(_pass, trainer, model, rows, places, sequences)))
         except torch.OutOfMemoryError as error:
             if not found:
                 raise UserError("sft: out of memory with a single sequence in a forward pass") from error
             return found, "memory"
+        # The fastest pass: what a first time costs (kernels for a new length, memory from the driver) only ever adds.
+        rate = max(tokens / seconds for tokens, seconds in passes)
+        mean = sum(tokens for tokens, _ in passes) / len(passes)
         best = max((each.tokens_per_second for each in found), default=0.0)
-        found.append(Measured(sequences, tokens // PASSES, round(rate, 1), round(_peak(), 2)))
+        found.append(Measured(sequences, round(mean), round(rate, 1), round(_peak(), 2)))
         tell(found[-1])
         if rate < SLOWER * best:
             return found, "slower"
-        expected = 2 * (PASSES + 1) * tokens / PASSES / rate
+        expected = 2 * (PASSES + 1) * mean / rate
     return found, "all"
+
+
+def _timed(one: Callable[[], int]) -> Iterator[tuple[int, float]]:
+    """Tokens and seconds of each pass: PASSES, and while that took less than ENOUGH seconds up to MOST_PASSES."""
+    started = began = time.perf_counter()
+    for number in range(MOST_PASSES):
+        if number >= PASSES and began - started > ENOUGH:
+            return
+        tokens, ended = one(), time.perf_counter()
+        yield tokens, ended - began
+        began = ended
 
 
 def _pass(trainer: Any, model: Any, rows: Any, places: Iterator[int], sequences: int) -> int:
