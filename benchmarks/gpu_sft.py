@@ -227,11 +227,27 @@ def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -
             model, r=64, lora_alpha=64, lora_dropout=0, use_gradient_checkpointing=checkpointing, random_state=0
         )
         config = SFTConfig(**_trl_arguments(name, settings, "lora", {**changes, "defaults": True}))
-        return SFTTrainer(
+        trainer = SFTTrainer(
             model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
         )
+        _count_tokens(trainer)
+        return trainer
 
     return _timed(name, settings, make, seconds, score=False)
+
+
+def _count_tokens(trainer: Any) -> None:
+    """Keep trainer.tokens_seen, padding left out: unsloth's trainer doesn't count, and TRL's own counter stays 0."""
+    step = trainer.training_step
+    trainer.tokens_seen = 0
+
+    def counted(model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+        trainer.tokens_seen += (
+            int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
+        )
+        return step(model, inputs, *more, **named)
+
+    trainer.training_step = counted
 
 
 _TUNED: dict[str, Any] = {

@@ -41,8 +41,8 @@ class Request:
 class Sampling:
     """How to sample. temperature 0 is greedy. max_tokens counts new tokens. stop_token_ids end a completion.
 
-    seed None: the engine draws as it likes. vLLM draws for seeded requests one by one, many times slower, and its CPU
-    build not at all: seed what has to be repeated, and nothing else.
+    seed None: the engine draws as it likes. vLLM draws for seeded requests one by one, and its CPU build refuses them:
+    seed what has to be repeated, and nothing else.
     """
 
     max_tokens: int
