@@ -74,6 +74,20 @@ def synchronized() -> float:
     return time.perf_counter()
 
 
+def count_tokens(trainer: Any) -> None:
+    """Keep trainer.tokens_seen, padding left out: unsloth's trainer doesn't count, and TRL's own counter stays 0."""
+    step = trainer.training_step
+    trainer.tokens_seen = 0
+
+    def counted(model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+        trainer.tokens_seen += (
+            int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
+        )
+        return step(model, inputs, *more, **named)
+
+    trainer.training_step = counted
+
+
 def peak_gb() -> tuple[float, float]:
     """The most GPU memory that this process's tensors took, and that it held, in GB."""
     import torch

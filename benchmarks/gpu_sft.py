@@ -9,7 +9,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, Settings, peak_gb, rows_of, synchronized, timed, wait_for_turn
+from benchmarks.gpu_common import (
+    MAX_LENGTH,
+    Settings,
+    count_tokens,
+    peak_gb,
+    rows_of,
+    synchronized,
+    timed,
+    wait_for_turn,
+)
 from benchmarks.gpu_profile import profile_step
 
 STEP_ROWS = 256  # sequences in an optimizer step of the arms whose losses are compared
@@ -50,8 +59,7 @@ def _clock(settings: Settings, seconds: float | None) -> Any:
                 "tokens_per_second": round(tokens / spent),
                 "steps": steps,
                 "step_ms": round(1000 * spent / steps, 1),
-                "gb": peak_gb()[0],
-                "held_gb": peak_gb()[1],
+                **dict(zip(("gb", "held_gb"), peak_gb(), strict=True)),
             }
 
     return Clock()
@@ -230,24 +238,10 @@ def _unsloth(name: str, settings: Settings, *, seconds: float, **changes: Any) -
         trainer = SFTTrainer(
             model, config, train_dataset=rows_of(settings, "sft").with_format(None), processing_class=tokenizer
         )
-        _count_tokens(trainer)
+        count_tokens(trainer)
         return trainer
 
     return _timed(name, settings, make, seconds, score=False)
-
-
-def _count_tokens(trainer: Any) -> None:
-    """Keep trainer.tokens_seen, padding left out: unsloth's trainer doesn't count, and TRL's own counter stays 0."""
-    step = trainer.training_step
-    trainer.tokens_seen = 0
-
-    def counted(model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
-        trainer.tokens_seen += (
-            int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
-        )
-        return step(model, inputs, *more, **named)
-
-    trainer.training_step = counted
 
 
 _TUNED: dict[str, Any] = {

@@ -135,7 +135,7 @@ def with_cache(
     identity: the evaluation's (`eval.manifest.identity`). No path, or an engine whose completions aren't repeatable
     under this sampling: load() itself.
     """
-    repeatable = GREEDY if sampling.temperature == 0 else SEEDED
+    repeatable = GREEDY if sampling.temperature == 0 else SEEDED if sampling.seed is not None else frozenset()
     if path is None or identity["engine"] not in repeatable:
         return load()
     store, facts = Store(path), facts_of(identity, model)

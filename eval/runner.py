@@ -75,8 +75,7 @@ def evaluate(
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
     where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
-    nothing is taken from the cache; neither is anything where samples have no seed. load: where the engine comes from;
-    called only when an answer is missing.
+    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory; with exit code 14 when the engine fails or answers nothing.
@@ -101,8 +100,7 @@ def evaluate(
     seconds, cached = 0.0, 0
     if missing:
         total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
-        repeats = sampling.temperature == 0 or sampling.seed is not None
-        cache = cache if shuffle is None and repeats else None
+        cache = cache if shuffle is None else None
         source_of = partial(
             with_cache, cache, run, model, missing, prepared.sampling, partial(load, engine, model, chosen)
         )

@@ -144,6 +144,7 @@ def test_a_sampled_completion_has_its_seed_in_its_key_and_a_greedy_one_none(tmp_
     [
         ("vllm", GREEDY, True),
         ("vllm", SAMPLED, True),
+        ("vllm", replace(SAMPLED, seed=None), False),  # another sample each time
         ("transformers", GREEDY, True),
         ("transformers", SAMPLED, False),  # seeded a batch at a time
         ("server", GREEDY, False),  # its weights are unknown

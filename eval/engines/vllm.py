@@ -61,7 +61,7 @@ class Engine:
         """The generator of one of the models. owner: closing it ends the engine."""
         return Vllm(self, self.slots[model.adapter], load_tokenizer(tokenizer_dir(model)), owner)
 
-    def ask(self, key: str, rows: Sequence[Any], **more: Any) -> Iterator[list[Any]]:
+    def ask(self, rows: Sequence[Any], **job: Any) -> Iterator[list[Any]]:
         """Deal the rows to the children in turn; yield what comes back, the row's number first.
 
         A thread a child reads, so that no child waits for us to score. Leaving the loop early, or one child's failure,
@@ -72,7 +72,7 @@ class Engine:
         try:
             for place, child in enumerate(self.children):
                 mine = rows[place :: len(self.children)]
-                child.send({key: mine, **more})
+                child.send({"rows": len(mine), **job}, *mine)
                 Thread(target=self._read, args=(place, len(mine), found), daemon=True).start()
             left = len(rows)
             while left:
@@ -119,7 +119,7 @@ class Vllm:
         """Everything is submitted at once; completions come as they finish. Leaving the loop early ends the engine."""
         places = [(request, index) for request in requests for index in range(sampling.n)]
         rows = [[request.prompt_ids, sample_seed(sampling, request.id, index), self.slot] for request, index in places]
-        for number, reason, said in self.engine.ask("rows", rows, sampling=asdict(sampling)):
+        for number, reason, said in self.engine.ask(rows, sampling=asdict(sampling)):
             request, index = places[number]
             if reason == "error":
                 yield Completion(request.id, index, said, "error", 0)
@@ -130,9 +130,7 @@ class Vllm:
     def score(self, sequences: Sequence[tuple[Sequence[int], int]]) -> list[Scored]:
         """See `eval.engines.base.Scorer`. Raises UserError, with exit code 14, when vLLM refuses a sequence."""
         rows = [[list(ids), start, self.slot] for ids, start in sequences]
-        found = {
-            number: Scored(tuple(logprobs), tuple(best)) for number, logprobs, best in self.engine.ask("score", rows)
-        }
+        found = {number: Scored(tuple(logprobs), tuple(best)) for number, logprobs, best in self.engine.ask(rows)}
         return [found[number] for number in range(len(rows))]
 
     def close(self) -> None:

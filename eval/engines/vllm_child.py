@@ -32,16 +32,17 @@ CHILD_ENV = {
 
 @dataclass(slots=True)
 class Child:
-    """A running child: a line in for a job, a line out for each step that finished something."""
+    """A running child: lines in for a job, a line out for each step that finished something."""
 
     process: subprocess.Popen[str]
     log_file: Path
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """One line to the child. Raises UserError when it has ended."""
+    def send(self, *messages: Any) -> None:
+        """A line to the child for each, which it reads while we write the next. Raises UserError when it has ended."""
         stdin = _pipe(self.process.stdin)
         try:
-            stdin.write(json.dumps(message, separators=(",", ":")) + "\n")
+            for message in messages:
+                stdin.write(json.dumps(message, separators=(",", ":")) + "\n")
             stdin.flush()
         except (BrokenPipeError, ValueError):
             self._fail("its process has ended")

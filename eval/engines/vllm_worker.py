@@ -1,9 +1,10 @@
 """vLLM in a process of its own: the child's side. Run by vllm_child.py; reads JSON lines on stdin, answers on stdout.
 
 First line in: {"engine": arguments of vllm.LLM, "adapters": paths}; answer {"ready": true}, or {"refused": reason} for
-what the platform can't do. Then a job a line; "slot" is an adapter's place in that list, from 1, or 0 for the base:
-    {"rows": [[ids, seed, slot], …], "sampling": {…}}   answers [number of the row, finish reason, ids generated]
-    {"score": [[ids, start, slot], …]}                  answers [number, logprobs of ids[start:], is each the likeliest]
+what the platform can't do. Then jobs: a line that counts the job's rows, and a line for each of them. "slot" is an
+adapter's place in that list, from 1, or 0 for the base:
+    {"rows": 3, "sampling": {…}}, [ids, seed, slot] …   answers [number of the row, finish reason, ids generated]
+    {"rows": 3}, [ids, start, slot] …                   answers [number, logprobs of ids[start:], is each the likeliest]
 A line out holds all answers that one step of the engine finished. {"failed": reason} is the last line.
 """
 
@@ -12,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import IO, Any
 
 Answer = list[Any]
@@ -30,9 +32,10 @@ def main() -> int:
             return 2
         llm, adapters = start(setup)
         answer(answers, {"ready": True})
-        for line in sys.stdin:
-            job = json.loads(line)
-            for found in score(llm, adapters, job) if "score" in job else complete(llm, adapters, job):
+        lines = map(json.loads, sys.stdin)
+        for job in lines:
+            rows, sampling = islice(lines, job["rows"]), job.get("sampling")
+            for found in complete(llm, adapters, rows, sampling) if sampling else score(llm, adapters, list(rows)):
                 answer(answers, found)
     except BrokenPipeError:
         return 0  # the parent has gone, or has stopped listening
@@ -80,15 +83,14 @@ def start(setup: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     return llm, [None, *requests]
 
 
-def complete(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[list[Answer]]:
-    """Submit all rows, then step the engine and yield what each step finishes.
+def complete(llm: Any, adapters: list[Any], rows: Iterable[Any], sampling: Mapping[str, Any]) -> Iterator[list[Answer]]:
+    """Submit all rows as they are read, then step the engine and yield what each step finishes.
 
     LLM.generate would give everything at the end; the engine's own loop lets records be written as they come.
     """
-    sampling = job["sampling"]
     greedy = sampling_params(sampling, None) if sampling["temperature"] == 0 else None
     refused = []
-    for number, (ids, seed, slot) in enumerate(job["rows"]):
+    for number, (ids, seed, slot) in enumerate(rows):
         params = greedy or sampling_params(sampling, seed)
         if reason := submit(llm, number, ids, params, adapters[slot]):
             refused.append([number, "error", reason])
@@ -105,7 +107,7 @@ def generated(output: Any) -> Answer:
     return [int(output.request_id), "error", f"vLLM ended it: {done.finish_reason}"]
 
 
-def score(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[list[Answer]]:
+def score(llm: Any, adapters: list[Any], rows: Sequence[Any]) -> Iterator[list[Answer]]:
     """Log probabilities of given tokens: those of a prompt, which vLLM computes on the way to one new token.
 
     One prompt at a time: with several and an adapter, vLLM takes the logits of a prompt's tokens for those of requests
@@ -116,10 +118,10 @@ def score(llm: Any, adapters: list[Any], job: Mapping[str, Any]) -> Iterator[lis
     def scored(output: Any) -> Answer:
         number = int(output.request_id)
         pairs = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))
-        found = [probabilities[token] for token, probabilities in pairs[job["score"][number][1] :]]
+        found = [probabilities[token] for token, probabilities in pairs[rows[number][1] :]]
         return [number, [each.logprob for each in found], [each.rank == 1 for each in found]]
 
-    for number, (ids, _, slot) in enumerate(job["score"]):
+    for number, (ids, _, slot) in enumerate(rows):
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         if reason := submit(llm, number, ids, params, adapters[slot]):
             raise ValueError(reason)
