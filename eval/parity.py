@@ -30,7 +30,7 @@ from eval.prompts import (
 )
 from rewards.core import Message, UserError
 
-Verdict = Literal["same", "differs", "adapter without effect"]
+Verdict = Literal["same", "differs", "training without effect"]
 DIFFERENT = 10  # exit code
 REFERENCE = "transformers"
 RELATIVE = 0.1  # of the adapter's own effect: a weak adapter's merge must be closer than any absolute bound says
@@ -123,27 +123,32 @@ def compare(
     *,
     dtype: str,
     max_tokens: int,
+    base: ModelSpec | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Certificate:
-    """Compare each candidate with `reference`, which has an adapter. options: of the engines, by name.
+    """Compare each candidate with `reference`. base: what it was tuned from; by default, what its adapter is on.
 
-    Raises UserError for a reference without an adapter, or an engine that isn't installed; with exit code 14 when an
-    engine fails.
+    options: of the engines, by name. Raises UserError for a reference without an adapter and without a base, or an
+    engine that isn't installed; with exit code 14 when an engine fails.
     """
-    if reference.adapter is None:
-        raise UserError(f"{reference.name}: parity asks whether an adapter survived; name an adapter, not a full model")
+    if reference.adapter is None and base is None:
+        raise UserError(
+            f"{reference.name}: parity asks whether what was trained survived; name a run or an adapter, not a full "
+            "model, whose base nobody knows"
+        )
     for candidate in candidates:
         check_engine(candidate.engine)
     chosen = {
         name: {"dtype": dtype, **(options or {}).get(name, {})} for name in {REFERENCE, *(c.engine for c in candidates)}
     }
-    say(f"reference: {reference.adapter} on {reference.path} ({REFERENCE}, {dtype})")
+    trained = f"{reference.adapter} on {reference.path}" if reference.adapter else f"{reference.path}"
+    say(f"reference: {trained} ({REFERENCE}, {dtype})")
     with closing(scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
         probes = continued(engine, reference, prompts, max_tokens)
         wanted = engine.score(probes.sequences)
-    base_spec = ModelSpec(reference.path, None, "base")
-    say(f"base: {reference.path}")
+    base_spec = base or ModelSpec(reference.path, None, "base")
+    say(f"base: {base_spec.path}")
     with closing(scorer(REFERENCE, base_spec, chosen[REFERENCE])) as engine:
         unadapted = engine.score(probes.sequences)
     effect = gap_of(wanted, unadapted)
@@ -247,17 +252,15 @@ def _complaint(gap: Gap, to_base: Gap, effect: Gap, bounds: Tolerance) -> str:
     if near and gap.mean <= RELATIVE * effect.mean:
         return ""
     if to_base.mean <= min(bounds.mean, RELATIVE * effect.mean):
-        return "answers as the base does: the adapter isn't in it"
+        return "answers as the base does: what was trained isn't in it"
     if near:
-        return (
-            f"its distance is {gap.mean / effect.mean:.0%} of what the adapter changes at all (at most {RELATIVE:.0%})"
-        )
+        return f"its distance is {gap.mean / effect.mean:.0%} of what training changes at all (at most {RELATIVE:.0%})"
     return f"beyond a mean of {bounds.mean:g} or a largest of {bounds.largest:g}"
 
 
 def _verdict(effect: Gap, dtype: str, findings: Sequence[Finding]) -> Verdict:
     if not effect.mean > TOLERANCES[dtype].mean:
-        return "adapter without effect"
+        return "training without effect"
     return "same" if all(each.verdict == "same" for each in findings) else "differs"
 
 

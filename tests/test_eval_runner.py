@@ -276,8 +276,9 @@ def test_a_sample_seed_depends_on_the_request_not_on_its_place() -> None:
     sampling = Sampling(9, seed=5)
     seeds = {sample_seed(sampling, f"id{i}", j) for i in range(20) for j in range(4)}
     assert len(seeds) == 80
-    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert all(seed is not None and 0 <= seed < 2**31 for seed in seeds)
     assert sample_seed(sampling, "id0", 0) != sample_seed(replace(sampling, seed=6), "id0", 0)
+    assert sample_seed(replace(sampling, seed=None), "id0", 0) is None
 
 
 def test_a_record_survives_its_file(tmp_path: Path) -> None:

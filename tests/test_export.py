@@ -142,9 +142,52 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         export_source(tmp_path)
 
 
-@pytest.mark.parametrize(("tuning", "says"), [("lora", "no trained adapter yet"), ("full", "trains all weights")])
+@pytest.fixture
+def full_run(tiny: Path, config: Path, tmp_path: Path) -> Path:
+    """A run of all weights, after its SFT: tiny's base and adapter summed stand for what it trained."""
+    import yaml
+    from transformers import AutoTokenizer
+
+    from toolkit.training.merge import merged_model
+
+    run = tmp_path / "full"
+    weights = run / "sft" / "weights"
+    merged_model(tiny / "base", tiny / "adapter").save_pretrained(weights)
+    AutoTokenizer.from_pretrained(str(tiny / "adapter")).save_pretrained(weights)
+    write_json(weights / "trained_for.json", json.loads((tiny / "adapter" / "trained_for.json").read_text()))
+    recipe = yaml.safe_load(config.read_text(encoding="utf-8"))
+    recipe["model"] |= {"reference": str(tiny / "base"), "backend": "transformers", "tuning": "full"}
+    recipe = {**{key: value for key, value in recipe.items() if key != "grpo"}, "output": str(run)}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return run
+
+
+def test_a_run_of_all_weights_is_exported(full_run: Path, tmp_path: Path) -> None:
+    check = export(full_run, "merged", tmp_path / "out", quiet)
+    assert 0 <= check.mean <= 0.05
+    assert {"model.safetensors", "trained_for.json", "README.md"} <= {
+        each.name for each in (tmp_path / "out").iterdir()
+    }
+    assert "tuned from base" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_so_is_a_full_model_alone(full_run: Path, tmp_path: Path) -> None:
+    check = export(full_run / "sft" / "weights", "merged", tmp_path / "out", quiet)
+    assert 0 <= check.mean <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("to", "way"),
+    [({"to": "adapter"}, "--to merged"), ({"to": "hub", "repo": "me/m", "what": "adapter"}, "--what merged")],
+)
+def test_all_weights_have_no_adapter(full_run: Path, tmp_path: Path, to: dict[str, Any], way: str) -> None:
+    with pytest.raises(UserError, match=f"there is no adapter; {way}"):
+        export(full_run, out=tmp_path / "out", say=quiet, **to)
+
+
+@pytest.mark.parametrize(("tuning", "says"), [("lora", "no trained adapter yet"), ("full", "no trained weights yet")])
 @pytest.mark.parametrize("verb", [("export", "--to", "merged"), ("parity",)], ids=lambda verb: verb[0])
-def test_a_run_without_an_adapter_is_told(
+def test_a_run_that_has_trained_nothing_is_told(
     toolkit: Toolkit, config: Path, tmp_path: Path, verb: tuple[str, ...], tuning: str, says: str
 ) -> None:
     """Both verbs ask one function."""

@@ -182,7 +182,7 @@ def test_an_adapter_that_changes_nothing_is_no_success(tiny: SimpleNamespace) ->
     idle = tiny.root / "idle"
     certificate = certify(tiny, ModelSpec(tiny.base, None, "base"), adapter=idle)
     assert certificate.effect.mean == 0
-    assert (certificate.verdict, certificate.exit_code) == ("adapter without effect", 10)
+    assert (certificate.verdict, certificate.exit_code) == ("training without effect", 10)
 
 
 def test_a_weak_adapters_merge_must_be_closer_than_the_bounds(
@@ -194,7 +194,7 @@ def test_a_weak_adapters_merge_must_be_closer_than_the_bounds(
     candidates = [Candidate("half", "transformers", scaled(tiny, tmp_path, 4), "bfloat16")]
     (finding,) = compare(reference, candidates, PROMPTS, dtype="float32", max_tokens=12).findings
     assert finding.verdict == "differs"
-    assert "of what the adapter changes at all" in finding.reason
+    assert "of what training changes at all" in finding.reason
 
 
 def test_scoring_is_what_the_definition_says(tiny: SimpleNamespace) -> None:
@@ -253,8 +253,17 @@ def test_bad_input_is_named(
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("candidate", "verdict"), [("merged", "same"), ("merged-earlier", "differs")])
+def test_a_run_of_all_weights_names_its_base(tiny: SimpleNamespace, candidate: str, verdict: str) -> None:
+    trained, base = ModelSpec(tiny.merged, None, "trained"), ModelSpec(tiny.base, None, "base")
+    candidates = [Candidate("copy", "transformers", ModelSpec(tiny.root / candidate, None, "copy"), "float32")]
+    certificate = compare(trained, candidates, PROMPTS, dtype="float32", max_tokens=12, base=base)
+    assert certificate.verdict == verdict
+    assert certificate.effect.mean > 0.1  # the canary: the base isn't taken for the trained model
+
+
 def test_a_full_model_is_no_reference(tiny: SimpleNamespace) -> None:
-    with pytest.raises(UserError, match="name an adapter"):
+    with pytest.raises(UserError, match="name a run or an adapter"):
         compare(ModelSpec(tiny.merged, None, "merged"), [], PROMPTS, dtype="float32", max_tokens=4)
 
 

@@ -73,16 +73,19 @@ def last_adapter(run: Run) -> Path:
     return run.dir / ("sft" if run.recipe.grpo is None else "grpo") / "adapter"
 
 
-def trained_adapter(run: Run) -> Path:
-    """The same, for who needs it. Raises UserError where there is none, or none yet."""
-    if run.recipe.model.tuning == "full":
-        raise UserError(
-            f"{run.dir}: this run trains all weights (model.tuning full), so it has no adapter; take its model/"
-        )
-    adapter = last_adapter(run)
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f"{run.dir}: this run has no trained adapter yet ({adapter}); finish it with toolkit run")
-    return adapter
+def trained_model(run: Run) -> Any:
+    """What the last training stage left: an adapter on its base, or all weights. Raises UserError before that."""
+    from eval.engines.base import ModelSpec
+    from toolkit.training.backends import trained_dir
+
+    full = run.recipe.model.tuning == "full"
+    trained = trained_dir(last_adapter(run).parent, run.recipe.model.tuning)
+    if not (trained / ("config.json" if full else "adapter_model.safetensors")).is_file():
+        what = "trained weights" if full else "trained adapter"
+        raise UserError(f"{run.dir}: this run has no {what} yet ({trained}); finish it with toolkit run")
+    if full:
+        return ModelSpec(trained, None, "trained")
+    return ModelSpec(resolve_model(run.recipe.model.reference).path, trained, "trained")
 
 
 def model_of(run: Run, name: str) -> Any:

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command("export")
 def export_model(
-    source: Annotated[Path, typer.Argument(metavar="RUN|ADAPTER", help="a run directory, or an adapter's")],
+    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="the directory of a run, an adapter or a model")],
     to: Annotated[str, typer.Option(help="adapter, merged, gguf or hub")],
     out: Annotated[Path, typer.Option(help="the directory to make")],
     gguf_type: Annotated[str, typer.Option(help="gguf: f16, bf16, f32 or q8_0")] = "f16",

@@ -36,9 +36,9 @@ def parity(
     out: Annotated[Path | None, typer.Option(help="the certificate; default in a run: RUN/parity.json")] = None,
     as_json: Json = False,
 ) -> None:
-    """Is it the same model? Compares the adapter in transformers with vLLM's LoRA, merged weights and GGUF files.
+    """Is it the same model? Compares what was trained, in transformers, with vLLM, merged weights and GGUF files.
 
-    Exits with 0 same, 10 differs or the adapter has no effect, 14 an engine failed.
+    Exits with 0 same, 10 differs or the training has no effect, 14 an engine failed.
     """
     from dataclasses import asdict
 
@@ -52,10 +52,12 @@ def parity(
         raise UserError(f"--dtype {dtype!r}: choose float32, float16 or bfloat16")
     directory = Path(run).expanduser()
     is_run = (directory / "recipe.yaml").is_file()
-    reference = _reference(str(_adapter_of(directory)) if is_run else run)
+    reference, base = _of_run(directory) if is_run else (_reference(run), None)
     candidates = _candidates(directory if is_run else None, reference, candidate or [], _engines(engine), dtype)
     if not candidates:
-        raise UserError(f"{run}: nothing to compare the adapter with; merge it (toolkit run), or give --candidate")
+        raise UserError(
+            f"{run}: nothing to compare the trained model with; merge it (toolkit run), or give --candidate"
+        )
     prompts = probes(directory if is_run else None, n)
     with output_to(cache_dir() / "parity.log") as terminal:
         certificate = compare(
@@ -64,6 +66,7 @@ def parity(
             prompts,
             dtype=dtype,
             max_tokens=max_tokens,
+            base=base,
             options={"vllm": {"max_model_len": 2048, "log_file": cache_dir() / "parity-vllm.log"}},
             say=lambda line: None if quiet() else print(line, file=terminal, flush=True),
         )
@@ -78,12 +81,14 @@ def parity(
     raise typer.Exit(certificate.exit_code)
 
 
-def _adapter_of(directory: Path) -> Path:
+def _of_run(directory: Path) -> tuple[ModelSpec, ModelSpec]:
+    """What a run trained, and what from."""
     from toolkit.config import load_recipe
     from toolkit.rundir import Run
-    from toolkit.stages import trained_adapter
+    from toolkit.stages import model_of, trained_model
 
-    return trained_adapter(Run(directory, load_recipe(directory / "recipe.yaml")))
+    run = Run(directory, load_recipe(directory / "recipe.yaml"))
+    return trained_model(run), model_of(run, "base")
 
 
 def _reference(text: str) -> ModelSpec:
@@ -119,7 +124,8 @@ def _candidates(
         if not equals or not name or not model:
             raise UserError(f"--candidate {text!r}: write NAME=MODEL")
         models[name] = model
-    found = [Candidate("adapter", engine, reference, dtype) for engine in engines if engine != REFERENCE]
+    itself = "adapter" if reference.adapter else "trained"
+    found = [Candidate(itself, engine, reference, dtype) for engine in engines if engine != REFERENCE]
     for name, text in models.items():
         spec, bounds = _reference(text), "gguf" if text.endswith(".gguf") else dtype
         found += [Candidate(name, engine, spec, bounds) for engine in engines]
@@ -143,7 +149,7 @@ def grid_of(certificate: Certificate) -> Grid:
     )
     lines = [f"{each.name} ({each.engine}): {each.reason}" for each in certificate.findings if each.reason]
     return Grid(
-        f"the adapter in transformers, {certificate.dtype}, {certificate.probes['n']} probes, "
+        f"the trained model in transformers, {certificate.dtype}, {certificate.probes['n']} probes, "
         f"{certificate.probes['tokens']} tokens",
         ("model", "engine", "mean |Δlogp|", "largest", "greedy agrees", "first parts", "verdict"),
         tuple(rows),

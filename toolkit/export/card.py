@@ -37,9 +37,9 @@ def model_card(source: ExportSource, kind: str, check: dict[str, Any] | None) ->
         parts += [
             "## Is it the trained model?",
             "",
-            f"Checked on {check['tokens']} tokens after {check['prompts']} prompts against base + adapter in float32: "
-            f"log-probabilities differ by {check['mean']:.2g} nats on average ({check['largest']:.2g} at most), greedy "
-            f"picks agree on {check['greedy_agreement']:.1%}. Chat template `{check['template']}`.",
+            f"Checked on {check['tokens']} tokens after {check['prompts']} prompts against what was trained, in "
+            f"float32: log-probabilities differ by {check['mean']:.2g} nats on average ({check['largest']:.2g} at "
+            f"most), greedy picks agree on {check['greedy_agreement']:.1%}. Chat template `{check['template']}`.",
             "",
         ]
     parts += ["## Licence", "", LICENCE, ""]

@@ -21,13 +21,14 @@ from toolkit.quiet import output_to
 
 KINDS = ("adapter", "merged", "gguf", "hub")
 CHECK = "export.json"
+HAS_NONE = {"adapter": "--to merged", "hub": "--what merged"}  # instead of an adapter
 
 
 def export(
     path: Path, to: str, out: Path, say: Callable[[str], None], *, gguf_type: str = "f16", repo: str | None = None,
     what: str = "merged", public: bool = False, dry_run: bool = False, api: Any = None,
 ) -> Verification:  # fmt: skip
-    """Export a run or an adapter into the new directory `out`; give how it compares with the trained model.
+    """Export a run, an adapter or a full model into the new directory `out`; give how it compares with the trained one.
 
     Nothing is left in `out`, or pushed, unless the check holds. Raises UserError for bad input, exit code 13 when the
     exported model isn't the trained one, 14 when a converter or the hub fails.
@@ -40,6 +41,8 @@ def export(
         raise UserError(MISSING)
     source = export_source(path)
     kind = what if to == "hub" else to
+    if kind == "adapter" and source.model.adapter is None:
+        raise UserError(f"{path}: all weights were trained, so there is no adapter; {HAS_NONE[to]}")
     with new_directory(out) as folder:
         say(f"{kind}: writing")
         with output_to(cache_dir() / "export.log"):
@@ -53,20 +56,14 @@ def export(
     return check
 
 
-def _reference(source: ExportSource) -> ModelSpec:
-    return ModelSpec(source.base_dir, source.adapter, "trained")
-
-
 def _adapter(source: ExportSource, folder: Path, gguf_type: str) -> Verification:
     write_adapter(source, folder)
-    return verify_export(
-        "adapter", _reference(source), ModelSpec(source.base_dir, folder, "exported"), source.prompts()
-    )
+    return verify_export("adapter", source.model, ModelSpec(source.model.path, folder, "exported"), source.prompts())
 
 
 def _merged(source: ExportSource, folder: Path, gguf_type: str) -> Verification:
     write_merged(source, folder)
-    return verify_export("merged", _reference(source), ModelSpec(folder, None, "exported"), source.prompts())
+    return verify_export("merged", source.model, ModelSpec(folder, None, "exported"), source.prompts())
 
 
 def _gguf(source: ExportSource, folder: Path, gguf_type: str) -> Verification:
@@ -76,7 +73,7 @@ def _gguf(source: ExportSource, folder: Path, gguf_type: str) -> Verification:
         write_merged(source, merged)
         file = convert(merged, folder / f"model-{gguf_type}.gguf", gguf_type, cache_dir() / "gguf.log")
         convert_gguf(file, back)
-        return verify_export("gguf", _reference(source), ModelSpec(back, None, "exported"), source.prompts())
+        return verify_export("gguf", source.model, ModelSpec(back, None, "exported"), source.prompts())
 
 
 WRITERS: dict[str, Callable[[ExportSource, Path, str], Verification]] = {

@@ -1,10 +1,11 @@
-"""What is exported: the adapter of a run, or an adapter's directory."""
+"""What is exported: what a run trained, or the directory of an adapter or of a full model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval.engines.base import ModelSpec
 from eval.files import read_json
 from eval.trained import trained_task
 from rewards.core import Message, UserError
@@ -12,18 +13,19 @@ from toolkit.config import load_recipe
 from toolkit.data import probes
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
-from toolkit.stages import trained_adapter
+from toolkit.stages import trained_model
 
 PROMPTS = 6  # that the check of an export asks
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSource:
-    """base: the reference that a person writes; base_dir: where it is. run: None for a bare adapter."""
+    """model: an adapter on its base, or all weights. base: what was tuned, as a person writes it. run: None for a
+    bare directory.
+    """
 
-    adapter: Path
+    model: ModelSpec
     base: str
-    base_dir: Path
     task: str | None
     run: Run | None = None
 
@@ -33,13 +35,16 @@ class ExportSource:
 
 
 def export_source(path: Path) -> ExportSource:
-    """The adapter that a run directory or an adapter directory holds. Raises UserError for anything else."""
+    """What a run directory, an adapter's or a full model's holds. Raises UserError for anything else."""
     if (path / "recipe.yaml").is_file():
         run = Run(path, load_recipe(path / "recipe.yaml"))
-        adapter, base = trained_adapter(run), run.recipe.model.reference
-        return ExportSource(adapter, base, resolve_model(base).path, run.recipe.task, run)
-    if not (path / "adapter_config.json").is_file():
-        raise UserError(f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json)")
-    resolved = resolve_model(str(path))
-    base = read_json(path / "adapter_config.json", "is it an adapter?")["base_model_name_or_path"]
-    return ExportSource(path, base, resolved.path, trained_task(path, "remove it"))
+        return ExportSource(trained_model(run), run.recipe.model.reference, run.recipe.task, run)
+    task = trained_task(path, "remove it")
+    if (path / "adapter_config.json").is_file():
+        base = read_json(path / "adapter_config.json", "is it an adapter?")["base_model_name_or_path"]
+        return ExportSource(ModelSpec(resolve_model(str(path)).path, path, "trained"), base, task)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json) nor a model (config.json)"
+        )
+    return ExportSource(ModelSpec(resolve_model(str(path)).path, None, "trained"), str(path.resolve()), task)

@@ -33,22 +33,25 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 def write_adapter(source: ExportSource, target: Path) -> None:
     """The adapter and its tokenizer. Its config names the base as a person writes it, not as a path of this machine."""
+    adapter = source.model.adapter
+    assert adapter is not None  # export() has looked
     for name in ADAPTER_FILES:
-        if (source.adapter / name).is_file():
-            shutil.copyfile(source.adapter / name, target / name)
-    config = read_json(source.adapter / "adapter_config.json", "is it an adapter?")
+        if (adapter / name).is_file():
+            shutil.copyfile(adapter / name, target / name)
+    config = read_json(adapter / "adapter_config.json", "is it an adapter?")
     write_json(target / "adapter_config.json", {**config, "base_model_name_or_path": source.base})
 
 
 def write_merged(source: ExportSource, target: Path) -> None:
-    """Base and adapter summed in float32, then rounded once to bfloat16."""
+    """The trained weights, or base and adapter summed in float32; then rounded once to bfloat16."""
     import torch
     from transformers import AutoTokenizer
 
     from toolkit.training.merge import merged_model
 
-    merged = merged_model(source.base_dir, source.adapter).to(torch.bfloat16)
+    trained = source.model.adapter or source.model.path
+    merged = merged_model(source.model.path, source.model.adapter).to(torch.bfloat16)
     merged.save_pretrained(target, safe_serialization=True)
-    AutoTokenizer.from_pretrained(str(source.adapter)).save_pretrained(target)
-    if (source.adapter / TRAINED_FOR).is_file():  # with the hashes by which an evaluation knows the template again
-        shutil.copyfile(source.adapter / TRAINED_FOR, target / TRAINED_FOR)
+    AutoTokenizer.from_pretrained(str(trained)).save_pretrained(target)
+    if (trained / TRAINED_FOR).is_file():  # with the hashes by which an evaluation knows the template again
+        shutil.copyfile(trained / TRAINED_FOR, target / TRAINED_FOR)

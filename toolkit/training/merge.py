@@ -37,7 +37,7 @@ def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str,
     return {"dtype": "float32"}
 
 
-def merged_model(base: Path, adapter: Path) -> Any:
-    """Base and adapter summed in float32."""
+def merged_model(base: Path, adapter: Path | None) -> Any:
+    """Base and adapter, where there is one, summed in float32."""
     model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return model if adapter is None else PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
