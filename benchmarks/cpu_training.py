@@ -131,7 +131,7 @@ def _ours(chosen: Any) -> tuple[Any, list[int]]:
     from toolkit.rundir import open_run
     from toolkit.training.backends import training_backend
     from toolkit.training.rows import lengths_of
-    from toolkit.training.sft import _trainer
+    from toolkit.training.sft import make_trainer
 
     recipe = check_recipe(
         {
@@ -154,7 +154,7 @@ def _ours(chosen: Any) -> tuple[Any, list[int]]:
         recipe.model, resolve_model(str(chosen.model)), recipe.lora, 0
     )
     assert recipe.sft is not None
-    return _trainer(run, recipe.sft, model, tokenizer, rows, None, sys.stderr), lengths_of(rows)
+    return make_trainer(run, recipe.sft, model, tokenizer, rows, None, sys.stderr), lengths_of(rows)
 
 
 if __name__ == "__main__":

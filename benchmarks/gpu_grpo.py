@@ -34,7 +34,7 @@ def warm(name: str, settings: Settings) -> dict[str, Any]:
     from toolkit.models import resolve_model
     from toolkit.training.backends import training_backend
     from toolkit.training.common import save_trained
-    from toolkit.training.sft import _trainer
+    from toolkit.training.sft import make_trainer
 
     wait_for_turn(settings, name)
     run = _run(settings, "warm", {})
@@ -43,7 +43,7 @@ def warm(name: str, settings: Settings) -> dict[str, Any]:
     )
     assert run.recipe.sft is not None
     rows = rows_of(settings, "sft")
-    trainer = _trainer(run, run.recipe.sft, model, tokenizer, rows, None, sys.stdout)
+    trainer = make_trainer(run, run.recipe.sft, model, tokenizer, rows, None, sys.stdout)
     started = time.perf_counter()
     trainer.train()
     (run.dir / "sft").mkdir(exist_ok=True)
@@ -166,7 +166,7 @@ def _prompt_rows(ledger: Any) -> list[dict[str, Any]]:
 def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
     from toolkit.models import ResolvedModel
     from toolkit.training.backends import training_backend
-    from toolkit.training.grpo import _trainer
+    from toolkit.training.grpo import make_trainer
 
     run = _run(settings, name, {"vllm": True, **({} if settings.tiny else grpo)})
     assert run.recipe.grpo is not None
@@ -177,7 +177,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
             run.recipe.model, ResolvedModel(weights), run.recipe.lora, 0
         )
         ledger = _ledger(settings, run.dir / "grpo")
-        trainer = _trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
+        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
         return trainer, lambda: ledger.rollouts
 
     return _timed(name, settings, make)

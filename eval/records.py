@@ -50,6 +50,11 @@ class Record:
     prompt_hash: str
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def well_formed(self) -> bool:
+        """Whether the completion ended by itself and keeps the response's form; its answer may be wrong."""
+        return self.finish_reason == "stop" and self.problem is None
+
 
 _NAMES = tuple(each.name for each in fields(Record))
 

@@ -142,7 +142,7 @@ def slice_of(records: Sequence[Record]) -> Slice:
     """The rates of some records."""
     counts = Counter(record.status for record in records)
     n = len({record.id for record in records})
-    kept = sum(record.finish_reason == "stop" and record.problem is None for record in records)
+    kept = sum(record.well_formed for record in records)
     exact = _rate(sum(record.score for record in records), len(records), n)
     return Slice(
         n=n,

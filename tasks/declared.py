@@ -97,7 +97,10 @@ def _rewards(raw: Mapping[str, Any], where: str) -> tuple[dict[str, tuple[Reward
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise UserError(f"{where}: rewards.{reference}: the weight must be a number, got {weight!r}")
         by_reference[reference] = resolve_reward(reference, options, where)
-        rewards[str(reference).partition(":")[2]] = (by_reference[reference], float(weight))
+        name = str(reference).partition(":")[2]
+        if name in rewards:
+            raise UserError(f"{where}: rewards has two functions called {name!r}: give one of them another name")
+        rewards[name] = (by_reference[reference], float(weight))
     metric = raw["metric"]
     return rewards, by_reference[metric] if metric in by_reference else resolve_reward(metric, {}, where)
 

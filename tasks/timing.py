@@ -46,7 +46,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def seconds_of(call: Callable[[], Any], limit: float | None = None) -> float | None:
-    """How long the call takes, the best of three where it's short; None when it takes longer than the limit.
+    """How long the call takes, the best of three where it's short; None when the first takes longer than the limit.
 
     limit: seconds, LONGEST_CALL unless given. Whatever the call raises is not this function's matter.
     """

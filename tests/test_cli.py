@@ -194,6 +194,28 @@ def test_run_does_every_stage_once_and_prints_the_outcome(toolkit: Toolkit, conf
     assert trained == ["sft", "merge-sft", "grpo", "merge"]
 
 
+def test_a_task_without_its_own_question_isnt_asked_one(
+    toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]
+) -> None:
+    (said,) = [line for line in toolkit("run", config).out.splitlines() if line.startswith("try it: ")]
+    assert said.endswith(" --file FILE")
+
+
+def test_a_run_of_sft_alone_calls_its_model_so(toolkit: Toolkit, config: Path, trained: list[str]) -> None:
+    config.write_text(config.read_text(encoding="utf-8").replace("grpo: {}\n", ""), encoding="utf-8")
+    toolkit("run", config)
+    path = config.parent / "run" / "eval" / "tuned" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**summary, "invalid": ["too few"]}), encoding="utf-8")
+    done = toolkit("run", config)
+    assert [line.split("\t")[0] for line in done.out.splitlines() if "\t" in line] == ["model", "base", "SFT"]
+    verdict, complaint = [
+        line for line in done.out.splitlines() if line.startswith(("tuned against", "SFT is invalid"))
+    ]
+    assert verdict.startswith("tuned against base: "), "the verdict first: a model card takes it"
+    assert complaint == "SFT is invalid: too few"
+
+
 @pytest.mark.parametrize(("gold", "code", "verdict"), [("base", 10, "worse"), ("nobody", 11, "can't tell")])
 def test_run_ends_with_the_comparisons_code(
     toolkit: Toolkit, config: Path, task_file: Path, trained: list[str], gold: str, code: int, verdict: str

@@ -15,6 +15,7 @@ import pytest
 from eval import cache
 from eval.cache import Cached, Store, facts_of, key_of, with_cache
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
+from eval.manifest import identity
 from eval.records import read_records
 from eval.runner import Prepared, evaluate
 from rewards.core import Example
@@ -113,6 +114,13 @@ def test_whatever_changes_a_completion_is_in_its_key(tmp_path: Path, change: Map
     ask(tmp_path / "c")
     _, engine, _ = ask(tmp_path / "c", **change)
     assert len(engine.asked) == len(REQUESTS)
+
+
+@pytest.mark.parametrize(("option", "counts"), [("dtype", True), ("attention_backend", True), ("log_file", False)])
+def test_options_that_change_numbers_are_part_of_the_identity(tmp_path: Path, option: str, counts: bool) -> None:
+    example = Example("1", ({"role": "user", "content": "?"},), ("a",))
+    one, other = (identity([example], MODEL, "vllm", {option: value}, GREEDY) for value in ("a", "b"))
+    assert (one != other) is counts
 
 
 def test_another_version_of_the_engine_or_of_the_tokenizer_asks_again(

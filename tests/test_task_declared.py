@@ -92,6 +92,11 @@ def test_a_split_column(tmp_path: Path) -> None:
         ("rewards.formats:tag_format", "tag_format", "'tag_format' must be module:function"),
         ("tolerance", "tolerence", "has no option 'tolerence'; it has: tolerance, relative, decimal"),
         ("weight: 1", "weight: much", "the weight must be a number, got 'much'"),
+        (
+            "rewards.formats:tag_format: 0.1",
+            "rewards.formats:tag_format: 0.1\n  tasks.russian_arithmetic:tag_format: 0.1",
+            "rewards has two functions called 'tag_format'",
+        ),
         ("{a} +", "{a.x} +", "{a.x} isn't the name of a column"),
         ("{a} +", "{a +", "key 'user': "),
         ("tags: [kind]", "tags: kind", "key 'tags' must be a list"),

@@ -126,7 +126,7 @@ def test_the_batches_of_sft_hold_the_responses_and_nothing_else(packing: bool, t
     built = sft_rows(examples, tokenizer, tiny, 512, False)
     assert run.recipe.sft is not None
     train, validation = Dataset.from_list(built), Dataset.from_list(built[:2])
-    trainer = stage._trainer(run, run.recipe.sft, model, tokenizer, train, validation, io.StringIO())
+    trainer = stage.make_trainer(run, run.recipe.sft, model, tokenizer, train, validation, io.StringIO())
     seen = []
     for batch in trainer.get_train_dataloader():
         if packing:
@@ -322,7 +322,7 @@ def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
     rewards = weighted_rewards(task_of(run.recipe), run.recipe.rewards)
     ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
     made = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
-    return stage._trainer(run, config, model, tokenizer, made, ledger), ledger
+    return stage.make_trainer(run, config, model, tokenizer, made, ledger), ledger
 
 
 @pytest.mark.parametrize("task", ["datetime_extraction", "datetime_extraction_plain"])

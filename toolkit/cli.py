@@ -1,7 +1,8 @@
 """The command line. The verbs are in toolkit/commands/; each imports what it needs when it runs: help answers at once.
 
-Exit codes: 0 done (compare, run: better or equal), 2 bad input, 10 worse, 11 can't tell, 12 not comparable, 13 an
-invalid evaluation, 14 an engine or a training process failed, 130 interrupted.
+Exit codes: 0 done (compare, run: better or equal), 1 what was checked has faults, or some rows no answer, 2 bad input,
+10 worse, 11 can't tell, 12 not comparable, 13 an invalid evaluation, 14 an engine or a training process failed, 130
+interrupted.
 """
 
 from __future__ import annotations

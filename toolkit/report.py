@@ -9,6 +9,7 @@ from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, show
 from toolkit.config import Recipe
 from toolkit.rundir import Run
+from toolkit.stages import task_of
 
 ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
 
@@ -37,19 +38,20 @@ def outcome_grid(run: Run) -> Grid:
     invalid: list[str] = []
     n = 0
     for name, title in ROWS:
+        title = trained_title(run.recipe) if name == "tuned" else title
         folder = run.dir / "eval" / name
         if folder.is_dir():
             summary = read_summary(folder)
             langs = langs or sorted(summary.by_tag.get("lang", {}), reverse=True)
             n = summary.overall.n
-            rows.append(_row(trained_title(run.recipe) if name == "tuned" else title, summary, langs))
+            rows.append(_row(title, summary, langs))
             invalid += [f"{title} is invalid: {reason}" for reason in summary.invalid]
     header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
     verdict = read_json(run.dir / "comparison.json", "run the recipe again")
     p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
     difference = verdict["overall"]
+    ask = ' --now 2025-01-17 "Послезавтра в 12"' if task_of(run.recipe).ask else " --file FILE"
     lines = (
-        *invalid,
         f"tuned against base: {verdict['verdict']}"
         + (
             f", {100 * difference['difference']:+.1f} points "
@@ -57,8 +59,9 @@ def outcome_grid(run: Run) -> Grid:
             if difference
             else f": {'; '.join(verdict['reasons'])}"
         ),
+        *invalid,
         f"the model: {run.dir / 'model'}",
-        f'try it: toolkit predict --model {run.dir / "model"} --now 2025-01-17 "Послезавтра в 12"',
+        f"try it: toolkit predict --model {run.dir / 'model'}{ask}",
     )
     return Grid(f"{run.recipe.task}: {n} held-out examples", header, tuple(rows), lines)
 

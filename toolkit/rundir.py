@@ -6,11 +6,13 @@ run/
   plan.json        values that the toolkit chose: by free memory, by a probe, or after running out of memory
   stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
-  sft/, grpo/      preflight.json, adapter/, checkpoints/, log.jsonl, held_out.jsonl, tensorboard/; grpo also
-                   rollouts.jsonl
-  model/           the merged model
+  sft/, grpo/      preflight.json, adapter/ or (all weights) weights/, checkpoints/, log.jsonl, held_out.jsonl,
+                   tensorboard/; sft also model/, as below; grpo also rollouts.jsonl
+  scan/            pass rates of GRPO's prompts under the warm start
+  model/           the tuned model: adapter and base merged, or a copy of the weights
+  logs/            what the training processes printed
   eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
-  comparison.json  tuned against base
+  comparison.json  tuned against base; report.html shows it all
 """
 
 from __future__ import annotations

@@ -146,8 +146,7 @@ def _tokenizer_of(model: ResolvedModel) -> Path:
 
 def environment(key: str | None) -> dict[str, str]:
     """Of the server's process."""
-    ours = {name: value for name, value in CHILD_ENV.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}
-    found = {**ours, **os.environ}
+    found = {**CHILD_ENV, **os.environ}
     found.pop(KEY_VARIABLE, None)
     return found if key is None else {**found, KEY_VARIABLE: key}
 

@@ -13,8 +13,9 @@ Written by `make docs` from `toolkit/cli.py`; don't edit it here. `toolkit` alon
 what is below. `toolkit --install-completion` teaches your shell the verbs and options.
 
 Results go to stdout, progress to stderr; in a pipe there are no colours, bars or boxes. `NO_COLOR` is obeyed, and
-`TOOLKIT_QUIET=1` is `--quiet` for every command. Exit codes: 0 done, better, equal, or every gate passes; 2 bad
-input; 10 worse; 11 can't tell; 12 not comparable; 13 invalid; 14 an engine or a trainer failed; 130 interrupted."""
+`TOOLKIT_QUIET=1` is `--quiet` for every command. Exit codes: 0 done, better, equal, or every gate passes; 1 what was
+checked has faults, or some rows have no answer; 2 bad input; 10 worse; 11 can't tell; 12 not comparable; 13 invalid;
+14 an engine or a trainer failed; 130 interrupted."""
 
 
 def cli_page() -> str:

@@ -13,7 +13,7 @@ from rewards.core import UserError
 
 Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="override a key of the recipe")]
-TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py file, or an installed plugin")]
+TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py or .yaml file, or an installed plugin")]
 ModelRef = Annotated[
     str, typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME")
 ]

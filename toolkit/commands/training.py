@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
-    """Build the data and train the SFT adapter of a recipe."""
+    """Build the data of a recipe and train its SFT stage: an adapter, or all weights."""
     trained = _stages(config, with_template(overrides, chat_template), until="sft")
     further = f"toolkit scan {config}, then toolkit grpo {config}; or all at once: " if trained.recipe.grpo else ""
     _say_where(trained, "sft", f"{further}toolkit run {config}")
@@ -23,7 +23,7 @@ def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
 
 @app.command()
 def grpo(config: Recipe, overrides: Set = None) -> None:
-    """Train the GRPO adapter of a recipe, going on from its SFT adapter."""
+    """Train the GRPO stage of a recipe, going on from its SFT stage."""
     _say_where(_stages(config, overrides, until="grpo"), "grpo", f"toolkit run {config}")
 
 

@@ -90,7 +90,7 @@ def _key(config: ConversationsConfig, source: Source, tokenizer: Any, max_length
 
 
 def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[str, Any]:
-    """One pass over the source: fill the folder, give the report. Memory holds some chunks, and 24 bytes a row."""
+    """One pass over the source: fill the folder, give the report. Memory holds some chunks, and 48 bytes a row."""
     import pyarrow as pa
 
     schema = arrow_batch([]).schema

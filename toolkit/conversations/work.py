@@ -39,7 +39,7 @@ class Worker:
     renderer: Renderer | None
     validation: float
     max_length: int
-    keep_too_long: bool
+    drop_too_long: bool
     shapes: dict[tuple[str, ...], Shape] = field(default_factory=dict)
 
     def __call__(self, rows: list[Row | Bad]) -> Chunk:
@@ -81,7 +81,7 @@ class Worker:
         ids = each.row["input_ids"]
         counts.lengths[bucket(len(ids))] += 1
         if len(ids) > self.max_length:
-            if not self.keep_too_long:
+            if not self.drop_too_long:
                 raise UserError(
                     f"{each.source.file}, row {each.source.row}: takes {len(ids)} tokens, model.max_length is "
                     f"{self.max_length}; raise it, or leave such rows out: --set data.too_long=drop"

@@ -109,10 +109,12 @@ def grpo_path(model: Any, backend: str, config: GrpoConfig) -> GrpoPath:
     wanted = config.steps >= LONG_RUN if config.compile == "auto" else config.compile
     compiled = torch.cuda.is_available() and bool(config.vllm) and packed and wanted
     why = {"packing": problem or ("the recipe's" if config.packing != "auto" else "saves the padding")}
-    if compiled or (not wanted and config.compile == "auto"):
-        why["compile"] = f"{config.steps} steps; it pays from {LONG_RUN} on"
+    if wanted and not compiled:
+        why["compile"] = "needs a GPU, grpo.vllm and packed rows"
     else:
-        why["compile"] = "needs a GPU, grpo.vllm and packed rows" if wanted else "the recipe's"
+        why["compile"] = (
+            "the recipe's" if config.compile != "auto" else f"{config.steps} steps; it pays from {LONG_RUN} on"
+        )
     return GrpoPath(packed, compiled, why)
 
 

@@ -29,7 +29,9 @@ SOME = 256  # prompts that the estimate of memory is made from
 
 
 def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
-    """Train on from sft/adapter (or from the base), leave grpo/adapter, and return figures worth keeping."""
+    """Train on from what SFT left (or from the base), leave grpo/adapter or grpo/weights, and return figures worth
+    keeping.
+    """
     recipe = run.recipe
     config = recipe.grpo
     assert config is not None  # toolkit.stages runs only the stages that a recipe has
@@ -78,7 +80,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     )
     ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl", isolated)
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
-    trainer = _trainer(run, config, model, tokenizer, rows, ledger)
+    trainer = make_trainer(run, config, model, tokenizer, rows, ledger)
     try:
         with smaller_on_oom(run, "grpo", batch):
             outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
@@ -94,7 +96,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     }
 
 
-def _trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
+def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
     from datasets import Dataset
     from trl import GRPOTrainer
 

@@ -126,7 +126,7 @@ class Exam:
 
 
 def _row(record: Record) -> tuple[float, bool, bool, int]:
-    return record.score, record.status in ("right", "wrong"), record.status == "truncated", record.tokens
+    return record.score, record.well_formed, record.status == "truncated", record.tokens
 
 
 def vllm_answers(trainer: Any, prompts: list[list[int]], sampling: Sampling) -> list[list[int]]:
@@ -173,7 +173,7 @@ def undisturbed(trainer: Any) -> Iterator[Any]:
 class HeldOut(TrainerCallback):
     """Takes the exam every so many steps and after the last one; a step that is the best so far is saved at once.
 
-    alarm: told of the history after each exam. The first is taken before a training's first step.
+    alarm: told of the history after each exam but the first, which is taken before a training's first step.
     """
 
     exam: Exam

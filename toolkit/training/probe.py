@@ -58,10 +58,10 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
     resolved = resolve_model(recipe.model.reference)
     backend = training_backend(recipe.model.backend)
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
-    rows, _, _ = sft._rows(run, config, plain, resolved)
+    rows, _, _ = sft.training_rows(run, config, plain, resolved)
     model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
     use_template(tokenizer, recipe.model.chat_template)
-    trainer = sft._trainer(run, config, model, tokenizer, rows, None, terminal)
+    trainer = sft.make_trainer(run, config, model, tokenizer, rows, None, terminal)
     share, lengths, here = config.batch_size // recipe.launch.processes, lengths_of(rows), device()
     size, sizes = size_of_directory(resolved.path), list(sizes_of(share))
     if (most := config.forward_tokens or lowered(run.dir, "sft", here.name)) is not None:

@@ -40,11 +40,11 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     # Before the model: rows are tokenized in forked processes, which a GPU in use doesn't survive.
     plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
     with one_at_a_time(run.dir / "sft" / ".rows.lock"):
-        train_rows, validation_rows, tokens = _rows(run, config, plain, resolved)
+        train_rows, validation_rows, tokens = training_rows(run, config, plain, resolved)
     refuse_before_loading(run, "sft", resolved, lengths_of(train_rows))
     model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
     use_template(tokenizer, recipe.model.chat_template)
-    trainer = _trainer(run, config, model, tokenizer, train_rows, validation_rows, terminal)
+    trainer = make_trainer(run, config, model, tokenizer, train_rows, validation_rows, terminal)
     facts: dict[str, Any] = {}
     with smaller_on_oom(run, "sft", trainer.budget):
         if recipe.task is None and validation_rows is not None:  # no reward: what was learned shows in the loss alone
@@ -61,7 +61,7 @@ def run_sft(run: Run, terminal: TextIO) -> dict[str, Any]:
     return {"steps": steps, "tokens": tokens, **facts, "template": template_hash(tokenizer)}
 
 
-def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) -> tuple[Any, Any, int]:
+def training_rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) -> tuple[Any, Any, int]:
     """(training rows, validation rows or None, tokens of the training rows)."""
     if run.recipe.task is None:
         return datasets_of(run)
@@ -74,7 +74,7 @@ def _rows(run: Run, config: SftConfig, tokenizer: Any, resolved: ResolvedModel) 
     return train_rows, validation_rows, sum(lengths_of(train_rows))
 
 
-def _trainer(
+def make_trainer(
     run: Run, config: SftConfig, model: Any, tokenizer: Any, rows: Any, validation_rows: Any, terminal: TextIO
 ) -> Any:
     """TRL's trainer, or ours on it; its .budget is a Chosen, the most tokens in a pass."""
