@@ -13,6 +13,7 @@ from pathlib import Path
 from eval.engines.vllm_child import last_reason
 from eval.files import read_json
 from rewards.core import UserError
+from toolkit.export.write import rotary
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")
 PATH_VARIABLE = "LLAMA_CPP_PATH"
@@ -59,6 +60,21 @@ def convert(merged: Path, target: Path, kind: str, log: Path) -> Path:
             f"{converter} failed with status {done.returncode}: {last_reason(log)} (its log: {log})", CONVERTER_FAILED
         )
     return target
+
+
+def check_rotary(merged: Path, back: Path) -> None:
+    """Compare the rotary base of the merged model with that of the file read back.
+
+    A converter from before transformers 5 finds no rope_theta in its config and writes none, which readers take for
+    10000. Raises UserError, exit code 14.
+    """
+    wanted, found = (rotary(read_json(folder / "config.json", "export again")) for folder in (merged, back))
+    if wanted.get("rope_theta") != found.get("rope_theta"):
+        raise UserError(
+            f"the GGUF file says a rotary base of {found.get('rope_theta')}, the model has {wanted.get('rope_theta')}: "
+            f"{find_converter()} is too old for transformers 5. Name a llama.cpp of 2026 in LLAMA_CPP_PATH",
+            CONVERTER_FAILED,
+        )
 
 
 def _name_template(merged: Path) -> None:

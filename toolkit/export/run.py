@@ -11,7 +11,7 @@ from eval.engines.base import ModelSpec
 from eval.files import write_atomically, write_json
 from rewards.core import UserError
 from toolkit.export.card import model_card
-from toolkit.export.gguf import MISSING, convert, find_converter
+from toolkit.export.gguf import MISSING, check_rotary, convert, find_converter
 from toolkit.export.hub import check_repo, push
 from toolkit.export.source import ExportSource, export_source
 from toolkit.export.verify import Verification, verify_export
@@ -73,6 +73,7 @@ def _gguf(source: ExportSource, folder: Path, gguf_type: str) -> Verification:
         write_merged(source, merged)
         file = convert(merged, folder / f"model-{gguf_type}.gguf", gguf_type, cache_dir() / "gguf.log")
         convert_gguf(file, back)
+        check_rotary(merged, back)
         return verify_export("gguf", source.model, ModelSpec(back, None, "exported"), source.prompts())
 
 

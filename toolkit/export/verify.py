@@ -21,7 +21,7 @@ from rewards.core import Message, UserError
 NOT_THE_SAME = 13
 NEW_TOKENS = 48
 # Mean absolute difference of the log-probability of a token, in nats.
-ALLOWED = {"adapter": 1e-3, "merged": 0.05, "gguf": 0.1}
+ALLOWED = {"adapter": 1e-3, "merged": 0.05, "gguf": 0.05}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eval.files import read_json, whole_directory, write_json
 from eval.trained import TRAINED_FOR
@@ -42,6 +43,21 @@ def write_adapter(source: ExportSource, target: Path) -> None:
     write_json(target / "adapter_config.json", {**config, "base_model_name_or_path": source.base})
 
 
+def rotary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The rotary settings of a config under the names that they had before transformers 5's rope_parameters."""
+    parameters = config.get("rope_parameters") or {}
+    kinds = {key: value for key, value in parameters.items() if isinstance(value, dict)}  # Gemma: by kind of attention
+    found = kinds.get("full_attention", parameters)
+    older: dict[str, Any] = {}
+    if "rope_theta" in found:
+        older["rope_theta"] = found["rope_theta"]
+    if "rope_theta" in kinds.get("sliding_attention", {}):
+        older["rope_local_base_freq"] = kinds["sliding_attention"]["rope_theta"]
+    if found.get("rope_type", "default") != "default":
+        older["rope_scaling"] = {key: value for key, value in found.items() if key != "rope_theta"}
+    return older
+
+
 def write_merged(source: ExportSource, target: Path) -> None:
     """The trained weights, or base and adapter summed in float32; then rounded once to bfloat16."""
     import torch
@@ -52,6 +68,9 @@ def write_merged(source: ExportSource, target: Path) -> None:
     trained = source.model.adapter or source.model.path
     merged = merged_model(source.model.path, source.model.adapter).to(torch.bfloat16)
     merged.save_pretrained(target, safe_serialization=True)
+    config = read_json(target / "config.json", "export again")
+    # transformers 4 takes a rotary base of 10000 where it finds no rope_theta, without a word: another model
+    write_json(target / "config.json", {**rotary(config), **config})
     AutoTokenizer.from_pretrained(str(trained)).save_pretrained(target)
     if (trained / TRAINED_FOR).is_file():  # with the hashes by which an evaluation knows the template again
         shutil.copyfile(trained / TRAINED_FOR, target / TRAINED_FOR)
