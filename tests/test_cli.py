@@ -19,6 +19,7 @@ from tests.commands import Done, Toolkit
 from toolkit import stages
 from toolkit.config import load_recipe
 from toolkit.data import read_examples
+from toolkit.report import outcome_grid
 from toolkit.rundir import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -199,6 +200,14 @@ def test_a_task_without_its_own_question_isnt_asked_one(
 ) -> None:
     (said,) = [line for line in toolkit("run", config).out.splitlines() if line.startswith("try it: ")]
     assert said.endswith(" --file FILE")
+
+
+def test_an_outcome_needs_no_task(toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]) -> None:
+    """A model card tells it, maybe long after."""
+    toolkit("run", config)
+    task_file.unlink()
+    grid = outcome_grid(Run(config.parent / "run", load_recipe(config.parent / "run" / "recipe.yaml")))
+    assert grid.lines[0].startswith("tuned against base: better")
 
 
 def test_a_run_of_sft_alone_calls_its_model_so(toolkit: Toolkit, config: Path, trained: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from eval.files import read_json
@@ -15,8 +16,11 @@ ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
 
 
 def print_outcome(run: Run) -> None:
-    """Print the table."""
-    show(outcome_grid(run))
+    """Print the table, and below it where the model is and how to ask it."""
+    grid = outcome_grid(run)
+    ask = ' --now 2025-01-17 "Послезавтра в 12"' if task_of(run.recipe).ask else " --file FILE"
+    model = run.dir / "model"
+    show(replace(grid, lines=(*grid.lines, f"the model: {model}", f"try it: toolkit predict --model {model}{ask}")))
 
 
 def outcome_json(run: Run) -> dict[str, Any]:
@@ -32,7 +36,10 @@ def outcome_json(run: Run) -> dict[str, Any]:
 
 
 def outcome_grid(run: Run) -> Grid:
-    """A row a model, a column for all examples and for each language where the task tags one."""
+    """A row a model, a column for all examples and for each language where the task tags one; the verdict below.
+
+    It reads the run's files alone: a run whose task is gone still has its outcome.
+    """
     rows = []
     langs: list[str] = []
     invalid: list[str] = []
@@ -50,7 +57,6 @@ def outcome_grid(run: Run) -> Grid:
     verdict = read_json(run.dir / "comparison.json", "run the recipe again")
     p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
     difference = verdict["overall"]
-    ask = ' --now 2025-01-17 "Послезавтра в 12"' if task_of(run.recipe).ask else " --file FILE"
     lines = (
         f"tuned against base: {verdict['verdict']}"
         + (
@@ -60,8 +66,6 @@ def outcome_grid(run: Run) -> Grid:
             else f": {'; '.join(verdict['reasons'])}"
         ),
         *invalid,
-        f"the model: {run.dir / 'model'}",
-        f"try it: toolkit predict --model {run.dir / 'model'}{ask}",
     )
     return Grid(f"{run.recipe.task}: {n} held-out examples", header, tuple(rows), lines)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eval.engines.base import ModelSpec
 from eval.engines.vllm_placing import gpus
 from eval.files import whole_directory
 from eval.redaction import scrub
@@ -29,6 +30,7 @@ from toolkit.planning.machine import device
 from toolkit.planning.rates import probe_pays, remember
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
+from toolkit.training.backends import trained_dir
 from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
@@ -68,18 +70,20 @@ def task_of(recipe: Recipe) -> Task:
     return load_task(recipe.task)
 
 
+def last_stage_dir(run: Run) -> Path:
+    """The directory of the last training stage."""
+    return run.dir / ("sft" if run.recipe.grpo is None else "grpo")
+
+
 def last_adapter(run: Run) -> Path:
-    """The adapter that the last training stage left."""
-    return run.dir / ("sft" if run.recipe.grpo is None else "grpo") / "adapter"
+    """The adapter that the last training stage left, where it trains one."""
+    return last_stage_dir(run) / "adapter"
 
 
-def trained_model(run: Run) -> Any:
+def trained_model(run: Run) -> ModelSpec:
     """What the last training stage left: an adapter on its base, or all weights. Raises UserError before that."""
-    from eval.engines.base import ModelSpec
-    from toolkit.training.backends import trained_dir
-
     full = run.recipe.model.tuning == "full"
-    trained = trained_dir(last_adapter(run).parent, run.recipe.model.tuning)
+    trained = trained_dir(last_stage_dir(run), run.recipe.model.tuning)
     if not (trained / ("config.json" if full else "adapter_model.safetensors")).is_file():
         what = "trained weights" if full else "trained adapter"
         raise UserError(f"{run.dir}: this run has no {what} yet ({trained}); finish it with toolkit run")
@@ -88,10 +92,8 @@ def trained_model(run: Run) -> Any:
     return ModelSpec(resolve_model(run.recipe.model.reference).path, trained, "trained")
 
 
-def model_of(run: Run, name: str) -> Any:
+def model_of(run: Run, name: str) -> ModelSpec:
     """What an evaluation of the run's asks: base (under the recipe's template), sft or tuned."""
-    from eval.engines.base import ModelSpec
-
     if name != "base":
         return ModelSpec(run.dir / "sft" / "model" if name == "sft" else run.dir / "model", None, name)
     config = run.recipe.model
@@ -215,13 +217,11 @@ def _compare(run: Run) -> dict[str, Any]:
 
 def _copy_weights(run: Run, stage: str) -> dict[str, Any]:
     """Where all weights were trained there is nothing to add to a base: they are the model, and it takes no torch."""
-    from toolkit.training.backends import trained_dir
-
-    trained = run.dir / "sft" if stage == "merge-sft" else last_adapter(run).parent
-    target = trained / "model" if stage == "merge-sft" else run.dir / "model"
-    with whole_directory(target) as folder:
-        shutil.copytree(trained_dir(trained, "full"), folder, dirs_exist_ok=True)
-    return {"from": str(trained_dir(trained, "full").relative_to(run.dir))}
+    warm_start = stage == "merge-sft"
+    weights = trained_dir(run.dir / "sft" if warm_start else last_stage_dir(run), "full")
+    with whole_directory(run.dir / "sft" / "model" if warm_start else run.dir / "model") as folder:
+        shutil.copytree(weights, folder, dirs_exist_ok=True)
+    return {"from": str(weights.relative_to(run.dir))}
 
 
 _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {

@@ -164,21 +164,18 @@ def _step(checkpoint: Path) -> int:
 def drop_undone(log: Path, last_step: int) -> None:
     """Keep the rows up to last_step: a killed run had got further than the checkpoint that training goes on from.
 
-    The validation loss of the end is computed anew, and that of the beginning (step 0) has been: each stays once.
+    The validation loss of the end is computed anew, so it goes; one stays only where it opens the log.
     """
     if not log.is_file():
         return
     kept: list[str] = []
-    has_first = False
     for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
         try:
             row = json.loads(line)
         except ValueError:  # the kill tore it
             continue
-        repeated = "eval_loss" in row and (row["step"] > 0 or has_first)
-        if row["step"] <= last_step and not repeated:
+        if row["step"] <= last_step and not (kept and "eval_loss" in row):
             kept.append(line)
-            has_first |= "eval_loss" in row
     write_atomically(log, "".join(kept))
 
 

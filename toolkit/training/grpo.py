@@ -97,6 +97,7 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
 
 
 def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
+    """TRL's trainer, or ours on it, for rows of a prompt and its example's id; the ledger scores and keeps rollouts."""
     from datasets import Dataset
     from trl import GRPOTrainer
 
