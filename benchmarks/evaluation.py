@@ -2,14 +2,15 @@
 
     python -m benchmarks.evaluation --model MODEL_DIR --lm-eval DIR
 
-Every arm loads vLLM in a process of its own, answers eight other prompts to warm up, and then answers the task's test
-prompts: bare is LLM.generate alone, ours is eval.runner.evaluate (rendering, generation, scoring, records, summary),
-lm_eval is its vLLM backend on a task of the same prompts with a regular expression and exact_match. --lm-eval names a
-directory for PYTHONPATH that holds lm_eval (pip install --target DIR --no-deps lm_eval and what it needs); without it
-that arm is left out. Nothing is fetched.
+Every arm loads vLLM in a process of its own, where it stays, answers eight prompts to warm up, and then answers the
+task's test prompts once a round, in turn with the others: a drift of the machine's speed hits all alike. bare is
+LLM.generate alone, ours is eval.runner.evaluate (rendering, generation, scoring, records, summary), lm_eval is its vLLM
+backend on a task of the same prompts with a regular expression and exact_match. --lm-eval names a directory for
+PYTHONPATH that holds lm_eval (pip install --target DIR --no-deps lm_eval and what it needs); without it that arm is
+left out. Nothing is fetched. The arms share a GPU's memory, each the same part.
 
 Columns: seconds of the answers (bare: generate; ours: generation, scoring and writing records; lm_eval: its whole
-evaluation, which can't be split), seconds of the whole call, and of the process with its loading.
+evaluation, which can't be split), of the whole call, and of loading, the warm-up included.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +34,21 @@ WARM_UP = 8
 
 
 def main() -> None:
-    """Run the arms in turn, `rounds` times; print the table and write the JSON."""
+    """Load the arms, let them answer in turn, `rounds` times; print the table and write the JSON."""
     chosen = _arguments()
     if chosen.arm:
-        figures = json.dumps(ARMS[chosen.arm](chosen))
-        (chosen.work / f"{chosen.arm}-{chosen.round}.json").write_text(figures, encoding="utf-8")
+        serve(chosen)
         return
     chosen.work.mkdir(parents=True, exist_ok=True)
     prepare(chosen)
-    arms = [name for name in ARMS if name != "lm_eval" or chosen.lm_eval]
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-    for number in range(chosen.rounds):
-        for name in arms if number % 2 == 0 else reversed(arms):  # a drift of the machine's speed hits all alike
-            runs[name].append(run_arm(name, chosen, number))
-            print(f"round {number + 1}, {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
+    names = [name for name in ARMS if name != "lm_eval" or chosen.lm_eval]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        arms = {name: stack.enter_context(started(name, chosen, len(names))) for name in names}
+        for number in range(chosen.rounds):
+            for name in names if number % 2 == 0 else reversed(names):
+                runs[name].append(arms[name](number))
+                print(f"round {number + 1}, {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
     report(chosen, runs)
 
 
@@ -57,7 +60,7 @@ def _arguments() -> Any:
     parser.add_argument("--max-tokens", type=int, default=112)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--max-model-len", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lm-eval", type=Path, help="a directory that holds lm_eval")
     parser.add_argument(
         "--engine-core-process",
@@ -68,7 +71,7 @@ def _arguments() -> Any:
     parser.add_argument("--options", type=json.loads, default={}, help="vLLM's arguments for all arms, as JSON")
     parser.add_argument("--work", type=Path, default=Path("benchmark-evaluation"))
     parser.add_argument("--arm", choices=list(ARMS), help=argparse.SUPPRESS)
-    parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--arms", type=int, default=1, help=argparse.SUPPRESS)  # how many share the GPU
     return parser.parse_args()
 
 
@@ -87,8 +90,9 @@ def prepare(chosen: Any) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def run_arm(name: str, chosen: Any, number: int) -> dict[str, Any]:
-    """One arm in a process of its own; its figures, `process` being all its seconds."""
+@contextmanager
+def started(name: str, chosen: Any, arms: int) -> Iterator[Callable[[int], dict[str, Any]]]:
+    """An arm in a process of its own, loaded: a call gives the figures of one round."""
     path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     if name == "lm_eval":
         path.append(str(chosen.lm_eval.resolve()))
@@ -101,19 +105,60 @@ def run_arm(name: str, chosen: Any, number: int) -> dict[str, Any]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
-    (chosen.work / f"{name}-{number}.json").unlink(missing_ok=True)
-    started = time.perf_counter()
-    log = chosen.work / f"{name}-{number}.log"
+    for old in chosen.work.glob(f"{name}-*.json"):
+        old.unlink()
+    log, command = chosen.work / f"{name}.log", [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:]]
     with log.open("w", encoding="utf-8") as file:
-        command = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", name, "--round", str(number)]
-        done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"arm {name} ended with {done.returncode}; its log: {log}")
-    figures: dict[str, Any] = json.loads((chosen.work / f"{name}-{number}.json").read_text(encoding="utf-8"))
-    return {**figures, "process": time.perf_counter() - started}
+        process = subprocess.Popen(
+            [*command, "--arm", name, "--arms", str(arms)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+        )
+    assert process.stdin is not None  # opened with PIPE
+
+    def wait(what: str) -> dict[str, Any]:
+        path = chosen.work / f"{name}-{what}.json"
+        while not path.exists():
+            if process.poll() is not None:
+                raise SystemExit(f"arm {name} ended with {process.returncode}; its log: {log}")
+            time.sleep(0.05)
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def answered(number: int) -> dict[str, Any]:
+        assert process.stdin is not None
+        process.stdin.write(f"{number}\n".encode())
+        process.stdin.flush()
+        return {**wait(str(number)), **loaded}
+
+    try:
+        loaded = wait("loaded")
+        yield answered
+        process.stdin.close()
+        process.wait(timeout=60)
+    finally:
+        process.kill()
 
 
-def bare(chosen: Any) -> dict[str, Any]:
+def serve(chosen: Any) -> None:
+    """An arm's process: load, and answer all prompts for each line on stdin."""
+    began = time.perf_counter()
+    with ARMS[chosen.arm](chosen) as answered:
+        _put(chosen, "loaded", {"loading": time.perf_counter() - began})
+        for line in sys.stdin:
+            _put(chosen, line.strip(), answered(int(line)))
+
+
+def _put(chosen: Any, what: str, figures: dict[str, Any]) -> None:
+    path = chosen.work / f"{chosen.arm}-{what}.json"
+    path.with_suffix(".part").write_text(json.dumps(figures), encoding="utf-8")
+    path.with_suffix(".part").rename(path)
+
+
+@contextmanager
+def bare(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
     """LLM.generate, and the score of what it gave."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
@@ -122,23 +167,26 @@ def bare(chosen: Any) -> dict[str, Any]:
     rows, stops = _rows(chosen), stop_token_ids(load_tokenizer(chosen.model), chosen.model)
     llm = LLM(model=str(chosen.model), **_engine(chosen))
     sampling = SamplingParams(max_tokens=chosen.max_tokens, temperature=0.0, stop_token_ids=list(stops))
-    warm_up = [TokensPrompt(prompt_token_ids=ids) for ids in _warm_up(chosen)]
-    llm.generate(warm_up, sampling, use_tqdm=False)
     prompts = [TokensPrompt(prompt_token_ids=row["ids"]) for row in rows]
-    started = time.perf_counter()
-    outputs = llm.generate(prompts, sampling, use_tqdm=False)
-    seconds = time.perf_counter() - started
-    task = _task(chosen)
-    pairs = zip(outputs, _examples(chosen), strict=True)
-    exact = [
-        task.metric(output.outputs[0].text, example) if output.outputs[0].finish_reason == "stop" else 0.0
-        for output, example in pairs
-    ]
-    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-    return {"answers": seconds, "call": seconds, "exact": statistics.fmean(exact), "tokens": tokens}
+    llm.generate(prompts[:WARM_UP], sampling, use_tqdm=False)
+    task, examples = _task(chosen), _examples(chosen)
+
+    def answered(number: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        outputs = llm.generate(prompts, sampling, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        exact = [
+            task.metric(output.outputs[0].text, example) if output.outputs[0].finish_reason == "stop" else 0.0
+            for output, example in zip(outputs, examples, strict=True)
+        ]
+        tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+        return {"answers": seconds, "call": seconds, "exact": statistics.fmean(exact), "tokens": tokens}
+
+    yield answered
 
 
-def ours(chosen: Any) -> dict[str, Any]:
+@contextmanager
+def ours(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
     """evaluate(), with an engine that has answered the warm-up."""
     from eval.engines.base import ModelSpec, Request, Sampling
     from eval.engines.vllm import load_shared
@@ -146,34 +194,37 @@ def ours(chosen: Any) -> dict[str, Any]:
     from eval.records import read_records
     from eval.runner import evaluate
 
-    out = chosen.work / f"ours-{chosen.round}"
-    shutil.rmtree(out, ignore_errors=True)
     model = ModelSpec(chosen.model, None, "model")
     own = {"processes": chosen.processes, "engine_core_process": chosen.engine_core_process}
-    engine = load_shared([model], {**_engine(chosen), **own, "log_file": chosen.work / f"ours-{chosen.round}.vllm.log"})
+    engine = load_shared([model], {**_engine(chosen), **own, "log_file": chosen.work / "ours.vllm.log"})
     stops = stop_token_ids(load_tokenizer(chosen.model), chosen.model)
-    warm_up = [Request(str(number), tuple(ids), ()) for number, ids in enumerate(_warm_up(chosen))]
-    watched = Watched(engine.serve(model))
-    list(watched.inner.generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
+    warm_up = [Request(str(number), tuple(row["ids"]), ()) for number, row in enumerate(_rows(chosen)[:WARM_UP])]
+    list(engine.serve(model).generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
     task, examples = _task(chosen), _examples(chosen)
-    started = time.perf_counter()
-    summary = evaluate(
-        task,
-        examples,
-        split="test",
-        seed=0,
-        model=model,
-        engine="vllm",
-        sampling=Sampling(chosen.max_tokens),
-        out_dir=out,
-        progress=False,
-        load=lambda name, spec, options: watched,
-    )
-    seconds = time.perf_counter() - started
+
+    def answered(number: int) -> dict[str, Any]:
+        out, watched = chosen.work / f"ours-{number}", Watched(engine.serve(model))
+        shutil.rmtree(out, ignore_errors=True)
+        started = time.perf_counter()
+        summary = evaluate(
+            task,
+            examples,
+            split="test",
+            seed=0,
+            model=model,
+            engine="vllm",
+            sampling=Sampling(chosen.max_tokens),
+            out_dir=out,
+            progress=False,
+            load=lambda name, spec, options: watched,
+        )
+        seconds = time.perf_counter() - started
+        tokens = sum(record.tokens for record in read_records(out / "records.jsonl"))
+        figures = {"answers": summary.seconds, "call": seconds, "exact": summary.overall.exact.value, "tokens": tokens}
+        return {**figures, "first": watched.first, "last": watched.last}
+
+    yield answered
     engine.close()
-    tokens = sum(record.tokens for record in read_records(out / "records.jsonl"))
-    figures = {"answers": summary.seconds, "call": seconds, "exact": summary.overall.exact.value, "tokens": tokens}
-    return {**figures, "first": watched.first, "last": watched.last}
 
 
 class Watched:
@@ -193,22 +244,24 @@ class Watched:
         self.inner.close()
 
 
-def _lm_eval(chosen: Any) -> dict[str, Any]:
+@contextmanager
+def _lm_eval(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
     from benchmarks.evaluation_lm import lm_eval
 
-    return lm_eval(chosen.model, chosen.work / "prompts.jsonl", chosen.max_tokens, WARM_UP, _engine(chosen))
+    yield lm_eval(chosen.model, chosen.work / "prompts.jsonl", chosen.max_tokens, WARM_UP, _engine(chosen))
 
 
-ARMS: dict[str, Callable[[Any], dict[str, Any]]] = {"bare": bare, "ours": ours, "lm_eval": _lm_eval}
+Loaded = AbstractContextManager[Callable[[int], dict[str, Any]]]
+ARMS: dict[str, Callable[[Any], Loaded]] = {"bare": bare, "ours": ours, "lm_eval": _lm_eval}
 
 
 def _engine(chosen: Any) -> dict[str, Any]:
-    """vLLM's arguments, for all arms; without a prefix cache, so that the warm-up answers nothing of what is timed."""
+    """vLLM's arguments, for all arms; without a prefix cache, so that no round answers anything of the next."""
     from eval.engines.vllm_placing import gpus
 
     eager = {} if gpus() else {"enforce_eager": True}  # compiling takes a minute on a CPU
-    lengths = {"max_model_len": chosen.max_model_len}
-    return {"dtype": chosen.dtype, "enable_prefix_caching": False, **lengths, **eager, **chosen.options}
+    shared = {"max_model_len": chosen.max_model_len, "gpu_memory_utilization": 0.9 / chosen.arms}
+    return {"dtype": chosen.dtype, "enable_prefix_caching": False, **shared, **eager, **chosen.options}
 
 
 def _task(chosen: Any) -> Any:
@@ -225,26 +278,22 @@ def _rows(chosen: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (chosen.work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _warm_up(chosen: Any) -> list[list[int]]:
-    return [row["ids"] for row in _rows(chosen)[:WARM_UP]]
-
-
 def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
     """The table, last on stdout; evaluation.json in the work directory."""
     middle = {
         name: {key: statistics.median(run[key] for run in some) for key in some[0]} for name, some in runs.items()
     }
     versions = vllm_versions()
-    settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("arm", "round")}
+    settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("arm", "arms")}
     ratio = middle["ours"]["answers"] / middle["bare"]["answers"]
     found = {"settings": settings, "versions": versions, "runs": runs, "median": middle, "ours_to_bare": ratio}
     (chosen.work / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
     print(f"{chosen.n} prompts of {chosen.task}, at most {chosen.max_tokens} new tokens, median of {chosen.rounds}")
-    print(f"{'arm':10}{'answers s':>11}{'call s':>9}{'process s':>11}{'requests/s':>12}{'tokens/s':>10}{'exact':>8}")
+    print(f"{'arm':10}{'answers s':>11}{'call s':>9}{'loading s':>11}{'requests/s':>12}{'tokens/s':>10}{'exact':>8}")
     for name, some in middle.items():
         speed, tokens = chosen.n / some["answers"], some["tokens"] / some["answers"]
-        times = f"{some['answers']:>11.2f}{some['call']:>9.2f}{some['process']:>11.1f}"
+        times = f"{some['answers']:>11.2f}{some['call']:>9.2f}{some['loading']:>11.1f}"
         print(f"{name:10}{times}{speed:>12.1f}{tokens:>10.0f}{some['exact']:>8.1%}")
     kept = "kept" if ratio <= LIMIT else "broken"
     print(f"ours against bare generation: {ratio - 1:+.1%} (at most {LIMIT - 1:+.0%}: {kept})")

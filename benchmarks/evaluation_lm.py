@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,12 @@ from typing import Any
 ANSWER = r"<answer>\s*(.*?)\s*</answer>"
 
 
-def lm_eval(model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Its figures on prompts.jsonl as text. engine: vLLM's arguments. The first `warm_up` prompts are asked before."""
+def lm_eval(
+    model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: Mapping[str, Any]
+) -> Callable[[int], dict[str, Any]]:
+    """Loaded: a call gives the figures of a round on prompts.jsonl as text. engine: vLLM's arguments. The first
+    `warm_up` prompts are asked before.
+    """
     with _vllm_named():
         backend = importlib.import_module("lm_eval.models.vllm_causallms").VLLM
     harness = importlib.import_module("lm_eval")
@@ -44,13 +48,20 @@ def lm_eval(model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: M
             raise SystemExit("lm_eval encodes the prompts as other ids")
         first = [row["text"] for row in rows[:warm_up]]
         served.generate_until([instance("generate_until", {}, (text, dict(asked)), 0) for text in first])
-        started = time.perf_counter()
-        found = harness.simple_evaluate(model=served, tasks=[task_class(config=config)], verbosity="ERROR")
-        seconds = time.perf_counter() - started
-        samples = found["samples"]["equivalent"]
-        tokens = sum(len(ids) for ids in served.tok_encode([each["resps"][0][0] for each in samples])) + len(samples)
-    exact = found["results"]["equivalent"]["exact_match,answer"]
-    return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
+
+    def answered(number: int) -> dict[str, Any]:
+        with redirect_stdout(sys.stderr):
+            started = time.perf_counter()
+            found = harness.simple_evaluate(model=served, tasks=[task_class(config=dict(config))], verbosity="ERROR")
+            seconds = time.perf_counter() - started
+            samples = found["samples"]["equivalent"]
+            tokens = sum(len(ids) for ids in served.tok_encode([each["resps"][0][0] for each in samples])) + len(
+                samples
+            )
+        exact = found["results"]["equivalent"]["exact_match,answer"]
+        return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
+
+    return answered
 
 
 @contextmanager

@@ -90,7 +90,9 @@ def _several(name: str, settings: Settings, *, engines: int) -> dict[str, Any]:
         }  # fmt: skip
         command = [sys.executable, "-m", "benchmarks.gpu_answers", json.dumps(arguments)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        time.sleep(4)  # each engine measures the memory that is free when it starts
+        # vLLM measures the memory that is free while it starts, and gives up when another engine changes it meanwhile
+        while processes[-1].poll() is None and not (meeting / str(part)).exists():
+            time.sleep(0.1)
     parts = []
     for process in processes:
         said, _ = process.communicate()
