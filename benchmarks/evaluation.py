@@ -19,12 +19,13 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def started(name: str, chosen: Any, arms: int) -> Iterator[Callable[[int], dict[
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=file,
+            start_new_session=True,
         )
     assert process.stdin is not None  # opened with PIPE
 
@@ -139,7 +141,8 @@ def started(name: str, chosen: Any, arms: int) -> Iterator[Callable[[int], dict[
         process.stdin.close()
         process.wait(timeout=60)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with vLLM's own processes
 
 
 def serve(chosen: Any) -> None:

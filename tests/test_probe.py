@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rewards.core import UserError
 from toolkit.training import probe
 
 FIRST_TIME = 0.6  # seconds that each of the first two passes of a new size takes more
@@ -40,7 +41,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def trainer() -> Any:
-    optimizer = SimpleNamespace(step=lambda: None)
+    optimizer = SimpleNamespace(step=lambda: None, zero_grad=lambda: None)
     accelerator = SimpleNamespace(prepare=lambda *each: each)
     return SimpleNamespace(create_optimizer=lambda: None, model=None, optimizer=optimizer, accelerator=accelerator)
 
@@ -56,3 +57,35 @@ def test_slow_passes_are_timed_three_times_only(machine: Machine, monkeypatch: p
     monkeypatch.setitem(RATE, 8, 400.0)  # four seconds a pass, as on a processor
     probe.measure(trainer(), range(1000), [8], lambda each: None)
     assert machine.seen[8] == probe.FIRST + probe.PASSES
+
+
+def test_downward_what_runs_out_of_memory_is_passed_over_and_slower_ones_end_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = machine.run
+
+    def tight(trainer: Any, model: Any, rows: Any, places: Iterator[int], sequences: int) -> int:
+        if sequences > 128:
+            raise probe.torch.OutOfMemoryError
+        return run(trainer, model, rows, places, sequences)
+
+    monkeypatch.setattr(probe, "_pass", tight)
+    found, ended = probe.measure(trainer(), range(1000), list(RATE)[::-1], lambda each: None)
+    assert ([each.sequences for each in found], ended) == ([128, 64], "slower")
+    assert probe.choice(found, 1000.0).sequences == 128
+
+
+def test_downward_a_smaller_pass_that_is_as_fast_is_chosen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RATE, 128, 249_000.0)
+    found, _ = probe.measure(trainer(), range(1000), list(RATE)[::-1], lambda each: None)
+    assert probe.choice(found, 1000.0).sequences == 128
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_single_sequence_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch, order: int) -> None:
+    def never(*each: Any) -> int:
+        raise probe.torch.OutOfMemoryError
+
+    monkeypatch.setattr(probe, "_pass", never)
+    with pytest.raises(UserError, match="with a single sequence"):
+        probe.measure(trainer(), range(1000), [1, 2, 4][::order], lambda each: None)

@@ -1,6 +1,8 @@
 """How many tokens to put into one forward pass: measured with the run's own rows, model and trainer.
 
-It runs in a process of its own, whose weights nobody keeps, and leaves the choice in the run's plan.json.
+It runs in a process of its own, whose weights nobody keeps, and leaves the choice in the run's plan.json. On a
+processor the sizes grow, since large ones take minutes and caches favour small ones. On a GPU they shrink: layers are
+compiled at the first size, and what was compiled for a short pass was slow in a long one (docs/planning.md).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from toolkit.doctor.sizes import size_of_directory
 from toolkit.models import resolve_model
 from toolkit.planning.fits import mean_pass, room
 from toolkit.planning.machine import device
-from toolkit.planning.memory import GB, Way, sft_memory
+from toolkit.planning.memory import GB, MOST_TOKENS, Way, sft_memory
 from toolkit.planning.store import Chosen, choose, lowered
 from toolkit.rundir import Run
 from toolkit.templates import use_template
@@ -31,7 +33,7 @@ from toolkit.training.rows import IGNORED, lengths_of
 PASSES, MOST_PASSES, ENOUGH = 3, 12, 2.0  # timed of each size, after one that isn't: at least; at most, and seconds
 FIRST = 4  # passes before the clock starts: layers are compiled at the first, and again for the lengths of the next
 SECONDS = 60.0  # that all sizes may take; what wouldn't end by then isn't begun
-SLOWER = 0.8  # of the best rate: larger passes won't catch up
+SLOWER = 0.8  # of the best rate: further sizes won't catch up
 AS_GOOD = 0.97  # of the best rate: the smallest such pass is taken, since it leaves memory
 MEMORY = 0.9  # of a card that the passes may take
 Ended = Literal["all", "slower", "memory", "time"]
@@ -39,7 +41,7 @@ Ended = Literal["all", "slower", "memory", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A size of forward pass. tokens: of one pass, on average. peak: GB that the process had taken by then."""
+    """A size of forward pass. tokens: of one pass, on average. peak: GB that the process took at most."""
 
     sequences: int
     tokens: int
@@ -48,7 +50,7 @@ class Measured:
 
 
 def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
-    """Measure passes of growing size, choose one, keep it in plan.json, and give what was measured."""
+    """Measure passes of several sizes, choose one, keep it in plan.json, and give what was measured."""
     from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training import sft
 
@@ -75,8 +77,11 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
         line = f"{each.tokens_per_second:,.0f} tokens/s, {each.peak:.1f} GB at most"
         print(f"probe: {each.sequences} sequences, {each.tokens} tokens a pass: {line}", file=terminal, flush=True)
 
-    sizes = [sizes[0], *(n for n in sizes[1:] if here.kind == "gpu" or fits(n))]
-    found, ended = measure(trainer, rows, sizes, tell)
+    sizes = [sizes[0], *filter(fits, sizes[1:])]
+    downward = here.kind == "gpu"
+    if downward:
+        sizes = [n for n in sizes if n == sizes[0] or mean_pass(n, lengths) <= MOST_TOKENS]
+    found, ended = measure(trainer, rows, sizes[::-1] if downward else sizes, tell)
     best = choice(found, MEMORY * here.total / GB)
     details = {
         "tokens_per_second": best.tokens_per_second,
@@ -84,7 +89,8 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
         "measured": [asdict(n) for n in found],
     }
     fastest = f"{best.sequences} sequences a pass gave {best.tokens_per_second:,.0f} tokens/s"
-    if ended == "time" and best is found[-1]:  # larger ones may be faster still: too slow a machine to find out
+    larger_are_open = ended == "time" and not downward and best is found[-1]  # too slow a machine to find out
+    if larger_are_open:
         used = replace(trainer.budget, why=f"{trainer.budget.why}; {fastest}, and time was out", details=details)
     else:
         value = math.ceil(mean_pass(best.sequences, lengths))
@@ -108,7 +114,8 @@ def sizes_of(batch: int) -> Iterator[int]:
 
 def choice(found: Sequence[Measured], memory: float) -> Measured:
     """The smallest size that is about as fast as the fastest one within the memory, in GB."""
-    within = [each for each in found if each.peak <= memory] or found[:1]
+    ascending = sorted(found, key=lambda each: each.sequences)
+    within = [each for each in ascending if each.peak <= memory] or ascending[:1]
     best = max(each.tokens_per_second for each in within)
     return next(each for each in within if each.tokens_per_second >= AS_GOOD * best)
 
@@ -116,18 +123,19 @@ def choice(found: Sequence[Measured], memory: float) -> Measured:
 def measure(
     trainer: Any, rows: Any, sizes: Sequence[int], tell: Callable[[Measured], None]
 ) -> tuple[list[Measured], Ended]:
-    """Train on real rows in passes of each size: what was measured, and what ended it.
+    """Train on real rows in passes of each size, in the order given: what was measured, and what ended it.
 
-    Raises UserError when the first size is too large already.
+    Raises UserError when the smallest size is too large already.
     """
     trainer.create_optimizer()
     model, optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
     trainer.current_gradient_accumulation_steps = 1
     places = itertools.cycle(range(len(rows)))
     started, expected, found = time.perf_counter(), 0.0, list[Measured]()
-    for sequences in sizes:
-        if time.perf_counter() - started + expected > SECONDS:
+    for place, sequences in enumerate(sizes):
+        if found and time.perf_counter() - started + expected > SECONDS:
             return found, "time"
+        _forget_peak()
         try:
             for _ in range(1 if found else FIRST):
                 _pass(trainer, model, rows, places, sequences)
@@ -136,6 +144,9 @@ def measure(
                 started = time.perf_counter()
             passes = list(_timed(partial(_pass, trainer, model, rows, places, sequences)))
         except torch.OutOfMemoryError as error:
+            if any(smaller < sequences for smaller in sizes[place + 1 :]):
+                optimizer.zero_grad()
+                continue
             if not found:
                 raise UserError("sft: out of memory with a single sequence in a forward pass") from error
             return found, "memory"
@@ -170,6 +181,13 @@ def _pass(trainer: Any, model: Any, rows: Any, places: Iterator[int], sequences:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return sum(len(row["input_ids"]) for row in taken)
+
+
+def _forget_peak() -> None:
+    """On a card, what a larger size took doesn't count for the next; a process's RAM can't be counted anew."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak() -> float:
