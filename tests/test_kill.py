@@ -16,7 +16,7 @@ pytestmark = [
 
 
 def test_three_kills_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["kill", "--kills", "3", "--longest", "60"])
+    monkeypatch.setattr(sys, "argv", ["kill", "--kills", "3"])
     said: list[str] = []
     assert kill.main(said.append) == 0, said
     assert said[-1].startswith("3 kills, ")
