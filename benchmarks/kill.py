@@ -5,7 +5,8 @@
 Every stage of a recipe (data, evaluation, SFT, merge, GRPO, comparison) on a random model of two layers: the
 machinery is the real one, the model is small. Kills are spread over the stages: a process may live until somewhere in
 the stage that it has to do, as long as that took unbroken, or a little beyond. When a run has ended, a new one begins,
-until all kills are spent. Each ended run must have the data, the losses, the rollouts, the weights, the records and the verdict of the unbroken run.
+until all kills are spent. Each ended run must have the data, the losses, the rollouts, the weights, the records and the
+verdict of the unbroken run.
 Exit code 1 where one differs.
 """
 
