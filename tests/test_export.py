@@ -270,6 +270,16 @@ def test_a_converter_that_loses_the_rotary_base_is_found_out(tmp_path: Path) -> 
     assert found.value.exit_code == 14
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(gguf_module.find_converter() is None, reason="needs llama.cpp's converter (LLAMA_CPP_PATH)")
+@pytest.mark.parametrize(("kind", "apart"), [("f16", 1e-4), ("q8_0", 0.02)])
+def test_a_real_converter_writes_the_same_model(smollm2_dir: Path, tmp_path: Path, kind: str, apart: float) -> None:
+    export(smollm2_dir, "gguf", tmp_path / "out", quiet, gguf_type=kind)
+    told = json.loads((tmp_path / "out" / "export.json").read_text(encoding="utf-8"))
+    assert told["mean"] < apart
+    assert (tmp_path / "out" / f"model-{kind}.gguf").is_file()
+
+
 # The hub.
 
 TOKEN = "hf_" + "Zz9" * 12
