@@ -144,7 +144,7 @@ def broken_run(
             # half of the time its children are left to find out by themselves
             (os.killpg if generator.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
-            where[pace.stage_of(run) or "its last moments"] += 1
+            where[pace.stage_of(run) or "the run"] += 1
             time.sleep(1)  # a trainer looks for its parent every half second
             continue
         if status not in (0, 10, 11):
@@ -181,7 +181,7 @@ def main(say: Callable[[str], None] = print) -> int:
             told = f"differs in {', '.join(differing)}" if differing else "ended like the unbroken one"
             say(f"run {runs}: {places.total()} kills, {told}")
         for place, count in where.most_common():
-            say(f"  killed in {place}, or before it began: {count}")
+            say(f"  killed on the way to the end of {place}: {count}")
         say(f"{where.total()} kills, {runs} runs, {failed} of them ended otherwise; {time.monotonic() - started:.0f} s")
     return int(failed > 0)
 
