@@ -19,15 +19,15 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from benchmarks.arms import Round, serve, started
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 1.03  # of bare generation
@@ -38,14 +38,17 @@ def main() -> None:
     """Load the arms, let them answer in turn, `rounds` times; print the table and write the JSON."""
     chosen = _arguments()
     if chosen.arm:
-        serve(chosen)
+        serve(chosen.arm, chosen.work, ARMS[chosen.arm](chosen))
         return
     chosen.work.mkdir(parents=True, exist_ok=True)
     prepare(chosen)
     names = [name for name in ARMS if name != "lm_eval" or chosen.lm_eval]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with ExitStack() as stack:
-        arms = {name: stack.enter_context(started(name, chosen, len(names))) for name in names}
+        arms = {}
+        for name in names:  # one loads after the other: vLLM measures the memory that is free
+            line, environment = command(name, chosen, len(names))
+            arms[name] = stack.enter_context(started(name, line, chosen.work, environment))
         for number in range(chosen.rounds):
             for name in names if number % 2 == 0 else reversed(names):
                 runs[name].append(arms[name](number))
@@ -91,9 +94,8 @@ def prepare(chosen: Any) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-@contextmanager
-def started(name: str, chosen: Any, arms: int) -> Iterator[Callable[[int], dict[str, Any]]]:
-    """An arm in a process of its own, loaded: a call gives the figures of one round."""
+def command(name: str, chosen: Any, arms: int) -> tuple[list[str], dict[str, str]]:
+    """What runs an arm, and its environment."""
     path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     if name == "lm_eval":
         path.append(str(chosen.lm_eval.resolve()))
@@ -106,62 +108,12 @@ def started(name: str, chosen: Any, arms: int) -> Iterator[Callable[[int], dict[
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
-    for old in chosen.work.glob(f"{name}-*.json"):
-        old.unlink()
-    log, command = chosen.work / f"{name}.log", [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:]]
-    with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [*command, "--arm", name, "--arms", str(arms)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    assert process.stdin is not None  # opened with PIPE
-
-    def wait(what: str) -> dict[str, Any]:
-        path = chosen.work / f"{name}-{what}.json"
-        while not path.exists():
-            if process.poll() is not None:
-                raise SystemExit(f"arm {name} ended with {process.returncode}; its log: {log}")
-            time.sleep(0.05)
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-
-    def answered(number: int) -> dict[str, Any]:
-        assert process.stdin is not None
-        process.stdin.write(f"{number}\n".encode())
-        process.stdin.flush()
-        return {**wait(str(number)), **loaded}
-
-    try:
-        loaded = wait("loaded")
-        yield answered
-        process.stdin.close()
-        process.wait(timeout=60)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with vLLM's own processes
-
-
-def serve(chosen: Any) -> None:
-    """An arm's process: load, and answer all prompts for each line on stdin."""
-    began = time.perf_counter()
-    with ARMS[chosen.arm](chosen) as answered:
-        _put(chosen, "loaded", {"loading": time.perf_counter() - began})
-        for line in sys.stdin:
-            _put(chosen, line.strip(), answered(int(line)))
-
-
-def _put(chosen: Any, what: str, figures: dict[str, Any]) -> None:
-    path = chosen.work / f"{chosen.arm}-{what}.json"
-    path.with_suffix(".part").write_text(json.dumps(figures), encoding="utf-8")
-    path.with_suffix(".part").rename(path)
+    line = [sys.executable, "-m", "benchmarks.evaluation", *sys.argv[1:], "--arm", name, "--arms", str(arms)]
+    return line, environment
 
 
 @contextmanager
-def bare(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
+def bare(chosen: Any) -> Iterator[Round]:
     """LLM.generate, and the score of what it gave."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
@@ -189,7 +141,7 @@ def bare(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
 
 
 @contextmanager
-def ours(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
+def ours(chosen: Any) -> Iterator[Round]:
     """evaluate(), with an engine that has answered the warm-up."""
     from eval.engines.base import ModelSpec, Request, Sampling
     from eval.engines.vllm import load_shared
@@ -248,14 +200,13 @@ class Watched:
 
 
 @contextmanager
-def _lm_eval(chosen: Any) -> Iterator[Callable[[int], dict[str, Any]]]:
+def _lm_eval(chosen: Any) -> Iterator[Round]:
     from benchmarks.evaluation_lm import lm_eval
 
     yield lm_eval(chosen.model, chosen.work / "prompts.jsonl", chosen.max_tokens, WARM_UP, _engine(chosen))
 
 
-Loaded = AbstractContextManager[Callable[[int], dict[str, Any]]]
-ARMS: dict[str, Callable[[Any], Loaded]] = {"bare": bare, "ours": ours, "lm_eval": _lm_eval}
+ARMS: dict[str, Callable[[Any], AbstractContextManager[Round]]] = {"bare": bare, "ours": ours, "lm_eval": _lm_eval}
 
 
 def _engine(chosen: Any) -> dict[str, Any]:

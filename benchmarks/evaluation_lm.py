@@ -6,17 +6,17 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms import Round
+
 ANSWER = r"<answer>\s*(.*?)\s*</answer>"
 
 
-def lm_eval(
-    model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: Mapping[str, Any]
-) -> Callable[[int], dict[str, Any]]:
+def lm_eval(model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: Mapping[str, Any]) -> Round:
     """Loaded: a call gives the figures of a round on prompts.jsonl as text. engine: vLLM's arguments. The first
     `warm_up` prompts are asked before.
     """
