@@ -188,6 +188,7 @@ def _ours(
     from toolkit.training.backends import training_backend
 
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as run_sft does
+    os.environ.setdefault("UNSLOTH_RETURN_LOGITS", "1")  # for the validation loss, which every arm has computed alike
     recipe = check_recipe(
         {
             "task": "datetime_extraction",
@@ -274,9 +275,7 @@ ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
         per_device_train_batch_size=128,
         gradient_accumulation_steps=2,
     ),
-    "ours-unsloth-lora": partial(
-        _ours, tuning="lora", backend="unsloth", compile="auto", packing=True, seconds=SHORT_SECONDS
-    ),
+    "ours-unsloth-lora": partial(_ours, tuning="lora", backend="unsloth", compile="auto", packing=True),
 }
 
 
