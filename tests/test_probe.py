@@ -62,11 +62,13 @@ def test_slow_passes_are_timed_three_times_only(machine: Machine, monkeypatch: p
 def test_downward_what_runs_out_of_memory_is_passed_over_and_slower_ones_end_it(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torch import OutOfMemoryError
+
     run = machine.run
 
     def tight(trainer: Any, model: Any, rows: Any, places: Iterator[int], sequences: int) -> int:
         if sequences > 128:
-            raise probe.torch.OutOfMemoryError
+            raise OutOfMemoryError
         return run(trainer, model, rows, places, sequences)
 
     monkeypatch.setattr(probe, "_pass", tight)
@@ -83,8 +85,10 @@ def test_downward_a_smaller_pass_that_is_as_fast_is_chosen(machine: Machine, mon
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_single_sequence_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch, order: int) -> None:
+    from torch import OutOfMemoryError
+
     def never(*each: Any) -> int:
-        raise probe.torch.OutOfMemoryError
+        raise OutOfMemoryError
 
     monkeypatch.setattr(probe, "_pass", never)
     with pytest.raises(UserError, match="with a single sequence"):
