@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from eval.files import write_atomically
+
 Round = Callable[[int], dict[str, Any]]
 ENDS_IN = 30.0  # seconds that an arm has to end by itself, once it isn't asked any more
 
@@ -63,12 +65,6 @@ def serve(name: str, work: Path, arm: AbstractContextManager[Round]) -> None:
     """An arm's side: load, then answer a round for each number on stdin."""
     began = time.perf_counter()
     with arm as answered:
-        _put(work / f"{name}-loaded.json", {"loading": time.perf_counter() - began})
+        write_atomically(work / f"{name}-loaded.json", json.dumps({"loading": time.perf_counter() - began}))
         for line in sys.stdin:
-            _put(work / f"{name}-{line.strip()}.json", answered(int(line)))
-
-
-def _put(path: Path, figures: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(figures), encoding="utf-8")
-    part.rename(path)
+            write_atomically(work / f"{name}-{line.strip()}.json", json.dumps(answered(int(line))))

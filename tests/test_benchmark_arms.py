@@ -48,9 +48,9 @@ def test_rounds_are_answered_by_one_process(tmp_path: Path) -> None:
 
 def test_an_arm_that_ends_is_named_with_its_log(tmp_path: Path) -> None:
     line, environment = command(tmp_path)
-    with pytest.raises(SystemExit, match=r"arm one ended with 1; its log: .*one\.log"):  # noqa: SIM117
-        with arms.started("one", line, tmp_path, environment) as answered:
-            answered(7)
+    early = pytest.raises(SystemExit, match=r"arm one ended with 1; its log: .*one\.log")
+    with early, arms.started("one", line, tmp_path, environment) as answered:
+        answered(7)
     assert "no seventh" in (tmp_path / "one.log").read_text(encoding="utf-8")
 
 

@@ -69,8 +69,12 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
     if (most := config.forward_tokens or lowered(run.dir, "sft", here.name)) is not None:
         sizes = [n for n in sizes if mean_pass(n, lengths) <= most][-1:] or [1]
 
+    downward = here.kind == "gpu"
+
     def fits(sequences: int) -> bool:
         tokens = mean_pass(sequences, lengths)
+        if downward and tokens > MOST_TOKENS:
+            return False
         return size is None or sum(sft_memory(recipe, size, tokens, Way(here.kind)).values()) <= room(recipe, here)
 
     def tell(each: Measured) -> None:
@@ -78,9 +82,6 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
         print(f"probe: {each.sequences} sequences, {each.tokens} tokens a pass: {line}", file=terminal, flush=True)
 
     sizes = [sizes[0], *filter(fits, sizes[1:])]
-    downward = here.kind == "gpu"
-    if downward:
-        sizes = [n for n in sizes if n == sizes[0] or mean_pass(n, lengths) <= MOST_TOKENS]
     found, ended = measure(trainer, rows, sizes[::-1] if downward else sizes, tell)
     best = choice(found, MEMORY * here.total / GB)
     details = {
