@@ -93,6 +93,10 @@ def _several(name: str, settings: Settings, *, engines: int) -> dict[str, Any]:
         # vLLM measures the memory that is free while it starts, and gives up when another engine changes it meanwhile
         while processes[-1].poll() is None and not (meeting / str(part)).exists():
             time.sleep(0.1)
+        if processes[-1].poll() is not None:  # the others would wait for it
+            for process in processes:
+                process.kill()
+            raise RuntimeError(f"engine {part} of {engines} ended with {processes[-1].returncode}")
     parts = []
     for process in processes:
         said, _ = process.communicate()

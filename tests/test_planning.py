@@ -17,7 +17,17 @@ from toolkit.doctor.sizes import Size, size_of_config, size_of_directory
 from toolkit.planning import machine, rates, store
 from toolkit.planning.fits import refuse_unfit
 from toolkit.planning.machine import Device
-from toolkit.planning.memory import ERROR, GB, Way, adapter_parameters, fixed, grpo_memory, sft_memory, token_bytes
+from toolkit.planning.memory import (
+    ERROR,
+    GB,
+    Way,
+    adapter_parameters,
+    engine_share,
+    fixed,
+    grpo_memory,
+    sft_memory,
+    token_bytes,
+)
 from toolkit.planning.plan import Memory, Plan, StagePlan, lines, memory_of
 from toolkit.planning.store import Chosen, Rate, choose
 from toolkit.rundir import Run
@@ -148,6 +158,37 @@ def test_grpo_counts_the_engine_beside_it(grpo: dict[str, Any], has: dict[str, f
     parts = grpo_memory(given, SMOLLM2, 200, 16, Way("gpu", compiled=True), 85.0 * GB)
     assert lacks not in parts
     assert {name: parts[name] for name in has} == pytest.approx(has)
+
+
+@pytest.mark.parametrize(
+    ("grpo", "backend", "card", "share"),
+    [
+        # bfloat16 weights, 16 completions of 512 tokens at 23,040 bytes each, and what the engine works with
+        ({}, "transformers", 85.0 * GB, (2 * 134.5e6 + 16 * 512 * 23_040 + 4 * GB) / (85.0 * GB)),
+        (
+            {"prompts": 512, "generations": 8, "batch_size": 16},
+            "transformers",
+            85.0 * GB,
+            (2 * 134.5e6 + 1024 * 512 * 23_040 + 4 * GB) / 85e9,
+        ),
+        ({}, "transformers", 8.0 * GB, 0.3),
+        ({}, "unsloth", 85.0 * GB, 0.3),
+        ({"vllm_memory": 0.5}, "transformers", 85.0 * GB, 0.5),
+    ],
+)
+def test_the_engine_beside_a_trainer_gets_what_a_step_s_completions_need(
+    grpo: dict[str, Any], backend: str, card: float, share: float
+) -> None:
+    given = recipe(
+        model={"reference": "org/model", "backend": backend},
+        data={"sft": 1, "grpo": 512, "test": 1},
+        grpo={**recipe().model_dump(mode="json")["grpo"], "vllm": True, **grpo},
+    )
+    assert engine_share(given, SMOLLM2, card) == pytest.approx(share, rel=1e-3)
+
+
+def test_the_share_is_the_largest_where_the_model_s_size_is_not_known() -> None:
+    assert engine_share(recipe(), None, 85.0 * GB) == 0.3
 
 
 # What can't fit.

@@ -67,6 +67,20 @@ def test_a_switch_that_can_not_be_on_is_refused_with_its_reason() -> None:
         path_of(model(), compile=True)
 
 
+def test_a_gpu_packs_under_unsloth_too_which_compiles_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolkit.planning.machine import Device
+    from toolkit.training import fast
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
+    monkeypatch.setattr(fast, "device", lambda: Device("gpu", "a card", 80e9, 80e9))
+    path = path_of(model(), ModelConfig(reference="here", backend="unsloth"), batch_size=8)
+    assert path.packed
+    assert path.own_loss
+    assert not path.compiled
+    assert path.why["compile"] == "unsloth compiles by itself"
+
+
 @pytest.mark.parametrize("memory", [None, 0.4])
 def test_unsloth_gets_an_engine_where_vllm_is_to_generate(
     memory: float | None, monkeypatch: pytest.MonkeyPatch

@@ -149,7 +149,9 @@ class GrpoConfig(Section):
         False, description="generate with vLLM in the trainer's process, or by a server on other GPUs; needs a GPU"
     )
     vllm_server: str = Field("http://127.0.0.1:8000", description="where that server is; see docs/several_gpus.md")
-    vllm_memory: float = Field(0.3, gt=0, lt=1, description="share of GPU memory for that engine")
+    vllm_memory: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = Field(
+        "auto", description="share of GPU memory for that engine; auto: what a step's completions need, at most 0.3"
+    )
     vllm_sleep: bool = Field(
         False, description="free the engine's memory while the model trains: slower, for small GPUs"
     )

@@ -25,6 +25,9 @@ LOG_PROB_BYTES = 16  # GRPO on a CPU: logits, at the temperature, their log-soft
 TEMPORARIES = 1.1  # what a layer needs on the way, over what it keeps
 MOST_TOKENS = 98_304  # in a forward pass: more makes an H100 no faster
 CPU_TOKENS = 4_096  # fits the caches and 8 GB
+ENGINE_WORK = 4 * GB  # vLLM's activations and graphs, beside weights and cache
+MOST_SEQUENCES = 1_024  # that GRPO's engine decodes at once
+MOST_SHARE = 0.3  # of a card, for that engine
 MEMORY_SHARE = 0.75  # of the free memory that activations may take; the rest: optimizer, gradients, logits
 
 Parts = Mapping[str, float]
@@ -120,11 +123,31 @@ def grpo_memory(recipe: Recipe, size: Size, prompt: float, batch: int, way: Way,
     if grpo.vllm == "server":
         return parts | training
     rollouts = grpo.sampled / recipe.launch.processes
-    each = 2 * size.layers * (size.keys or size.width) * BYTES[dtype_of(recipe, way.device)]
-    generating = {"vLLM": grpo.vllm_memory * card} if grpo.vllm else {"key-value cache": rollouts * length * each}
+    cache = rollouts * length * _cached(size, BYTES[dtype_of(recipe, way.device)])
+    generating = {"vLLM": engine_share(recipe, size, card) * card} if grpo.vllm else {"key-value cache": cache}
     if grpo.vllm and not grpo.vllm_sleep:
         return parts | generating | training
     return parts | max(generating, training, key=lambda phase: sum(phase.values()))
+
+
+def engine_share(recipe: Recipe, size: Size | None, card: float) -> float:
+    """The share of a card for the vLLM that generates beside a trainer: the recipe's, or (auto) room for all
+    completions of a step, as long as they may become, up to what the engine decodes at once. card: all its memory.
+    """
+    grpo = recipe.grpo
+    assert grpo is not None
+    if grpo.vllm_memory != "auto":
+        return grpo.vllm_memory
+    if size is None or not card or recipe.model.backend == "unsloth":  # whose engine has the trainer's weights in it
+        return MOST_SHARE
+    sequences = min(MOST_SEQUENCES, grpo.sampled / recipe.launch.processes)
+    cache = sequences * recipe.model.max_length * _cached(size, BYTES["bfloat16"])
+    return min(MOST_SHARE, (BYTES["bfloat16"] * size.parameters + cache + ENGINE_WORK) / card)
+
+
+def _cached(size: Size, each: float) -> float:
+    """Bytes of a token's keys and values in all layers."""
+    return 2 * size.layers * (size.keys or size.width) * each
 
 
 def _inner(size: Size) -> int:

@@ -55,13 +55,9 @@ def fast_path(
     on_gpu = torch.cuda.is_available()
     notes, why = [], {}
     no_packing = packing_problem(model)
-    # unsloth on a GPU has a step of its own, fused and packed in its way; ours over it is for those who ask.
-    unsloths = on_gpu and model_config.backend == "unsloth" and config.packing == "auto"
     if config.packing is True and no_packing:
         raise UserError(f"sft.packing: {model_config.reference!r} can't train on packed rows: {no_packing}; set auto")
-    if unsloths:
-        notes.append("unsloth's own step; sft.packing: true takes ours, 29 times as fast on an H200 (benchmarks)")
-    elif no_packing and config.packing == "auto":
+    if no_packing and config.packing == "auto":
         notes.append(f"rows are padded, not packed: {no_packing}")
     if no_loss := loss_problem(model):
         notes.append(f"TRL's loss, not the chunked one: {no_loss}")
@@ -79,16 +75,16 @@ def fast_path(
         notes.append(f"forward_tokens {budget.value} from plan.json: {budget.why}")
     if compiled:
         notes.append("layers are compiled: the first steps take half a minute")
-    packed = bool(config.packing) and not no_packing and not unsloths
+    packed = bool(config.packing) and not no_packing
     # What else was decided is kept beside the budget in plan.json, for whoever reads the run later.
     kept = {**budget.details, "passes": passes, "packed": packed, "compiled": compiled}
     budget = replace(budget, details=kept)
     said = "the recipe's" if config.packing != "auto" else "saves the padding"
-    why["packing"] = no_packing or ("unsloth packs in its own step" if unsloths else said)
-    why["loss"] = no_loss or ("unsloth's own" if unsloths else "never holds all logits")
+    why["packing"] = no_packing or said
+    why["loss"] = no_loss or "never holds all logits"
     gains = "saves more than it takes" if pays else "takes longer than it would save"
     why["compile"] = no_compile or ("the recipe's" if config.compile != "auto" else f"{gains}: {tokens:,.0f} tokens")
-    return FastPath(packed, no_loss is None and not unsloths, compiled, passes, budget, why, tuple(notes))
+    return FastPath(packed, no_loss is None, compiled, passes, budget, why, tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from rewards.core import UserError
 from toolkit.config import GrpoConfig
 from toolkit.config.sections import CLIP
 from toolkit.data import read_examples
+from toolkit.doctor.sizes import size_of_directory
 from toolkit.models import resolve_model
 from toolkit.planning.fits import grpo_batch
 from toolkit.planning.machine import device
+from toolkit.planning.memory import engine_share
 from toolkit.rundir import Run
 from toolkit.scan import within
 from toolkit.stages import task_of
@@ -62,9 +64,9 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     if batch.source == "out of memory":
         print(f"grpo: batch_size {batch.value} from plan.json: {batch.why}", file=terminal, flush=True)
     config = config.model_copy(update={"batch_size": batch.value})
-    model, tokenizer = backend.load(
-        recipe.model, resolved, recipe.lora, recipe.seed, config.vllm_memory if config.vllm else None
-    )
+    share = engine_share(recipe, size_of_directory(resolved.path), device().total)
+    config = config.model_copy(update={"vllm_memory": share})
+    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed, share if config.vllm else None)
     use_template(tokenizer, recipe.model.chat_template)
     if config.scan is not None:
         prompts = within(run, prompts, config.scan)

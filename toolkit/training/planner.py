@@ -19,7 +19,7 @@ from toolkit.doctor.sizes import Size
 from toolkit.models import HUB_ID, ResolvedModel, resolve_model
 from toolkit.planning.fits import grpo_batch, mean_pass, refuse_unfit, room
 from toolkit.planning.machine import Device, device
-from toolkit.planning.memory import Way, grpo_memory, sft_memory
+from toolkit.planning.memory import Way, engine_share, grpo_memory, sft_memory
 from toolkit.planning.plan import Batch, Choice, Plan, StagePlan, memory_of, timed
 from toolkit.planning.store import Rate, chosen, lowered, stored_rate
 from toolkit.rundir import Run
@@ -193,7 +193,9 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
     rate = stored_rate(recipe, "grpo", size, here.name)
     generation = {
         False: Choice("transformers", "grpo.vllm is false"),
-        True: Choice("vLLM in the trainer's process", f"{config.vllm_memory:.0%} of the card is its share"),
+        True: Choice(
+            "vLLM in the trainer's process", f"{engine_share(recipe, size, here.total):.0%} of the card is its share"
+        ),
         "server": Choice("a vLLM server", f"at {config.vllm_server}"),
     }
     return StagePlan(
