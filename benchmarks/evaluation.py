@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from scipy.special import stdtrit
 
 from benchmarks.arms import Round, serve, started
 
@@ -239,7 +242,7 @@ def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
     }
     versions = vllm_versions()
     settings = {key: str(value) for key, value in vars(chosen).items() if key not in ("arm", "arms")}
-    ratio = middle["ours"]["answers"] / middle["bare"]["answers"]
+    ratio = paired_ratio([run["answers"] for run in runs["ours"]], [run["answers"] for run in runs["bare"]])
     found = {"settings": settings, "versions": versions, "runs": runs, "median": middle, "ours_to_bare": ratio}
     (chosen.work / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(", ".join(f"{name} {number}" for name, number in versions.items()))
@@ -249,8 +252,23 @@ def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:
         speed, tokens = chosen.n / some["answers"], some["tokens"] / some["answers"]
         times = f"{some['answers']:>11.2f}{some['call']:>9.2f}{some['loading']:>11.1f}"
         print(f"{name:10}{times}{speed:>12.1f}{tokens:>10.0f}{some['exact']:>8.1%}")
-    kept = "kept" if ratio <= LIMIT else "broken"
-    print(f"ours against bare generation: {ratio - 1:+.1%} (at most {LIMIT - 1:+.0%}: {kept})")
+    print(f"ours against bare generation: {verdict(*ratio)}")
+
+
+def paired_ratio(ours: Sequence[float], bare: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high) of ours / bare, a pair a round: the geometric mean and its 95% interval (Student's t)."""
+    logs = [math.log(one / other) for one, other in zip(ours, bare, strict=True)]
+    mean = statistics.fmean(logs)
+    if len(logs) == 1:
+        return math.exp(mean), 0.0, math.inf
+    half = float(stdtrit(len(logs) - 1, 0.975)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def verdict(ratio: float, low: float, high: float) -> str:
+    """What these rounds say about LIMIT; they may be too few, or the machine too restless, to say anything."""
+    said = "kept" if high <= LIMIT else "broken" if low > LIMIT else "these rounds can't tell"
+    return f"{ratio - 1:+.1%}, 95% between {low - 1:+.1%} and {high - 1:+.1%} (at most {LIMIT - 1:+.0%}: {said})"
 
 
 def vllm_versions() -> dict[str, str]:

@@ -21,13 +21,14 @@ from tasks.datetime_extraction import PLAIN, TASK, clock_kinds, day_kinds, leaks
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.date_steps import named_day
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day
+from tasks.datetime_extraction.further_phrases import FURTHER
 from tasks.datetime_extraction.gold import _moved_clock, solve
 from tasks.datetime_extraction.languages import LANGUAGES, goes_with
 from tasks.datetime_extraction.meaning import Meaning, Policy, Setting
 from tasks.datetime_extraction.policy_pairs import policy_pairs
 from tasks.datetime_extraction.public import is_public, normalized
 from tasks.datetime_extraction.rationale import problems
-from tasks.datetime_extraction.splits import check_menus, held_out, split_of_today
+from tasks.datetime_extraction.splits import check_menus, held_out, phrases, split_of_today
 from tasks.datetime_extraction.zones import ZONES
 
 FRIDAY = date(2025, 1, 17)
@@ -258,10 +259,56 @@ def test_a_far_weekday_is_counted_in_steps_that_hold() -> None:
     ("by", "steps"),
     [
         (-150, ["40-30=10", "11-2=9"]),
-        (-165, ["40-45=-5", "-5+60=55", "11-2-1=8"]),
+        (-165, ["40-45=-5", "-5+60=55", "11-2=9", "9-1=8"]),
         (-780, ["11-13=-2", "-2+24=22, day before"]),
-        (800, ["40+20=60", "60-60=0", "11+13+1=25", "25-24=1, next day"]),
+        (800, ["40+20=60", "60-60=0", "11+13=24", "24+1=25", "25-24=1, next day"]),
     ],
 )
 def test_a_clock_is_moved_minutes_first(by: int, steps: list[str]) -> None:
     assert _moved_clock(11, 40, by) == steps
+
+
+def _reasoning(day: Day, clock: Clock, now: int | None = None, today: date = FRIDAY) -> str:
+    gold = solve(Meaning("ru", "plain", day, clock), Setting(today, now))
+    assert gold is not None
+    return gold.reasoning
+
+
+def test_whether_a_day_was_said_comes_before_the_hour_that_has_passed() -> None:
+    noon = Clock("hour_24", 12, 0)
+    said = _reasoning(Day("today"), noon, 15 * 60)
+    unsaid = _reasoning(Day(day_kinds.NO_DAY), noon, 15 * 60)
+    assert said == "Fri=5 17 Jan; today 17 Jan 2025; 12:00, now 15:00, 12:00 is past"
+    assert unsaid.startswith("Fri=5 17 Jan; no day, 17 Jan 2025; 12:00, now 15:00, 12:00 is past, tomorrow; 17+1=18")
+
+
+@pytest.mark.parametrize(("month", "place"), [(1, "this month"), (3, "ahead"), (12, "ahead")])
+def test_where_a_named_month_stands_comes_before_its_last_day(month: int, place: str) -> None:
+    for kind in ("last_day_of_month", "last_business_day"):
+        steps = _reasoning(Day(kind, 0, 0, month), Clock("no_time")).split("; ")
+        assert steps[1] == f"{MONTHS[month - 1]} is {place}"
+
+
+def test_the_month_before_is_named_before_its_length() -> None:
+    assert "2-5=-3, Feb: -3+28=25 Feb 2025" in _reasoning(Day("days_before_date", 5, 2, 3), Clock("no_time")).replace(
+        "2025 even 5 common, ", ""
+    )
+
+
+def test_further_phrases_are_training_s_alone() -> None:
+    for (lang, name), further in FURTHER.items():
+        assert set(further) <= set(phrases(lang, name, "train"))
+        held = {*phrases(lang, name, "test"), *phrases(lang, name, "validation")}
+        assert len(set(further)) == len(further)
+        assert not held & set(phrases(lang, name, "train"))
+
+
+def test_training_meets_the_night_and_no_phrase_without_a_moment_says_now() -> None:
+    """«в 06:00» at 4:30 was taken for past, and "I'm driving right now" taught that "right now" is no date."""
+
+    def nights(split: Split) -> float:
+        times = [now for each in TASK.examples(split, 2_000, 0) if (now := each.context["now"]) is not None]
+        return sum(str(now) < "06:00" for now in times) / len(times)
+
+    assert nights("train") > 2 * nights("test") > 0
+    assert not [phrase for further in FURTHER.values() for phrase in further if {"now", "сейчас"} & set(phrase.split())]

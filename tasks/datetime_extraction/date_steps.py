@@ -11,7 +11,7 @@ LAST = 5  # Day.day of «последний понедельник», where 1-4 
 
 
 def shift(start: date, n: int) -> Resolved:
-    """start + n days for any sign of n: `3-5=-2, -2+31=29 Oct 2025`."""
+    """start + n days for any sign of n: `3-5=-2, Oct: -2+31=29 Oct 2025`; the month first, since its length follows."""
     if n >= 0:
         return plus_days(start, n)
     steps, day, month, year = f"{start.day}-{-n}={start.day + n}", start.day + n, start.month, start.year
@@ -20,7 +20,7 @@ def shift(start: date, n: int) -> Resolved:
         length = monthrange(year, month)[1]
         if month == 2:
             steps += f", {leap_step(year)}"
-        steps += f", {day}+{length}={day + length}"
+        steps += f", {MONTHS[month - 1]}: {day}+{length}={day + length}"
         day += length
     return Resolved(date(year, month, day), f"{steps} {MONTHS[month - 1]} {year}")
 

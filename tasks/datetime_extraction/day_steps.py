@@ -36,6 +36,12 @@ def _days(day: Day, s: Setting) -> Dates:
     return (plus_days(s.today, day.n),)
 
 
+def _in_days(day: Day, s: Setting) -> Dates:
+    """The unit first, as for hours and minutes (gold.py): «5 дней спустя» and «5 часов спустя» differ in it alone."""
+    then = plus_days(s.today, day.n)
+    return (Resolved(then.date, f"days: {then.steps}"),)
+
+
 def _to_weekday(start: date, weekday: int, weeks: int) -> Resolved:
     """The weekday of the ISO week that is `weeks` after that of start."""
     now, then = start.weekday() + 1, weekday + 1
@@ -145,16 +151,22 @@ def _day_next_month(day: Day, s: Setting) -> Dates:
     return (plain_date(date(year, month, day.day)),)
 
 
+def _place_of(month: int, today: date) -> str:
+    """`Jun is this month; `: the year of a named month, and how its weekdays are counted, follow from that."""
+    place = "past" if month < today.month else "ahead" if month > today.month else "this month"
+    return f"{MONTHS[month - 1]} is {place}; "
+
+
 def _nth_weekday(day: Day, s: Setting) -> Dates:
-    name, year = MONTHS[day.month - 1], s.today.year
+    year, place = s.today.year, _place_of(day.month, s.today)
     if day.month < s.today.month:
         next_year = nth_weekday(s.today, year + 1, day.month, day.n, day.day)
-        return (Resolved(next_year.date, f"{name} is past; {next_year.steps}"),)
+        return (Resolved(next_year.date, f"{place}{next_year.steps}"),)
     this = nth_weekday(s.today, year, day.month, day.n, day.day)
     if this.date > s.today:
-        return (Resolved(this.date, f"{name} is ahead; {this.steps}"),)
+        return (Resolved(this.date, f"{place}{this.steps}"),)
     next_year = nth_weekday(s.today, year + 1, day.month, day.n, day.day)
-    return (Resolved(next_year.date, f"{name} is ahead; {this.steps}, past; {next_year.steps}"),)
+    return (Resolved(next_year.date, f"{place}{this.steps}, past; {next_year.steps}"),)
 
 
 def _nth_weekday_next_month(day: Day, s: Setting) -> Dates:
@@ -180,13 +192,14 @@ def _end_of_month(day: Day, s: Setting) -> date:
 
 def _last_day(day: Day, s: Setting) -> Dates:
     end = plain_date(_end_of_month(day, s))
-    return (end._replace(steps=end_of_february(end.date) + end.steps),)
+    place = _place_of(day.month, s.today) if day.month else ""
+    return (end._replace(steps=place + end_of_february(end.date) + end.steps),)
 
 
 def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
-    named = named_end(s.today, end)
+    named = (_place_of(day.month, s.today) if day.month else "") + named_end(s.today, end)
     if not back:
         return (Resolved(end, f"{named}; {plain_date(end).steps}"),)
     then = shift(end, -back)
@@ -242,6 +255,7 @@ def _same_weekday(day: Day, s: Setting) -> Dates:
 
 _RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
     "two_days_after_tomorrow": _days,
+    "in_days": _in_days,
     "couple": _couple,
     "every_other_day": _every_other_day,
     "week_and_days": _week_and_days,

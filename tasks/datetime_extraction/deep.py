@@ -61,11 +61,11 @@ def draw(rng: Random, split: Split) -> Drawn:
     held_out = split == "test" and kind not in WITHOUT_PAIR and rng.random() < HELD_OUT
     menu = menus(lang)["held_out" if held_out else split]
     while True:
-        setting = settings.draw_setting(rng, lang, todays(split))
+        setting = settings.draw_setting(rng, lang, todays(split), split)
         built = KINDS[kind][1](Draw(rng, lang, setting, menu, split))
         if built is None:
             continue
-        setting = _with_time(rng, setting, built.meaning)
+        setting = _with_time(rng, setting, built.meaning, split)
         gold = solve(built.meaning, setting)
         if gold is None:
             continue
@@ -78,14 +78,14 @@ def draw(rng: Random, split: Split) -> Drawn:
             return Drawn(setting, built, gold, text, around, noise, name if split == "test" else "no")
 
 
-def _with_time(rng: Random, setting: Setting, meaning: Meaning) -> Setting:
+def _with_time(rng: Random, setting: Setting, meaning: Meaning, split: Split) -> Setting:
     """Some meanings say nothing without the current time."""
     if setting.now is not None or meaning.reason:
         return setting
     kind = meaning.day.kind
     needs = kind in day_kinds.RELATIVE and rng.random() >= KEEP_NOW_UNKNOWN
     if needs or (kind == "same_weekday" and meaning.clock.kind != "no_time"):
-        return setting._replace(now=settings.draw_now(rng))
+        return setting._replace(now=settings.draw_now(rng, split))
     return setting
 
 

@@ -14,6 +14,7 @@ from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved
+from tasks.datetime_extraction.languages import NUMERIC
 from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_text
 from tasks.datetime_extraction.zones import ZONES
 
@@ -41,13 +42,21 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     dates = resolve_dates(meaning.day, setting) if meaning.day.kind != NO_DAY else _no_day(setting)
     if isinstance(dates, str):
         return Gold((NONE,), f"{stated}; {talk}{dates}")
+    if meaning.day.kind in NUMERIC:
+        order = "day first" if meaning.lang == "ru" or setting.policy.day_first else "month first"
+        dates = tuple(resolved._replace(steps=f"{order}, {resolved.steps}") for resolved in dates)
+    # Whether a passed hour is none or tomorrow's depends on what was said, so that is said first.
+    if meaning.day.kind in ("today", PART_OF_TODAY):
+        dates = (dates[0]._replace(steps=f"today {dates[0].steps}"),)
+    elif meaning.day.kind == NO_DAY:
+        dates = (dates[0]._replace(steps=f"no day, {dates[0].steps}"),)
     time = _time(meaning, setting)
     if time is None:
         return None
     if meaning.day.kind == "same_weekday":
         return _combine(meaning, setting, *_today_or_in_a_week(meaning, setting, dates, time, f"{stated}; {talk}"))
     if time.past:
-        return Gold((NONE,), f"{stated}; {talk}{time.step}, {time.past}, past")
+        return Gold((NONE,), f"{stated}; {talk}{dates[0].steps}; {time.step}, {time.past}")
     return _combine(meaning, setting, dates, time, f"{stated}; {talk}")
 
 
@@ -58,9 +67,7 @@ def _today_or_in_a_week(
     if meaning.clock.kind == "no_time" or setting.now is None:
         return dates[1:], time, stated
     _, hour, minute = time.options[0]
-    compared = (
-        f"{time.past}, past" if time.past else f"{_clock_face(60 * hour + minute)}>{_clock_face(setting.now)}, ahead"
-    )
+    compared = time.past or _compared(setting.now, hour, minute)
     return (
         dates[1:] if time.past else dates[:1],
         time._replace(step=f"{hour:02}:{minute:02}"),
@@ -82,6 +89,11 @@ def _clock_face(minutes: int) -> str:
     return f"{minutes // 60}:{minutes % 60:02}"
 
 
+def _compared(now: int, hour: int, minute: int) -> str:
+    """The comparison that the answer hangs on: both times, then the verdict, always in this order."""
+    return f"now {_clock_face(now)}, {hour:02}:{minute:02} is {'ahead' if 60 * hour + minute > now else 'past'}"
+
+
 def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     reading = read(meaning.clock, meaning.lang, setting.policy)
     kind = meaning.day.kind
@@ -94,12 +106,13 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     time = _settled(reading, meaning, setting)
     _, hour, minute = time.options[0]
     if 60 * hour + minute > setting.now:
-        return time._replace(options=time.options[:1])
+        step = time.step if kind == "same_weekday" else f"{time.step}, {_compared(setting.now, hour, minute)}"
+        return _Time(time.options[:1], step)
     if kind == NO_DAY:
-        return _Time(((1, hour, minute),), f"{time.step} is past, tomorrow")
+        return _Time(((1, hour, minute),), f"{time.step}, {_compared(setting.now, hour, minute)}, tomorrow")
     if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
         return None  # «сегодня» at a default hour that has passed: nobody means that
-    return _Time(time.options[:1], time.step, f"{hour}:{minute:02}<{_clock_face(setting.now)}")
+    return _Time(time.options[:1], time.step, _compared(setting.now, hour, minute))
 
 
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
@@ -125,13 +138,13 @@ def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
     hour, minute = reading.hour, reading.minute
     early = 60 * hour + minute
     if early > now:
-        return _Time(((0, hour, minute),), f"{reading.prefix}{early // 60:02}:{minute:02}")
-    passed = f"{_clock_face(early)}<{_clock_face(now)}, "
-    late = f"{reading.prefix}{passed}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
+        return _Time(((0, hour, minute),), f"{reading.prefix}{_compared(now, hour, minute)}")
+    passed = _compared(now, hour, minute)
+    late = f"{reading.prefix}{passed}, {_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
     if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
         return _Time(((0, hour + 12, minute),), late)
     if kind == "today" and hour <= AFTERNOON:
-        return _Time(((0, hour + 12, minute),), late, f"{hour + 12}:{minute:02}<{_clock_face(now)}")
+        return _Time(((0, hour + 12, minute),), late, f"{hour + 12}:{minute:02} is past")
     return None
 
 
@@ -141,7 +154,9 @@ def _relative(meaning: Meaning, setting: Setting, stated: str) -> Gold:
     n, now = meaning.day.n, setting.now
     hour, minute = divmod(now, 60)
     days, then = divmod(now + n, DAY_MINUTES)
-    steps = ", ".join((f"{_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
+    # The unit comes first: «11 часов спустя» is no date, unlike «11 дней спустя».
+    unit = "now" if not n else "minutes" if n < 60 else "hours"
+    steps = ", ".join((f"{unit}: {_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
     day = shift(setting.today, days) if days else _no_day(setting)[0]
     reasoning = f"{stated}{steps}; {day.steps}; {then // 60:02}:{then % 60:02}"
     return Gold((_answer(day.date, then // 60, then % 60, setting.offset),), reasoning)
@@ -185,7 +200,7 @@ def _signed(minutes: int) -> str:
 
 
 def _moved_clock(hour: int, minute: int, by: int) -> list[str]:
-    """The steps of hour:minute plus `by` minutes: `15-30=-15, -15+60=45, 9-2-1=6`; over midnight `2-5=-3, -3+24=21`."""
+    """The steps of hour:minute plus `by` minutes: `15-30=-15, -15+60=45, 9-2=7, 7-1=6`; past midnight `-3+24=21`."""
     sign, (hours, minutes) = ("-" if by < 0 else "+"), divmod(abs(by), 60)
     steps, carry = [], 0
     if minutes:
@@ -194,9 +209,10 @@ def _moved_clock(hour: int, minute: int, by: int) -> list[str]:
         steps.append(f"{minute}{sign}{minutes}={total}")
         if carry:
             steps.append(f"{total}{'+' if carry < 0 else '-'}60={total % 60}")
-    end = hour + carry + (-hours if by < 0 else hours)
-    if hours or carry:
-        steps.append(f"{hour}{sign}{hours}{f'{sign}1' if carry else ''}={end}")
+    end = hour
+    for more in filter(None, (hours, abs(carry))):  # sums of two numbers: small models miss sums of three
+        steps.append(f"{end}{sign}{more}={end - more if by < 0 else end + more}")
+        end += -more if by < 0 else more
     if not 0 <= end < 24:
         steps.append(f"{end}{'+' if end < 0 else '-'}24={end % 24}, {'day before' if end < 0 else 'next day'}")
     return steps

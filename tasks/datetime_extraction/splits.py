@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tasks.base import Split
 from tasks.datetime_extraction import clock_kinds, day_kinds
 from tasks.datetime_extraction.forms import ClockForm
+from tasks.datetime_extraction.further_phrases import FURTHER
 from tasks.datetime_extraction.languages import LANGUAGES, Said, goes_with
 from tasks.datetime_extraction.meaning import LANGS, Lang
 
@@ -148,7 +149,7 @@ def phrases(lang: Lang, name: str, split: Split) -> tuple[str, ...]:
     share = max(2, len(every) // 8)
     if split == "test":
         return tuple(every[:share])
-    return tuple(every[share : 2 * share]) if split == "validation" else tuple(every[2 * share :])
+    return tuple(every[share : 2 * share]) if split == "validation" else (*every[2 * share :], *FURTHER[lang, name])
 
 
 def check_menus() -> list[str]:
