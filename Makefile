@@ -6,6 +6,8 @@ VENV := .venv
 MADE_FROM := $(patsubst $(VENV)/.list-%,requirements/%.txt,$(firstword $(wildcard $(VENV)/.list-*)))
 REQUIREMENTS ?= $(or $(MADE_FROM),requirements/cpu.txt)
 
+TEST_PROCESSES ?= 2
+
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 # One stamp for each list: a change of list rebuilds the environment, a change of pyproject.toml reinstalls only ourselves.
@@ -53,8 +55,10 @@ demo: $(INSTALLED)
 
 # The tests bring or make their weights; offline, so that one which reaches for a hub fails on every machine.
 test: export HF_HUB_OFFLINE := 1
+# Files run in two processes: a file's tests share what it trained or loaded. A thread that waits leaves its core to the other process.
+test: export OMP_WAIT_POLICY ?= PASSIVE
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --durations=15 --durations-min=1
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations=15 --durations-min=1
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
