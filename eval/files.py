@@ -35,10 +35,19 @@ def whole_directory(target: Path) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True)
         yield scratch
+        let_read(scratch)
         shutil.rmtree(target, ignore_errors=True)
         scratch.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def let_read(folder: Path) -> None:
+    """Let whoever may read a folder read its files: safetensors keeps those that it writes to their owner."""
+    readers = folder.stat().st_mode & 0o444
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | readers)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

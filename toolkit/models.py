@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.files import read_json
+from eval.files import let_read, read_json
 from eval.progress import say
 from rewards.core import UserError
 from toolkit.quiet import output_to
@@ -196,6 +196,7 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
             scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out
+            let_read(scratch)
             try:
                 scratch.replace(target)
             except OSError:  # another process finished the same conversion first; its result is as good
