@@ -33,9 +33,16 @@ from eval.noise import read_floor
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
+from rewards.core import ExitCode
 
 Verdict = Literal["better", "equal", "worse", "can't tell", "not comparable"]
-EXIT_CODES: Mapping[Verdict, int] = {"better": 0, "equal": 0, "worse": 10, "can't tell": 11, "not comparable": 12}
+EXIT_CODES: Mapping[Verdict, int] = {
+    "better": ExitCode.OK,
+    "equal": ExitCode.OK,
+    "worse": ExitCode.WORSE,
+    "can't tell": ExitCode.INCONCLUSIVE,
+    "not comparable": ExitCode.NOT_COMPARABLE,
+}
 COMPARISON = "comparison.json"
 MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
 WORTH_A_NOTE = ("sampling", "engine", "options", "template")

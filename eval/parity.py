@@ -28,10 +28,9 @@ from eval.prompts import (
     template_hash,
     tokenizer_dir,
 )
-from rewards.core import Message, UserError
+from rewards.core import ExitCode, Message, UserError
 
 Verdict = Literal["same", "differs", "training without effect"]
-DIFFERENT = 10  # exit code
 REFERENCE = "transformers"
 RELATIVE = 0.1  # of the adapter's own effect: a weak adapter's merge must be closer than any absolute bound says
 
@@ -106,7 +105,7 @@ class Certificate:
     @property
     def exit_code(self) -> int:
         """0 when every candidate is the same model."""
-        return 0 if self.verdict == "same" else DIFFERENT
+        return ExitCode.OK if self.verdict == "same" else ExitCode.WORSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,9 @@ from eval.records import RECORDS, Record, keep_complete, score, to_line, write_r
 from eval.summary import SUMMARY, Summary, summarize
 from eval.trained import check_trained_for
 from eval.validity import DEFAULT_LIMITS, Limits
-from rewards.core import Example, UserError
+from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
 
-ENGINE_FAILED = 14
 EngineLoader = Callable[[str, ModelSpec, Mapping[str, Any]], Generator]
 
 
@@ -173,7 +172,7 @@ def _answer(
             show(record)
     seconds = time.perf_counter() - started
     if len(records) < total:
-        raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ENGINE_FAILED)
+        raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ExitCode.FAILED)
     if all(record.status == "error" for record in records):
-        raise UserError(f"the engine answered nothing; it said: {records[0].problem}", ENGINE_FAILED)
+        raise UserError(f"the engine answered nothing; it said: {records[0].problem}", ExitCode.FAILED)
     return records, seconds

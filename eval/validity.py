@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command line reads the limits before it knows whether it will evaluate
     from eval.records import Record
 
-INVALID = 13  # exit code
 MAX_TRUNCATED = 0.1  # of the completions there are; the score of a cut one is unknown, not 0
 MAX_FAILED = 0.01  # engine errors, of the completions there are
 MAX_MISSING = 0.0  # of the completions that were expected

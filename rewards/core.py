@@ -1,12 +1,13 @@
-"""The vocabulary that every layer shares: Message, Example, Reward, UserError. Standard library only."""
+"""The vocabulary that every layer shares: Message, Example, Reward, UserError, ExitCode. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypedDict
 
-__all__ = ["Example", "Message", "Reward", "UserError"]
+__all__ = ["Example", "ExitCode", "Message", "Reward", "UserError"]
 
 
 class Message(TypedDict):
@@ -16,13 +17,26 @@ class Message(TypedDict):
     content: str
 
 
+class ExitCode(IntEnum):
+    """What a command's end means, for scripts and CI."""
+
+    OK = 0
+    USAGE = 2  # bad input: the message says what to put right
+    WORSE = 10  # worse than the baseline, or another model than it should be
+    INCONCLUSIVE = 11
+    NOT_COMPARABLE = 12
+    INVALID = 13  # figures, or files, that must not be used
+    FAILED = 14  # not the input: an engine, a process, a converter, a server, this machine
+    INTERRUPTED = 130  # the shell's for Ctrl-C
+
+
 class UserError(Exception):
     """What a person can put right: it is shown as one line, without a traceback, and ends the program with `exit_code`.
 
     Say what was wrong (file, row, key, value), what is allowed, and what to do next.
     """
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
+    def __init__(self, message: str, exit_code: int = ExitCode.USAGE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from eval.progress import QUIET
 from eval.redaction import redact_text
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands import (
     data,
     doctor,
@@ -38,8 +38,6 @@ from toolkit.commands import (
 )
 from toolkit.commands.road import road
 from toolkit.commands.shared import say
-
-INTERRUPTED = 130
 
 
 class Verbs(TyperGroup):
@@ -133,7 +131,7 @@ def _exit_code(call: Callable[[], Any]) -> int:
             print(f"error: {redact_text(line)}", file=sys.stderr, flush=True)
         return error.exit_code
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
+        if end.code == ExitCode.INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
             say("interrupted; the same command goes on where it stopped")
         raise
     return 0

@@ -24,11 +24,10 @@ from eval.manifest import versions
 from eval.prompts import NO_TEMPLATE, tokenizer_dir
 from eval.redaction import scrub
 from eval.trained import trained_task
-from rewards.core import Message, UserError
+from rewards.core import ExitCode, Message, UserError
 from toolkit.models import ResolvedModel, cache_dir
 
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line would show in every process list
-SERVER_FAILED = 14
 START_SECONDS = 600
 END_SECONDS = 15
 QUESTION, NOW = "Послезавтра в 12", datetime(2025, 1, 17)
@@ -69,7 +68,7 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
         say(f"serving {serving.name} at {serving.url}/v1; Ctrl-C ends it. Ask it:\n")
         say(example(serving, key is not None))
         status = process.wait()
-        raise UserError(f"the server ended with status {status}: {last_reason(log)} (its log: {log})", SERVER_FAILED)
+        raise UserError(f"the server ended with status {status}: {last_reason(log)} (its log: {log})", ExitCode.FAILED)
     except KeyboardInterrupt:
         say("stopping")
     finally:
@@ -155,13 +154,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], serving: Serving, log: P
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise UserError(f"vLLM can't start: {last_reason(log)} (its log: {log})", SERVER_FAILED)
+            raise UserError(f"vLLM can't start: {last_reason(log)} (its log: {log})", ExitCode.FAILED)
         try:
             with urllib.request.urlopen(f"{serving.url}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise UserError(f"vLLM isn't ready after {START_SECONDS} s (its log: {log})", SERVER_FAILED)
+    raise UserError(f"vLLM isn't ready after {START_SECONDS} s (its log: {log})", ExitCode.FAILED)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

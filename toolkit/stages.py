@@ -18,7 +18,7 @@ from eval.engines.base import ModelSpec
 from eval.engines.vllm_placing import gpus
 from eval.files import whole_directory
 from eval.redaction import scrub
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from tasks.base import Split, Task
 from tasks.registry import load_task
 from toolkit.config import ConversationsConfig, DataConfig, Recipe
@@ -272,7 +272,8 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
         again = f"{how}; run the same command again to go on from the last checkpoint"
         log = result.with_suffix(".log")
         status = facts.get("status", status)
-        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if status in (2, 14) else 14)
+        known = status in (ExitCode.USAGE, ExitCode.FAILED)
+        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if known else ExitCode.FAILED)
     return facts
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -26,7 +26,6 @@ DEFAULTS: dict[str, Any] = {
     "retries": 4,  # with exponential backoff: no connection, no answer in time, 408, 409, 429 and 5xx
     "timeout": 600.0,  # seconds a request
 }
-SERVER_FAILED = 14
 
 
 @dataclass(slots=True)
@@ -105,7 +104,7 @@ def explain(error: Exception, client: OpenAI, model: str) -> UserError:
         text = f"{where} can't be reached ({error.__cause__ or error}): is the server running, is base_url right?"
     else:
         text = f"{where} failed: {error}"
-    return UserError(text, SERVER_FAILED)
+    return UserError(text, ExitCode.FAILED)
 
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:

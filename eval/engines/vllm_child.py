@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
-ENGINE_FAILED = 14
 # How a child is set up, unless the environment says otherwise.
 CHILD_ENV = {
     "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB; only the CPU backend reads it (its own default: half of the memory)
@@ -60,7 +59,7 @@ class Child:
         return message
 
     def _fail(self, reason: str) -> NoReturn:
-        raise UserError(f"vLLM failed: {reason} (its log: {self.log_file})", ENGINE_FAILED)
+        raise UserError(f"vLLM failed: {reason} (its log: {self.log_file})", ExitCode.FAILED)
 
     def close(self) -> None:
         """End the child and what it started: first by closing its stdin, then, after 10 s, by a signal."""

@@ -14,10 +14,9 @@ from eval.manifest import MANIFEST
 from eval.records import RECORDS, read_records
 from eval.summary import SUMMARY
 from eval.validity import Counts, Limits, check_validity, counts_of
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
 FORMAT = 1
-INVALID, INFRASTRUCTURE = 13, 14
 WRITE_AGAIN = "write it with toolkit baseline write RUN --out FILE"
 
 
@@ -45,7 +44,7 @@ def read_scores(path: Path) -> Scores:
     try:
         return _of_directory(path) if path.is_dir() else _of_file(path)
     except UserError as error:
-        raise UserError(str(error), INFRASTRUCTURE) from error
+        raise UserError(str(error), ExitCode.FAILED) from error
 
 
 def _of_directory(directory: Path) -> Scores:
@@ -79,7 +78,7 @@ def write_baseline(run: Path, out: Path) -> Scores:
     scores = read_scores(run)
     problems = check_validity(scores.completions, Limits(truncated=1, failed=0))
     if problems:
-        raise UserError(f"{run}: no baseline: {'; '.join(problems)}", INVALID)
+        raise UserError(f"{run}: no baseline: {'; '.join(problems)}", ExitCode.INVALID)
     metrics = scores.metrics
     head = {
         "format": FORMAT,

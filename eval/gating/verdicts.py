@@ -27,17 +27,17 @@ from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Outcome = Literal["pass", "fail", "inconclusive", "not comparable", "invalid run", "infrastructure"]
 EXIT_CODES: Mapping[Outcome, int] = {
-    "pass": 0,
-    "fail": 10,
-    "inconclusive": 11,
-    "not comparable": 12,
-    "invalid run": 13,
-    "infrastructure": 14,
+    "pass": ExitCode.OK,
+    "fail": ExitCode.WORSE,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+    "not comparable": ExitCode.NOT_COMPARABLE,
+    "invalid run": ExitCode.INVALID,
+    "infrastructure": ExitCode.FAILED,
 }
 
 

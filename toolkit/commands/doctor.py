@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from rewards.core import ExitCode
 from toolkit.commands.shared import Json, Set, print_json, say
 
 app = typer.Typer()
-CANNOT_RUN = 14
 DEMO = Path("configs/demo.yaml")
 
 
@@ -38,4 +38,4 @@ def doctor(
         print_json(to_json(diagnosis, facts, str(config)))
     else:
         print("\n".join(lines(diagnosis, facts, str(config))))
-    raise typer.Exit(0 if diagnosis.can_run else CANNOT_RUN)
+    raise typer.Exit(ExitCode.OK if diagnosis.can_run else ExitCode.FAILED)

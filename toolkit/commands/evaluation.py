@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands.shared import (
     Json,
     Seed,
@@ -66,7 +66,7 @@ def evaluate_model(
     from eval.runner import evaluate
     from eval.several import evaluate_several
     from eval.tables import show, summary_grid
-    from eval.validity import INVALID, Limits
+    from eval.validity import Limits
     from tasks.registry import load_task
     from toolkit.models import cache_dir
 
@@ -102,7 +102,7 @@ def evaluate_model(
     say(f"the records: {out}")
     say(f"next: {_next(out, [str(each).partition('=')[0] for each in model])}")
     if any(summary.invalid for summary in summaries):
-        raise typer.Exit(INVALID)
+        raise typer.Exit(ExitCode.INVALID)
 
 
 @app.command()

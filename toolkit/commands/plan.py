@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from rewards.core import ExitCode
 from toolkit.commands.shared import Json, Recipe, Set, print_json, say
 
 app = typer.Typer()
-CANNOT_RUN = 14
 
 
 @app.command()
@@ -45,4 +45,4 @@ def plan(
         print_json({**asdict(found), "can_run": found.can_run})
     else:
         print("\n".join(lines(found)))
-    raise typer.Exit(0 if found.can_run else CANNOT_RUN)
+    raise typer.Exit(ExitCode.OK if found.can_run else ExitCode.FAILED)

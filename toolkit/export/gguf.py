@@ -12,13 +12,12 @@ from pathlib import Path
 
 from eval.engines.vllm_child import last_reason
 from eval.files import read_json
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.export.write import rotary
 
 SCRIPTS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")
 PATH_VARIABLE = "LLAMA_CPP_PATH"
 TYPES = ("f16", "bf16", "f32", "q8_0")  # what the converter itself writes; smaller ones are llama-quantize's
-CONVERTER_FAILED = 14
 MISSING = (
     "GGUF needs llama.cpp's converter (convert_hf_to_gguf.py), and it isn't here. Get llama.cpp's source, set "
     f"{PATH_VARIABLE} to its folder, and try again; or install llama.cpp with unsloth (its save_pretrained_gguf does), "
@@ -57,7 +56,7 @@ def convert(merged: Path, target: Path, kind: str, log: Path) -> Path:
         done = subprocess.run(line, stdout=file, stderr=file, check=False)
     if done.returncode != 0 or not target.is_file():
         raise UserError(
-            f"{converter} failed with status {done.returncode}: {last_reason(log)} (its log: {log})", CONVERTER_FAILED
+            f"{converter} failed with status {done.returncode}: {last_reason(log)} (its log: {log})", ExitCode.FAILED
         )
     return target
 
@@ -73,7 +72,7 @@ def check_rotary(merged: Path, back: Path) -> None:
         raise UserError(
             f"the GGUF file says a rotary base of {found.get('rope_theta')}, the model has {wanted.get('rope_theta')}: "
             f"{find_converter()} is too old for transformers 5. Name a llama.cpp of 2026 in LLAMA_CPP_PATH",
-            CONVERTER_FAILED,
+            ExitCode.FAILED,
         )
 
 

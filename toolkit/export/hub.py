@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.redaction import redact_text
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
-HUB_FAILED = 14
 ALLOWED = ("*.safetensors", "*.json", "*.jinja", "*.md", "*.model", "*.gguf")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -47,5 +46,7 @@ def push(folder: Path, repo: str, public: bool, api: Any = None) -> str:
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = redact_text((str(error).strip().splitlines() or [type(error).__name__])[0])
         # `from None`: the cause may hold a request with its headers
-        raise UserError(f"the hub refuses {repo}: {reason}. Is the token allowed to write there?", HUB_FAILED) from None
+        raise UserError(
+            f"the hub refuses {repo}: {reason}. Is the token allowed to write there?", ExitCode.FAILED
+        ) from None
     return f"hub: {repo}, {'public' if public else 'private'}"

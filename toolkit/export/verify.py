@@ -16,9 +16,8 @@ from typing import Any
 from eval.engines.base import ModelSpec
 from eval.parity import REFERENCE, continued, gap_of, scorer
 from eval.prompts import load_tokenizer, render_prompt, template_hash, tokenizer_dir
-from rewards.core import Message, UserError
+from rewards.core import ExitCode, Message, UserError
 
-NOT_THE_SAME = 13
 NEW_TOKENS = 48
 # Mean absolute difference of the log-probability of a token, in nats.
 ALLOWED = {"adapter": 1e-3, "merged": 0.05, "gguf": 0.05}
@@ -68,7 +67,7 @@ def verify_export(
             f"the exported model isn't the trained one: over {done.tokens} tokens its log-probabilities differ "
             f"by {done.mean:.3g} nats on average (allowed: {ALLOWED[kind]}), greedy picks agree on "
             f"{done.greedy_agreement:.1%}",
-            NOT_THE_SAME,
+            ExitCode.INVALID,
         )
     return done
 
@@ -83,6 +82,6 @@ def same_prompts(
         if render_prompt(theirs, messages) != prompt:
             raise UserError(
                 f"the exported tokenizer or chat template gives other token ids for {messages[-1]['content'][:60]!r}",
-                NOT_THE_SAME,
+                ExitCode.INVALID,
             )
     return prompts, template_hash(ours)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 from eval.files import write_json
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.config import load_recipe
 from toolkit.planning.fits import RanOutOfMemory
 from toolkit.quiet import output_to
@@ -73,7 +73,7 @@ def _run(run: Run, stage: str, terminal: TextIO) -> int:
     except UserError as error:
         return _failed(run, stage, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return 130
+        return ExitCode.INTERRUPTED
     except RanOutOfMemory as error:
         write_json(run.dir / "logs" / f"{stage}.json", {"again": str(error)})
         return AGAIN
@@ -82,7 +82,7 @@ def _run(run: Run, stage: str, terminal: TextIO) -> int:
         if lost_peer(error):  # accelerate ends this process in a moment; the one that ended knows why it did
             time.sleep(PATIENCE)
         reason = (str(error).strip().splitlines() or ["no message"])[0]
-        return _failed(run, stage, f"{type(error).__name__}: {reason}", 14)
+        return _failed(run, stage, f"{type(error).__name__}: {reason}", ExitCode.FAILED)
     if rank() == 0:
         write_json(run.dir / "logs" / f"{stage}.json", facts)
     return 0
@@ -110,7 +110,7 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while alive():
             time.sleep(0.5)
-        os._exit(130)
+        os._exit(ExitCode.INTERRUPTED)
 
     threading.Thread(target=watch, daemon=True).start()
 
