@@ -107,7 +107,6 @@ def command(name: str, chosen: Any, arms: int) -> tuple[list[str], dict[str, str
         "VLLM_CPU_KVCACHE_SPACE": "2",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
