@@ -55,10 +55,11 @@ demo: $(INSTALLED)
 
 # The tests bring or make their weights; offline, so that one which reaches for a hub fails on every machine.
 test: export HF_HUB_OFFLINE := 1
-# Files run in two processes: a file's tests share what it trained or loaded. A thread that waits leaves its core to the other process.
+# Files run in two processes, in their order, which leaves no long one to the end: a file's tests share what it trained
+# or loaded. A thread that waits leaves its core to the other process.
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations=15 --durations-min=1
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=1
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
