@@ -163,13 +163,14 @@ def test_grpo_counts_the_engine_beside_it(grpo: dict[str, Any], has: dict[str, f
 @pytest.mark.parametrize(
     ("grpo", "backend", "card", "share"),
     [
-        # bfloat16 weights, 16 completions of 512 tokens at 23,040 bytes each, and what the engine works with
-        ({}, "transformers", 85.0 * GB, (2 * 134.5e6 + 16 * 512 * 23_040 + 4 * GB) / (85.0 * GB)),
+        # bfloat16 weights, 16 completions of 512 tokens at 23,040 bytes each, logits of the 256 sequences that vLLM is
+        # set up for at the least, and what the engine works with
+        ({}, "transformers", 85e9, (2 * 134.5e6 + 16 * 512 * 23_040 + 12 * 256 * 49_152 + 3e9) / 85e9),
         (
             {"prompts": 512, "generations": 8, "batch_size": 16},
             "transformers",
             85.0 * GB,
-            (2 * 134.5e6 + 1024 * 512 * 23_040 + 4 * GB) / 85e9,
+            (2 * 134.5e6 + 1024 * 512 * 23_040 + 12 * 1024 * 49_152 + 3e9) / 85e9,
         ),
         ({}, "transformers", 8.0 * GB, 0.3),
         ({}, "unsloth", 85.0 * GB, 0.3),

@@ -20,13 +20,13 @@ LIBRARIES = {"cpu": 2.5 * 2**30, "gpu": 0.7 * GB}  # torch, transformers, TRL af
 # Logits that the chunked loss holds at once: half a GiB in bfloat16; on a processor what its caches still help with.
 GPU_LOGITS, CPU_LOGITS = 2**28, 2**24
 LOSS_BYTES = {"gpu": 4, "cpu": 8}  # a logit and its gradient in the chunked loss
-LOGIT_BYTES = 12  # a logit in 32 bits, its softmax, its gradient, in TRL's own loss
+LOGIT_BYTES = 12  # a logit in 32 bits, its softmax, its gradient, in TRL's own loss; or what vLLM's sampler makes of it
 LOG_PROB_BYTES = 16  # GRPO on a CPU: logits, at the temperature, their log-softmax, a gradient
 TEMPORARIES = 1.1  # what a layer needs on the way, over what it keeps
 MOST_TOKENS = 98_304  # in a forward pass: more makes an H100 no faster
 CPU_TOKENS = 4_096  # fits the caches and 8 GB
-ENGINE_WORK = 4 * GB  # vLLM's activations and graphs, beside weights and cache
-MOST_SEQUENCES = 1_024  # that GRPO's engine decodes at once
+ENGINE_WORK = 3 * GB  # vLLM's activations and graphs, beside weights, cache and logits
+LEAST_SEQUENCES, MOST_SEQUENCES = 256, 1_024  # that GRPO's engine is set up to decode at once
 MOST_SHARE = 0.3  # of a card, for that engine
 MEMORY_SHARE = 0.75  # of the free memory that activations may take; the rest: optimizer, gradients, logits
 
@@ -142,7 +142,8 @@ def engine_share(recipe: Recipe, size: Size | None, card: float) -> float:
         return MOST_SHARE
     sequences = min(MOST_SEQUENCES, grpo.sampled / recipe.launch.processes)
     cache = sequences * recipe.model.max_length * _cached(size, BYTES["bfloat16"])
-    return min(MOST_SHARE, (BYTES["bfloat16"] * size.parameters + cache + ENGINE_WORK) / card)
+    logits = LOGIT_BYTES * max(LEAST_SEQUENCES, sequences) * size.vocabulary
+    return min(MOST_SHARE, (BYTES["bfloat16"] * size.parameters + cache + logits + ENGINE_WORK) / card)
 
 
 def _cached(size: Size, each: float) -> float:
