@@ -18,7 +18,7 @@ from toolkit.doctor.sizes import size_of_directory
 from toolkit.models import resolve_model
 from toolkit.planning.fits import grpo_batch
 from toolkit.planning.machine import device
-from toolkit.planning.memory import engine_share
+from toolkit.planning.memory import LEAST_SEQUENCES, MOST_SEQUENCES, engine_share
 from toolkit.rundir import Run
 from toolkit.scan import within
 from toolkit.stages import task_of
@@ -185,7 +185,7 @@ def tune_engine(dtype: str) -> None:
 
 def engine_arguments(dtype: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from TRL's arguments of vllm.LLM."""
-    sequences = min(1_024, max(256, arguments.get("max_num_seqs") or 256))
+    sequences = min(MOST_SEQUENCES, max(LEAST_SEQUENCES, arguments.get("max_num_seqs") or 0))
     return {
         "dtype": "bfloat16" if dtype == "auto" else dtype,
         "max_num_batched_tokens": 16_384,
