@@ -1,4 +1,4 @@
-"""The vocabulary that every layer shares: Message, Example, Reward, UserError, ExitCode. Standard library only."""
+"""The vocabulary that every layer shares: Message, Example, Reward, UserError. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypedDict
 
-__all__ = ["Example", "ExitCode", "Message", "Reward", "UserError"]
+__all__ = ["Example", "Message", "Reward", "UserError"]
 
 
 class Message(TypedDict):
