@@ -221,6 +221,12 @@ def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
         sft(run)
 
 
+def tokens_logged(run: Run) -> list[float]:
+    """Tokens trained on until each entry of the log, of the validation loss too: of the whole training."""
+    log = rows(run.dir / "sft" / "log.jsonl")
+    return [row[key] for row in log for key in ("num_tokens", "eval_num_tokens") if key in row]
+
+
 def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
     trained: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +246,7 @@ def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
     assert f"sft: going on from {run.dir}/sft/checkpoints/checkpoint-2" in said
     assert figures["steps"] == 4
     assert [row["step"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
+    assert tokens_logged(run) == tokens_logged(trained) != []
     whole, broken = adapter_weights(trained.dir / "sft" / "adapter"), adapter_weights(run.dir / "sft" / "adapter")
     assert whole.keys() == broken.keys()
     for name, tensor in whole.items():

@@ -40,8 +40,9 @@ class FastSftTrainer(SFTTrainer):
         count = (labels[:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = summed / torch.as_tensor(count).clamp(min=1)
         if self.model.training:
-            self.tokens_seen += labels.numel()
+            self.tokens_seen += labels.numel()  # by this process
+            self.state.num_input_tokens_seen += labels.numel()  # stored with the checkpoints: by the whole training
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:
                 loss = loss * self.accelerator.num_processes  # the count is of all processes, gradients are averaged
-        self._metrics["train" if self.model.training else "eval"]["num_tokens"] = [self.tokens_seen]
+        self._metrics["train" if self.model.training else "eval"]["num_tokens"] = [self.state.num_input_tokens_seen]
         return loss
