@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu_answers, gpu_grpo, gpu_sft
-from benchmarks.gpu_common import Settings, host_facts, prepare
+from benchmarks.gpu_common import Settings, host_facts, prepare, wait_for
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -70,9 +70,10 @@ def _arguments() -> Any:
 
 
 def _chosen(text: str) -> list[str]:
+    sets = {"brief": BRIEF, **{group: tuple(module.ARMS) for group, module in GROUPS.items()}}
     names: list[str] = []
     for word in text.split(","):
-        names += BRIEF if word == "brief" else list(GROUPS[word].ARMS) if word in GROUPS else [word]
+        names += sets.get(word, [word])
     known = [name for module in GROUPS.values() for name in module.ARMS]
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"no such arm: {', '.join(unknown)}; there are {', '.join(known)}")
@@ -101,10 +102,10 @@ def _run_all(names: list[str], settings: Settings, end: float) -> None:
         began = time.perf_counter()
         (settings.out / f".go-{name}").touch()
         deadline = end + 60
-        _wait(process, settings.out / f".timed-{name}", deadline)
+        wait_for(process, settings.out / f".timed-{name}", deadline)
         following = names[place + 1] if place + 1 < len(names) and time.perf_counter() < end else None
         waiting = None if following is None else (following, _start(following, settings))
-        _wait(process, None, deadline)
+        wait_for(process, None, deadline)
         if process.poll() is None:
             process.kill()
             process.wait()
@@ -112,12 +113,6 @@ def _run_all(names: list[str], settings: Settings, end: float) -> None:
         print(f"{name}: {time.perf_counter() - began:.0f} s, {json.dumps(shown)[:400]}", flush=True)
     if waiting is not None and waiting[1].poll() is None:
         waiting[1].kill()
-
-
-def _wait(process: Any, file: Path | None, deadline: float) -> None:
-    """Until the process has ended, or the file is there, or the deadline is over."""
-    while process.poll() is None and time.perf_counter() < deadline and not (file is not None and file.exists()):
-        time.sleep(0.1)
 
 
 def _start(name: str, settings: Settings) -> Any:

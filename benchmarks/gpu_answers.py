@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, wait_for_turn
+from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, wait_for, wait_for_turn
 
 TOKENS = 256
 REQUESTS = 6_000
@@ -91,12 +91,11 @@ def _several(name: str, settings: Settings, *, engines: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.gpu_answers", json.dumps(arguments)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         # vLLM measures the memory that is free while it starts, and gives up when another engine changes it meanwhile
-        while processes[-1].poll() is None and not (meeting / str(part)).exists():
-            time.sleep(0.1)
-        if processes[-1].poll() is not None:  # the others would wait for it
+        wait_for(processes[-1], meeting / str(part))
+        if not (meeting / str(part)).exists():  # it has ended before it was loaded: the others would wait for it
             for process in processes:
                 process.kill()
-            raise RuntimeError(f"engine {part} of {engines} ended with {processes[-1].returncode}")
+            raise RuntimeError(f"engine {part} of {engines} ended with {processes[-1].poll()}")
     parts = []
     for process in processes:
         said, _ = process.communicate()

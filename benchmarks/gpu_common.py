@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import json
+import math
 import platform
 import time
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ def wait_for_turn(settings: Settings, name: str) -> None:
     """Called once the libraries are imported: the arm before may still hold the GPU."""
     while not (settings.out / f".go-{name}").exists():
         time.sleep(0.05)
+
+
+def wait_for(process: Any, file: Path | None, deadline: float = math.inf) -> None:
+    """Until the process has ended, or the file is there, or the deadline (of time.perf_counter) is over."""
+    while process.poll() is None and time.perf_counter() < deadline and not (file is not None and file.exists()):
+        time.sleep(0.1)
 
 
 def timed(settings: Settings, name: str) -> None:

@@ -164,10 +164,7 @@ def _prompt_rows(ledger: Any) -> list[dict[str, Any]]:
 
 
 def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
-    from toolkit.doctor.sizes import size_of_directory
     from toolkit.models import ResolvedModel
-    from toolkit.planning.machine import device
-    from toolkit.planning.memory import engine_share
     from toolkit.training.backends import training_backend
     from toolkit.training.grpo import make_trainer
 
@@ -180,9 +177,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
             run.recipe.model, ResolvedModel(weights), run.recipe.lora, 0
         )
         ledger = _ledger(settings, run.dir / "grpo")
-        share = engine_share(run.recipe, size_of_directory(weights), device().total)
-        config = run.recipe.grpo.model_copy(update={"vllm_memory": share})
-        trainer = make_trainer(run, config, model, tokenizer, _prompt_rows(ledger), ledger)
+        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
         return trainer, lambda: ledger.rollouts
 
     return _timed(name, settings, make)

@@ -31,6 +31,7 @@ from typing import Any
 import yaml
 
 from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
+from rewards.core import ExitCode
 from toolkit.config import Recipe, load_recipe
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
@@ -148,7 +149,7 @@ def broken_run(
             where[pace.stage_of(run) or "the run"] += 1
             time.sleep(1)  # a trainer looks for its parent every half second
             continue
-        if status not in (0, 10, 11):
+        if status not in (ExitCode.OK, ExitCode.WORSE, ExitCode.INCONCLUSIVE):
             raise SystemExit(f"{run}: exit status {status}; {home / 'log.txt'} says why")
         return run, where
 

@@ -152,7 +152,12 @@ def _day_next_month(day: Day, s: Setting) -> Dates:
 
 
 def _place_of(month: int, today: date) -> str:
-    """`Jun is this month; `: the year of a named month, and how its weekdays are counted, follow from that."""
+    """`Jun is this month; `: the year of a named month, and how its weekdays are counted, follow from that.
+
+    Nothing where no month is named (0).
+    """
+    if not month:
+        return ""
     place = "past" if month < today.month else "ahead" if month > today.month else "this month"
     return f"{MONTHS[month - 1]} is {place}; "
 
@@ -192,14 +197,13 @@ def _end_of_month(day: Day, s: Setting) -> date:
 
 def _last_day(day: Day, s: Setting) -> Dates:
     end = plain_date(_end_of_month(day, s))
-    place = _place_of(day.month, s.today) if day.month else ""
-    return (end._replace(steps=place + end_of_february(end.date) + end.steps),)
+    return (end._replace(steps=_place_of(day.month, s.today) + end_of_february(end.date) + end.steps),)
 
 
 def _last_business_day(day: Day, s: Setting) -> Dates:
     end = _end_of_month(day, s)
     back = max(0, end.weekday() - 4)
-    named = (_place_of(day.month, s.today) if day.month else "") + named_end(s.today, end)
+    named = _place_of(day.month, s.today) + named_end(s.today, end)
     if not back:
         return (Resolved(end, f"{named}; {plain_date(end).steps}"),)
     then = shift(end, -back)

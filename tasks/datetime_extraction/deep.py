@@ -20,7 +20,7 @@ from tasks.datetime_extraction.languages import LANGUAGES
 from tasks.datetime_extraction.meaning import LANGS, Gold, Lang, Meaning, Setting, offset_text
 from tasks.datetime_extraction.noise import spoil
 from tasks.datetime_extraction.public import is_public
-from tasks.datetime_extraction.splits import menus, todays
+from tasks.datetime_extraction.splits import menus
 from tasks.datetime_extraction.talk import KINDS, WITHOUT_PAIR, Built, Draw, draw_kind
 from tasks.datetime_extraction.wording import clock_face, worded
 
@@ -61,7 +61,7 @@ def draw(rng: Random, split: Split) -> Drawn:
     held_out = split == "test" and kind not in WITHOUT_PAIR and rng.random() < HELD_OUT
     menu = menus(lang)["held_out" if held_out else split]
     while True:
-        setting = settings.draw_setting(rng, lang, todays(split), split)
+        setting = settings.draw_setting(rng, lang, split)
         built = KINDS[kind][1](Draw(rng, lang, setting, menu, split))
         if built is None:
             continue

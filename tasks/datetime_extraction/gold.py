@@ -42,14 +42,8 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     dates = resolve_dates(meaning.day, setting) if meaning.day.kind != NO_DAY else _no_day(setting)
     if isinstance(dates, str):
         return Gold((NONE,), f"{stated}; {talk}{dates}")
-    if meaning.day.kind in NUMERIC:
-        order = "day first" if meaning.lang == "ru" or setting.policy.day_first else "month first"
-        dates = tuple(resolved._replace(steps=f"{order}, {resolved.steps}") for resolved in dates)
-    # Whether a passed hour is none or tomorrow's depends on what was said, so that is said first.
-    if meaning.day.kind in ("today", PART_OF_TODAY):
-        dates = (dates[0]._replace(steps=f"today {dates[0].steps}"),)
-    elif meaning.day.kind == NO_DAY:
-        dates = (dates[0]._replace(steps=f"no day, {dates[0].steps}"),)
+    said = _said(meaning, setting)
+    dates = tuple(resolved._replace(steps=f"{said}{resolved.steps}") for resolved in dates)
     time = _time(meaning, setting)
     if time is None:
         return None
@@ -58,6 +52,14 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     if time.past:
         return Gold((NONE,), f"{stated}; {talk}{dates[0].steps}; {time.step}, {time.past}")
     return _combine(meaning, setting, dates, time, f"{stated}; {talk}")
+
+
+def _said(meaning: Meaning, setting: Setting) -> str:
+    """What of the words the date, or what a passed hour means (none or tomorrow), depends on: it comes first."""
+    kind = meaning.day.kind
+    if kind in NUMERIC:
+        return "day first, " if meaning.lang == "ru" or setting.policy.day_first else "month first, "
+    return {"today": "today ", PART_OF_TODAY: "today ", NO_DAY: "no day, "}.get(kind, "")
 
 
 def _today_or_in_a_week(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from random import Random
 from typing import Any
 
 from tasks.base import Split
 from tasks.datetime_extraction.meaning import Lang, Policy, Setting
+from tasks.datetime_extraction.splits import todays
 
 OFFSETS = (0, 0, 60, 120, 240, 300, 330, 420, 480, 540, 600, -180, -240, -300, -360, -420, -480)
 FIELDS = ("default_hour", "parts", "afternoon", "following", "day_first")
@@ -16,8 +16,9 @@ WITH_NOW, WITH_POLICY, AT_MOSCOW = 0.55, 0.5, 0.5
 ANY_TIME: dict[Split, float] = {"train": 0.35, "validation": 0.1, "test": 0.1}
 
 
-def draw_setting(rng: Random, lang: Lang, days: tuple[date, ...], split: Split) -> Setting:
+def draw_setting(rng: Random, lang: Lang, split: Split) -> Setting:
     """One setting. Half of the prompts state some policy, and half of what they state isn't the default."""
+    days = todays(split)
     today = days[int(rng.random() * len(days))]
     now = draw_now(rng, split) if rng.random() < WITH_NOW else None
     offset = 180 if rng.random() < AT_MOSCOW else OFFSETS[int(rng.random() * len(OFFSETS))]

@@ -79,8 +79,7 @@ def fast_path(
     # What else was decided is kept beside the budget in plan.json, for whoever reads the run later.
     kept = {**budget.details, "passes": passes, "packed": packed, "compiled": compiled}
     budget = replace(budget, details=kept)
-    said = "the recipe's" if config.packing != "auto" else "saves the padding"
-    why["packing"] = no_packing or said
+    why["packing"] = no_packing or ("the recipe's" if config.packing != "auto" else "saves the padding")
     why["loss"] = no_loss or "never holds all logits"
     gains = "saves more than it takes" if pays else "takes longer than it would save"
     why["compile"] = no_compile or ("the recipe's" if config.compile != "auto" else f"{gains}: {tokens:,.0f} tokens")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TextIO
 
 import torch
@@ -64,9 +65,8 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     if batch.source == "out of memory":
         print(f"grpo: batch_size {batch.value} from plan.json: {batch.why}", file=terminal, flush=True)
     config = config.model_copy(update={"batch_size": batch.value})
-    share = engine_share(recipe, size_of_directory(resolved.path), device().total)
-    config = config.model_copy(update={"vllm_memory": share})
-    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed, share if config.vllm else None)
+    share = _share(run, resolved.path) if config.vllm else None
+    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed, share)
     use_template(tokenizer, recipe.model.chat_template)
     if config.scan is not None:
         prompts = within(run, prompts, config.scan)
@@ -118,7 +118,7 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows:
         tune_engine(run.recipe.model.dtype)
     shared = {
         "model": model,
-        "args": _arguments(run, config, ledger),
+        "args": _arguments(run, config, ledger, _share(run, Path(base.name_or_path))),
         "train_dataset": Dataset.from_list(rows),
         "reward_funcs": ledger.functions(),
         "processing_class": tokenizer,
@@ -129,7 +129,12 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows:
     return FastGrpoTrainer(packed=path.packed, longest=longest, extra_prompts=config.extra_prompts, **shared)
 
 
-def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
+def _share(run: Run, weights: Path) -> float:
+    """Of the GPU's memory, for the vLLM that generates with the weights in this directory."""
+    return engine_share(run.recipe, size_of_directory(weights), device().total)
+
+
+def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger, share: float) -> Any:
     from trl import GRPOConfig as TrlGrpoConfig
 
     from toolkit.training.common import shared_arguments
@@ -155,7 +160,7 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger) -> Any:
         use_vllm=bool(config.vllm),
         vllm_mode="server" if config.vllm == "server" else "colocate",
         vllm_server_base_url=config.vllm_server,
-        vllm_gpu_memory_utilization=config.vllm_memory,
+        vllm_gpu_memory_utilization=share,
         vllm_max_model_length=run.recipe.model.max_length,
         vllm_enable_sleep_mode=config.vllm_sleep,
         # Ids are all that the trainer reads; as text they would cost the engine's process more than the model's step.
