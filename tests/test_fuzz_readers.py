@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import string
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +19,10 @@ from rewards.response import TAGS, Response, parse, render
 from tasks.tables.rows import Bad, BadValue, Row
 from tasks.tables.shapes import checked, shape_of, turns_of
 from tasks.tables.source import open_source
+from tests.timing import KIB, assert_linear, assert_within
 from toolkit.config import Recipe, apply_overrides, check_recipe, load_recipe
 
 FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
-KIB = 1 << 10
 
 anything = st.text(st.characters(), max_size=200)  # surrogates included
 pieces = st.lists(st.one_of(st.sampled_from([*TAGS, "none", "\n", "2025-01-17T12:00:00+03:00"]), anything), max_size=9)
@@ -175,29 +174,15 @@ def test_references_that_blow_up_are_refused(tmp_path: Path) -> None:
 # Time: four times the input takes four times as long, not sixteen.
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """The faster of two, where it matters: noise only ever adds."""
-    best = float("inf")
-    while True:
-        started = time.process_time()
-        act()
-        last, best = best, min(best, time.process_time() - started)
-        if best < 0.02 or last < float("inf"):
-            return best
-
-
-def assert_linear(act: Callable[[str], object], make: Callable[[int], str]) -> None:
-    """256 KiB against 1 MiB. A quadratic act takes 16 times as long; what takes under 20 ms needs no ratio."""
-    small, large = make(256 * KIB), make(1024 * KIB)
-    assert abs(len(large) / len(small) - 4) < 0.1
-    longer = seconds(lambda: act(large))
-    if longer > 0.02:
-        assert longer < 12 * max(seconds(lambda: act(small)), 0.001)
-    assert longer < 20
-
-
 def repeated(piece: str) -> Callable[[int], str]:
     return lambda length: piece * (length // len(piece))
+
+
+def test_what_is_quadratic_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="faster than its input"):
+        assert_linear(lambda text: [sum(range(len(text) // 64)) for _ in range(len(text) // 64)], repeated("x"), kib=64)
+    with pytest.raises(AssertionError, match="not 0"):
+        assert_within(0, lambda: None)
 
 
 PATTERNS = [
@@ -284,9 +269,5 @@ def test_a_recipe_file_is_refused_at_once_or_read_in_linear_time(tmp_path: Path,
         with pytest.raises(UserError):
             load_recipe(path)
 
-    small, large = repeated(piece)(8 * KIB), repeated(piece)(32 * KIB)
-    longer = seconds(lambda: act(large))
-    assert longer < 0.1 or longer < 8 * max(seconds(lambda: act(small)), 0.001)
-    started = time.process_time()
-    act(repeated(piece)(1024 * KIB))
-    assert time.process_time() - started < 0.2
+    assert_linear(act, repeated(piece), kib=8)
+    assert_within(0.2, lambda: act(repeated(piece)(1024 * KIB)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 from rewards.core import Example
 from rewards.formats import tag_format
 from rewards.response import TAGS, Response, parse, render
+from tests.timing import assert_within
 
 EXAMPLE = Example(id="e", messages=({"role": "user", "content": "when?"},), answers=("none",))
 GOLD = "<reasoning>2+2=4</reasoning><answer>4</answer>"
@@ -104,7 +103,5 @@ def test_no_reasoning_leaves_an_empty_block() -> None:
 @pytest.mark.parametrize("unit", ["<reasoning>", "</answer>", "<", "<reasoning", " ", "x", "".join(TAGS)])
 def test_parsing_is_linear(unit: str) -> None:
     noise = unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
-    for completion in (noise, render(noise, "4"), render("2+2=4", noise)):
-        parse(completion)
-    assert time.perf_counter() - start < 1
+    completions = (noise, render(noise, "4"), render("2+2=4", noise))
+    assert_within(1, lambda: [parse(completion) for completion in completions])
