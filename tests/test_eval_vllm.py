@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +20,8 @@ from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, 
 from eval.several import evaluate_several
 from rewards.core import Example, Message, UserError
 from tasks.base import Task
+
+ROOT = Path(__file__).resolve().parents[1]
 
 USER: Message = {"role": "user", "content": "x"}
 REQUESTS = [Request(f"r{i}", (5, 6, 7 + i), (USER,)) for i in range(3)]
@@ -39,6 +44,7 @@ class Engine:
         self.queue.append((request_id, prompt, params, lora_request))
     def has_unfinished_requests(self): return bool(self.queue)
     def step(self):
+        if MODE == "leaves a process": os._exit(9)
         if MODE == "die": sys.stderr.write("RuntimeError: no memory\\n"); sys.stderr.flush(); os._exit(9)
         if MODE == "raise": raise RuntimeError("engine broke\\nlong story")
         if MODE == "second dies" and os.environ["CUDA_VISIBLE_DEVICES"] == "1": os._exit(9)
@@ -55,9 +61,12 @@ class LLM:
         global MODE
         MODE = open(os.path.join(kw["model"], "mode")).read()
         if MODE == "no start": raise ValueError("bad weights")
+        if MODE == "leaves a process" and (pid := os.fork()) == 0: __import__("time").sleep(600)
+        if MODE == "leaves a process": open(os.path.join(kw["model"], "left"), "w").write(str(pid))
         names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_BATCH_INVARIANT",
                  "VLLM_ENABLE_V1_MULTIPROCESSING")
         with open(os.path.join(kw["model"], "started"), "a") as file:
+            kw["torchao"] = __import__("importlib.util").util.find_spec("torchao") is not None
             file.write(json.dumps({**kw, "environment": {n: os.environ.get(n) for n in names}}) + "\\n")
         self.llm_engine = Engine()
 """
@@ -161,6 +170,40 @@ def test_the_child_ends_when_its_answers_are_dropped(stand_in: Path) -> None:
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert engine.engine.children[0].process.poll() is not None
+
+
+@pytest.mark.parametrize("ending", ["its failure", "close"])
+def test_what_the_child_forked_keeps_nobody_waiting_and_ends_with_it(stand_in: Path, ending: str) -> None:
+    """vLLM's engine core is a fork of the child: it would hold the pipe of answers open, and then the GPU's memory."""
+    (stand_in / "mode").write_text("leaves a process", encoding="utf-8")
+    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
+    left = int((stand_in / "left").read_text(encoding="utf-8"))
+    os.kill(left, 0)
+    if ending == "close":
+        os.kill(engine.engine.children[0].process.pid, signal.SIGKILL)
+        engine.close()
+    else:
+        with pytest.raises(UserError, match="ended with status 9"):
+            list(engine.generate(REQUESTS, SAMPLING))
+    until = time.monotonic() + 30
+    while Path(f"/proc/{left}").exists() and " Z " not in Path(f"/proc/{left}/stat").read_text(encoding="utf-8"):
+        assert time.monotonic() < until, "the fork lives on"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        ("{}", False),
+        ('{"quantization_config": {"quant_method": "torchao"}}', True),
+        ('{"quantization_config": {}}', False),
+    ],
+)
+def test_torchao_is_kept_for_what_is_quantized_with_it(stand_in: Path, config: str, kept: bool) -> None:
+    (stand_in / "config.json").write_text(config, encoding="utf-8")
+    (stand_in.parent / "lib" / "torchao.py").write_text("", encoding="utf-8")
+    vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in)).close()
+    assert started(stand_in)[0]["torchao"] is kept
 
 
 def test_an_adapter_sets_the_rank(stand_in: Path, tmp_path: Path) -> None:
@@ -344,3 +387,28 @@ def test_several_models_are_evaluated_by_one_engine(
     assert len(started(stand_in)) == 1, "nothing is missing, so nothing starts"
     with pytest.raises(UserError, match="the same name"):
         evaluate_several(task, examples, [models[0], models[0]], out_dir=tmp_path / "out", **how)
+
+
+PRETENDS_A_GPU = """
+import sys, torch
+from pathlib import Path
+from eval.engines.vllm_worker import leave_out_torchao
+def asked(*args, **kwargs): raise SystemExit("CUDA was initialized by an import")
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+for name in ("_lazy_init", "current_device", "get_device_capability", "get_device_properties", "get_device_name"):
+    setattr(torch.cuda, name, asked)
+leave_out_torchao(Path(sys.argv[1]))
+from vllm import LLM
+"""
+
+
+@pytest.mark.slow
+def test_importing_vllm_initializes_no_gpu(tmp_path: Path) -> None:
+    """With CUDA initialized, vLLM can't fork its engine process and imports all twice: 20 s on an H100's host."""
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    line = [sys.executable, "-c", PRETENDS_A_GPU, str(tmp_path)]
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

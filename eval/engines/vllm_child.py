@@ -35,6 +35,7 @@ class Child:
 
     process: subprocess.Popen[str]
     log_file: Path
+    ended: bool = False
 
     def send(self, *messages: Any) -> None:
         """A line to the child for each, which it reads while we write the next. Raises UserError when it has ended."""
@@ -66,16 +67,18 @@ class Child:
         for pipe in (self.process.stdin, self.process.stdout):
             with suppress(BrokenPipeError):  # a half-written request to a child that is gone
                 _pipe(pipe).close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.kill()
 
     def kill(self) -> None:
-        """For a child that is busy with what nobody waits for any more."""
-        if self.process.poll() is None:
+        """End the child and what it started at once; of a child that has ended, what it left behind."""
+        if self.ended:  # its number may be another's by now
+            return
+        self.ended = True
+        with suppress(ProcessLookupError):  # nothing is left
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.wait()
 
 
 def start_child(environment: Mapping[str, str], log_file: Path) -> Child:

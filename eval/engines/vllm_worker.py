@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
 Answer = list[Any]
@@ -25,8 +26,11 @@ def main() -> int:
     # vLLM and its libraries print to stdout: keep the real one for answers, send everything else to the log
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    # A fork of this process (vLLM's engine core) that outlives it must not keep the parent waiting for an answer.
+    os.register_at_fork(after_in_child=answers.close)
     try:
         setup = json.loads(sys.stdin.readline())
+        leave_out_torchao(Path(setup["engine"]["model"]))
         if refusal := cannot():
             answer(answers, {"refused": refusal})
             return 2
@@ -54,6 +58,17 @@ def answer(answers: IO[str], message: Mapping[str, Any] | list[Answer]) -> None:
 def first_line(error: Exception) -> str:
     """The first line of an error's text."""
     return next(iter(str(error).strip().splitlines()), "")[:500]
+
+
+def leave_out_torchao(model: Path) -> None:
+    """Keep transformers from importing torchao, which it does for every model, unless this one is quantized with it.
+
+    torchao takes seconds, and asks a GPU for its capability. CUDA is then initialized, so that vLLM can't fork its
+    engine process: it starts it anew, and all imports with it.
+    """
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    if (config.get("quantization_config") or {}).get("quant_method") != "torchao":
+        sys.modules["torchao"] = None  # type: ignore[assignment]  # "not found", for every import from here on
 
 
 def cannot() -> str | None:
