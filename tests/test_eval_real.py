@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from eval.engines.vllm_child import CHILD_ENV
 from eval.parity import TOLERANCES
 from eval.prompts import load_tokenizer, render_prompt, stop_token_ids
 from rewards.core import Message, UserError
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -143,9 +143,7 @@ def test_two_processes_answer_as_one(smollm2_dir: Path, tmp_path: Path) -> None:
 def test_a_real_server_answers_our_token_ids(smollm2_dir: Path, tmp_path: Path) -> None:
     for package in ("vllm", "openai"):
         pytest.importorskip(package)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2_dir)]
     command += ["--served-model-name", "smol", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", "512", "--enforce-eager"]

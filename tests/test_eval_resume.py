@@ -79,8 +79,9 @@ from pathlib import Path
 from eval.engines import scripted
 original = scripted.Scripted.generate
 def slowly(self, requests, sampling):
-    for completion in original(self, requests, sampling):
-        time.sleep(0.03)
+    for number, completion in enumerate(original(self, requests, sampling)):
+        if number > {wanted}:
+            time.sleep(600)  # until it is killed
         yield completion
 scripted.Scripted.generate = slowly
 from test_eval_resume import run
@@ -91,7 +92,7 @@ run(Path({script!r}), Path({out!r}))
 def test_a_real_kill_in_the_middle_of_an_examples_samples(tmp_path: Path) -> None:
     script, out = write_script(tmp_path / "s.jsonl"), tmp_path / "killed"
     run(script, tmp_path / "whole")
-    code = SLOWLY.format(tests=str(ROOT / "tests"), script=str(script), out=str(out))
+    code = SLOWLY.format(tests=str(ROOT / "tests"), script=str(script), out=str(out), wanted=SAMPLES + 1)
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     wanted, deadline = SAMPLES + 2, time.monotonic() + 60  # the second example has two of its three samples
     while time.monotonic() < deadline and process.poll() is None:

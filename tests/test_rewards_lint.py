@@ -184,7 +184,8 @@ def picky(completion: str, example: Example) -> float:
         (quadratic, "sloppy takes time that grows faster than the completion: one letter"),
     ],
 )
-def test_a_reward_that_breaks_its_contract(reward: Any, says: str) -> None:
+def test_a_reward_that_breaks_its_contract(reward: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONGEST_CALL", 30.0)  # so that a busy machine's pause is no finding
     report = lint(3, exact=(exact, 1.0), sloppy=(reward, 0.1))
     assert any(says in line.replace("train-0: ", "") for line in report.problems), report.problems
 

@@ -203,7 +203,6 @@ def test_a_second_run_does_nothing_again(road: Road) -> None:
     *stages, page = [line.rpartition(": ")[2] for line in again.err.splitlines()]
     assert stages == ["done before"] * 9
     assert (road.home / page).is_file()
-    assert again.seconds < 15
     assert stamps(road.run) == before
 
 

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from socket import socket
 
 import pytest
 
 from eval.trained import TRAINED_FOR
 from rewards.core import UserError
+from tests.ports import free_port
 from toolkit.models import ResolvedModel
 from toolkit.serve import Serving, api_key, check_exposure, command, environment, example
 
@@ -114,9 +114,7 @@ def test_an_address_of_ipv6_is_bracketed(model: ResolvedModel) -> None:
 @pytest.mark.slow
 def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("vllm")
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     key = "test-key-0123456789"
     (tmp_path / "key").write_text(key, encoding="utf-8")
     # A shell starts background jobs with Ctrl-C ignored, and what they start inherits that: this test's run as well.

@@ -266,7 +266,7 @@ def test_a_trainer_ends_with_the_process_that_started_it(make: Callable[..., Run
             os.kill(worker, signal.SIGKILL)
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(found: Callable[[], Any], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := found():
@@ -279,5 +279,5 @@ def alive(pid: int) -> bool:
     """Whether the process runs; one that only waits to be reaped doesn't."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # reaped, before the file was opened or after
         return False

@@ -33,7 +33,15 @@ def in_chunks(items: Iterable[Item], work: Callable[[list[Item]], Result]) -> It
     global _work
     _work = work
     # fork: a tokenizer and its template come along; nothing here has started a thread that holds a lock
-    with multiprocessing.get_context("fork").Pool(jobs, _begin) as pool:
+    # Ctrl-C waits until the pool is made: one in the middle of that leaves workers that nobody ends.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool = multiprocessing.get_context("fork").Pool(jobs, _begin)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    with pool:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         waiting: deque[Any] = deque()
         for part in chain(first, parts):
             waiting.append(pool.apply_async(_run, (part,)))
