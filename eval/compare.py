@@ -27,8 +27,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from eval.differences import Difference, by_tag, difference, independent, with_holm
-from eval.files import read_json, write_json
-from eval.manifest import MANIFEST
+from eval.files import write_json
+from eval.manifest import read_manifest
 from eval.noise import read_floor
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import mcnemar
@@ -141,8 +141,7 @@ def compare(
     same_prompts=False drops the demand that the prompts be the same tokens, for models of different families; the
     examples must still be the same. Raises UserError for a directory that holds no evaluation.
     """
-    ask = "give the directory of an evaluation"
-    manifests = [read_json(directory / MANIFEST, ask) for directory in (base_dir, candidate_dir)]
+    manifests = [read_manifest(directory) for directory in (base_dir, candidate_dir)]
     ours, theirs = (manifest["identity"] for manifest in manifests)
     pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
     must_match = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
@@ -186,7 +185,22 @@ def _pair(
             reasons.append(
                 f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
             )
-    return [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]], reasons
+    pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
+    if count := sum(map(_scored_otherwise, pairs)):
+        reasons.append(
+            f"{count} examples have the same completion and another score: the scorer isn't the same; "
+            "`toolkit rescore` scores both evaluations as it does now"
+        )
+    return pairs, reasons
+
+
+def _scored_otherwise(pair: Pair) -> bool:
+    """Whether the two said the same to it and were scored differently."""
+    base, candidate = (
+        {(record.sample, record.completion, record.finish_reason): record.score for record in side}
+        for side in (pair.base, pair.candidate)
+    )
+    return any(base[key] != candidate[key] for key in base.keys() & candidate.keys())
 
 
 def _judge(

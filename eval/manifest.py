@@ -38,8 +38,13 @@ def identity(
         "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
         "sampling": json.loads(json.dumps(asdict(sampling))),
         "engine": engine,
-        "options": {key: redact_text(str(options[key])) for key in NUMERIC_OPTIONS if options.get(key) is not None},
+        "options": stated(options, NUMERIC_OPTIONS),
     }
+
+
+def stated(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Of the options those named that are set, as text, secrets masked."""
+    return {key: redact_text(str(options[key])) for key in names if options.get(key) is not None}
 
 
 def examples_hash(examples: Iterable[Example]) -> str:
@@ -94,6 +99,17 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
             "platform": {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.machine()},
         },
     )
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of an evaluation. Raises UserError for a directory that has none; a run's is not one."""
+    manifest = read_json(directory / MANIFEST, "give the directory of an evaluation")
+    if not isinstance(manifest.get("identity"), dict):
+        inside = sorted(str(each.parent) for each in (directory / "eval").glob(f"*/{MANIFEST}"))
+        if inside:
+            raise UserError(f"{directory}: a run, not an evaluation; give one of {', '.join(inside)}")
+        raise UserError(f"{directory / MANIFEST}: not an evaluation's; give the directory of an evaluation")
+    return manifest
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

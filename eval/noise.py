@@ -13,7 +13,7 @@ from typing import Any
 
 from eval.differences import Difference, difference, independent, items_of
 from eval.files import read_json, write_json
-from eval.manifest import MANIFEST
+from eval.manifest import read_manifest
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import Interval, noise_floor, wilson_interval
 from rewards.core import UserError
@@ -51,8 +51,7 @@ def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) ->
 
     Raises UserError, 12, when the two aren't of the same model, adapter, examples, prompts and sampling.
     """
-    ask = "give the directory of a finished evaluation"
-    ours, theirs = (read_json(each / MANIFEST, ask) for each in (first_dir, second_dir))
+    ours, theirs = map(read_manifest, (first_dir, second_dir))
     first, second = (_by_sample(each / RECORDS) for each in (first_dir, second_dir))
     if first_dir.resolve() == second_dir.resolve():
         raise UserError(f"{first_dir} is given twice: evaluate the model again, into another directory")

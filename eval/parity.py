@@ -176,9 +176,16 @@ def compare(
     )
 
 
+def to_json(certificate: Certificate) -> dict[str, Any]:
+    """The certificate as JSON takes it: what is no number (spoiled weights give such) is null."""
+    text = json.dumps(asdict(certificate))
+    return dict(json.loads(text, parse_constant=lambda name: None))
+
+
 def write(certificate: Certificate, path: Path) -> None:
     """Write the certificate as JSON."""
-    write_json(path, json.loads(json.dumps(asdict(certificate))))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, to_json(certificate))
 
 
 def scorer(engine: str, model: ModelSpec, options: Mapping[str, Any]) -> Scorer:

@@ -66,23 +66,24 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
     of an unfinished thought are no answer. Raises UserError when a function breaks the contract of
     `rewards.core.Reward`.
     """
+    text = completion.text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair fits no file
     answer, problem, value = None, None, 0.0
     rewards = dict.fromkeys(task.rewards, 0.0)
     status: Status
     if completion.finish_reason == "error":
-        status, problem = "error", completion.text
+        status, problem = "error", text
     elif completion.finish_reason == "length":
         status = "truncated"
     else:
-        response = parse(completion.text)
+        response = parse(text)
         problem = response.problem
         answer = None if problem else response.answer
-        value = _call("metric", task.metric, completion.text, example)
+        value = _call("metric", task.metric, text, example)
         rewards = {  # the metric is often one of them, and what it says is known by now
-            name: value if reward is task.metric else _call(name, reward, completion.text, example)
+            name: value if reward is task.metric else _call(name, reward, text, example)
             for name, (reward, _) in task.rewards.items()
         }
-        status = "right" if value == 1 else "wrong" if problem is None else _failing(completion.text)
+        status = "right" if value == 1 else "wrong" if problem is None else _failing(text)
     return Record(
         id=example.id,
         sample=completion.index,
@@ -91,7 +92,7 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         gold=example.answers[0],
         answer=answer,
         problem=problem,
-        completion="" if status == "error" else completion.text,
+        completion="" if status == "error" else text,
         finish_reason=completion.finish_reason,
         tokens=completion.tokens,
         rewards=rewards,
@@ -99,6 +100,13 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
         prompt_hash=prompt_hash,
         tags=dict(example.tags),
     )
+
+
+def score_again(task: Task, example: Example, record: Record) -> Record:
+    """A record's completion as the task scores it now."""
+    text = record.problem or "" if record.status == "error" else record.completion
+    completion = Completion(record.id, record.sample, text, record.finish_reason, record.tokens)
+    return score(task, example, completion, record.prompt_hash)
 
 
 def _failing(completion: str) -> Status:

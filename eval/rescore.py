@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from eval.engines.base import Completion, ModelSpec
+from eval.engines.base import ModelSpec
 from eval.engines.registry import WITHOUT_TOKENIZER
-from eval.files import read_json, write_json
-from eval.manifest import MANIFEST, examples_hash, versions
+from eval.files import write_json
+from eval.manifest import MANIFEST, examples_hash, read_manifest, versions
 from eval.prompts import (
     load_tokenizer,
     messages_hash,
@@ -21,7 +21,7 @@ from eval.prompts import (
     template_hash,
     tokenizer_dir,
 )
-from eval.records import RECORDS, Record, read_records, score, write_records
+from eval.records import RECORDS, Record, read_records, score_again, write_records
 from eval.summary import SUMMARY, Summary, summarize, why_invalid
 from rewards.core import Example, UserError
 from tasks.base import Task
@@ -92,7 +92,7 @@ def rescore(directory: Path, task: Task) -> Rescored:
     Raises UserError for a directory without records; with exit code 12 when the task no longer has an example, or asks
     it in other words than those that were answered.
     """
-    manifest = read_json(directory / MANIFEST, "give the directory of an evaluation")
+    manifest = read_manifest(directory)
     records = read_records(directory / RECORDS)
     if not records:
         raise UserError(f"{directory / RECORDS}: no records there; give the directory of an evaluation")
@@ -111,14 +111,8 @@ def rescore(directory: Path, task: Task) -> Rescored:
     if current != identity["examples"]:
         _check_prompts(directory, manifest, records, examples)
     golds = {record.id for record in records if record.gold != examples[record.id].answers[0]}
-    new = tuple(_scored(task, examples[record.id], record) for record in records)
+    new = tuple(score_again(task, examples[record.id], record) for record in records)
     return Rescored(directory, manifest, tuple(records), new, len(golds), current)
-
-
-def _scored(task: Task, example: Example, record: Record) -> Record:
-    text = record.problem or "" if record.status == "error" else record.completion
-    completion = Completion(record.id, record.sample, text, record.finish_reason, record.tokens)
-    return score(task, example, completion, record.prompt_hash)
 
 
 def _check_prompts(

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.cache import with_cache
+from eval.cache import KEY_OPTIONS, with_cache
 from eval.engines.base import Generator, ModelSpec, Request, Sampling
 from eval.engines.registry import WITHOUT_TOKENIZER, check_engine, load_engine
 from eval.files import write_json
-from eval.manifest import claim, identity
+from eval.manifest import claim, identity, stated
 from eval.progress import live
 from eval.prompts import (
     load_tokenizer,
@@ -28,7 +28,7 @@ from eval.prompts import (
     template_hash,
     tokenizer_dir,
 )
-from eval.records import RECORDS, Record, keep_complete, score, to_line, write_records
+from eval.records import RECORDS, Record, keep_complete, score, score_again, to_line, write_records
 from eval.summary import SUMMARY, Summary, summarize
 from eval.trained import check_trained_for
 from eval.validity import DEFAULT_LIMITS, Limits
@@ -91,20 +91,29 @@ def evaluate(
         chosen.setdefault("log_file", out_dir / "vllm.log")
     records = keep_complete(out_dir / RECORDS, sampling.n)
     known = {record.id for record in records}
+    by_id = {example.id: example for example in examples}
+    _check_scorer(task, by_id, records, out_dir)
     missing = [request for request in prepared.requests if request.id not in known]
     if shuffle is not None:
         random.Random(shuffle).shuffle(missing)
-    by_id = {example.id: example for example in examples}
     fresh: list[Record] = []
     seconds, cached = 0.0, 0
     if missing:
         total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
         cache = cache if shuffle is None else None
         source_of = partial(
-            with_cache, cache, run, model, missing, prepared.sampling, partial(load, engine, model, chosen)
+            with_cache,
+            cache,
+            {**run, "options": stated(chosen, KEY_OPTIONS)},
+            model,
+            missing,
+            prepared.sampling,
+            partial(load, engine, model, chosen),
         )
         with live(total, first, progress) as show, closing(source_of()) as generator:
             fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
+            if not known and all(record.status == "error" for record in fresh):
+                raise UserError(f"the engine answered nothing; it said: {fresh[0].problem}", ExitCode.FAILED)
             cached = getattr(generator, "hits", 0)
     place = {example_id: index for index, example_id in enumerate(by_id)}
     records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
@@ -141,6 +150,22 @@ def prepare(
     return Prepared(requests, hashes, template_hash(tokenizer), sampling)
 
 
+def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path) -> None:
+    """Raises UserError where the task scores kept completions otherwise now: new ones beside them would mix the two."""
+    for record in kept:
+        now = score_again(task, by_id[record.id], record)
+        if (now.status, now.score, now.rewards) != (record.status, record.score, record.rewards):
+            raise UserError(
+                f"{out_dir}: the task scores what is stored otherwise now, for instance {record.id!r}: stored "
+                f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). Score it again "
+                f"(toolkit rescore {out_dir}) or choose another directory"
+            )
+
+
+def _rewards(record: Record) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in record.rewards.items())
+
+
 def _check_ids(examples: Sequence[Example]) -> None:
     if not examples:
         raise UserError("there are no examples to evaluate: check the task's split and --n")
@@ -173,6 +198,4 @@ def _answer(
     seconds = time.perf_counter() - started
     if len(records) < total:
         raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ExitCode.FAILED)
-    if all(record.status == "error" for record in records):
-        raise UserError(f"the engine answered nothing; it said: {records[0].problem}", ExitCode.FAILED)
     return records, seconds

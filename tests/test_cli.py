@@ -540,3 +540,16 @@ print('loaded:', [name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "loaded: []", done.stderr
+
+
+def test_a_place_that_cant_be_written_is_one_line(toolkit: Toolkit) -> None:
+    done = toolkit(*ARITHMETIC, "--model", "x", "--out", "/proc/nope")
+    assert (done.code, done.error) == (2, "/proc/nope: No such file or directory")
+
+
+def test_a_constant_may_be_longer_than_a_files_name(toolkit: Toolkit, tmp_path: Path) -> None:
+    done = toolkit(*ARITHMETIC, "--model", "да" * 200, "--out", tmp_path / "e")
+    assert done.code == 0, done.err
+
+
+ARITHMETIC = ["eval", "--task", "russian_arithmetic", "--n", "2", "--engine", "scripted"]

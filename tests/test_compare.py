@@ -260,3 +260,23 @@ def test_writes_comparison_json_and_a_plain_table(tmp_path: Path) -> None:
 
 def test_every_verdict_has_its_code() -> None:
     assert sorted(EXIT_CODES.values()) == [0, 0, 10, 11, 12]
+
+
+def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
+    """Also where nobody changed the task's version: the completions are the same and the scores aren't."""
+    base = run(tmp_path / "base", [True] * 8)
+    result = compare(base, run(tmp_path / "candidate", [True] * 8, chosen=task(half)))
+    assert (result.verdict, result.exit_code) == ("not comparable", 12)
+    assert result.reasons[0].startswith("8 examples have the same completion and another score")
+
+
+@pytest.mark.parametrize("act", [lambda path: compare(path, path), lambda path: measure_noise(path, path)])
+def test_a_runs_directory_is_told_from_its_evaluations(tmp_path: Path, act: Callable[[Path], object]) -> None:
+    (tmp_path / "eval").mkdir()
+    run(tmp_path / "eval" / "tuned", [True] * 4)
+    (tmp_path / "manifest.json").write_text('{"task": "echo"}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"a run, not an evaluation; give one of .*/eval/tuned$"):
+        act(tmp_path)
+    (tmp_path / "eval" / "tuned" / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"manifest\.json: not an evaluation's"):
+        act(tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eval import cache
-from eval.cache import Cached, Store, facts_of, key_of, with_cache
+from eval.cache import KEY_OPTIONS, Cached, Store, facts_of, key_of, with_cache
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
 from eval.manifest import identity
 from eval.records import read_records
@@ -278,3 +278,10 @@ def test_an_evaluation_in_another_directory_generates_nothing(tmp_path: Path, mo
     assert json.loads((tmp_path / "two" / "summary.json").read_text())["cached"] == 5
     third = run("three", None)
     assert (third.completions, third.cached, len(engines)) == (5, 0, 2)
+
+
+@pytest.mark.parametrize("options", [{"device": "cpu"}, {"tensor_parallel_size": "2"}, {"enforce_eager": "True"}])
+def test_other_kernels_have_other_keys(tmp_path: Path, options: dict[str, str]) -> None:
+    assert set(options) <= set(KEY_OPTIONS)
+    ask(tmp_path / "c")
+    assert ask(tmp_path / "c", options=options)[2], "asked again"

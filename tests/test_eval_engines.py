@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +30,9 @@ SAMPLING = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, n=2, seed=3, stop_
 def endpoint() -> Iterator[SimpleNamespace]:
     """An OpenAI-compatible server: fails each request's first try with 503, refuses prompts of token 99."""
     pytest.importorskip("openai")
-    seen = SimpleNamespace(bodies=[], tried=set(), key="none", url="", tries=0, always=0, busy=0, most=0)
+    seen = SimpleNamespace(
+        bodies=[], tried=set(), key="none", url="", odd=None, owes=0, tries=0, always=0, busy=0, most=0
+    )
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,6 +49,12 @@ def endpoint() -> Iterator[SimpleNamespace]:
             self.wfile.write(text)
 
         def do_GET(self) -> None:
+            if seen.odd == "a page":
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(b"<html>hello</html>")
+                return None
             if self.headers["Authorization"] != f"Bearer {seen.key}":
                 return self.reply(401, {"error": {"message": "bad key"}})
             return self.reply(200, {"object": "list", "data": [{"id": "small", "object": "model"}]})
@@ -53,7 +64,7 @@ def endpoint() -> Iterator[SimpleNamespace]:
             with lock:
                 seen.tries, seen.busy = seen.tries + 1, seen.busy + 1
                 seen.most = max(seen.most, seen.busy)
-            time.sleep(0.01)
+            time.sleep(0.01 + seen.owes)
             with lock:
                 seen.busy -= 1
             if seen.always:
@@ -62,6 +73,8 @@ def endpoint() -> Iterator[SimpleNamespace]:
                 seen.tried.add(body["seed"])
                 return self.reply(503, {"error": {"message": "busy"}})
             seen.bodies.append(body)
+            if seen.odd is not None:
+                return self.reply(200, seen.odd)
             usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
             if self.path.endswith("/chat/completions"):
                 message = {"role": "assistant", "content": f"chat {body['messages'][0]['content']}"}
@@ -211,3 +224,70 @@ def test_the_adapters_tokenizer_wins(tmp_path: Path) -> None:
     assert tokenizer_dir(model) == tmp_path
     (adapter / "tokenizer_config.json").write_text("{}", encoding="utf-8")
     assert tokenizer_dir(model) == adapter
+
+
+def choice(**changes: Any) -> dict[str, Any]:
+    said = {"index": 0, "text": "half an", "finish_reason": "stop", "logprobs": None, **changes}
+    return {"id": "1", "object": "text_completion", "choices": [said]}
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason", "says"),
+    [
+        ({"choices": None, "error": {"message": "overloaded"}}, "error", "the server's reply holds no choices"),
+        ({"choices": []}, "error", "the server's reply holds no choices"),
+        (choice(finish_reason="content_filter"), "error", "the server ended it: content_filter, after 'half an'"),
+        (choice(finish_reason="abort"), "error", "the server ended it: abort, after 'half an'"),
+        (choice(finish_reason=None), "stop", "half an"),
+        (choice(), "stop", "half an"),
+    ],
+)
+def test_server_that_replies_oddly(
+    endpoint: SimpleNamespace, tmp_path: Path, odd: dict[str, Any], reason: str, says: str
+) -> None:
+    endpoint.odd = odd
+    engine = server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url})
+    (found,) = engine.generate(REQUESTS[:1], Sampling(4))
+    engine.close()
+    assert found.finish_reason == reason
+    assert found.text.startswith(says)
+
+
+def test_a_web_page_is_no_server(endpoint: SimpleNamespace, tmp_path: Path) -> None:
+    endpoint.odd = "a page"
+    with pytest.raises(UserError, match="not as an OpenAI server does") as caught:
+        server.load(ModelSpec(tmp_path, None, "small"), {"base_url": endpoint.url})
+    assert caught.value.exit_code == 14
+
+
+ASKS = """
+import sys, threading
+from pathlib import Path
+from eval.engines import server
+from eval.engines.base import ModelSpec, Request, Sampling
+engine = server.load(ModelSpec(Path("."), None, "small"), {"base_url": sys.argv[1]})
+threading.Timer(1, lambda: __import__("os").kill(__import__("os").getpid(), 2)).start()
+list(engine.generate([Request("r", (5,), ())], Sampling(4)))
+"""
+
+
+def test_ctrl_c_doesnt_wait_for_what_the_server_still_owes(endpoint: SimpleNamespace) -> None:
+    endpoint.owes = 300
+    line = [sys.executable, "-c", ASKS, endpoint.url]
+    root = str(Path(__file__).resolve().parents[1])
+    done = subprocess.run(line, env={**os.environ, "PYTHONPATH": root}, capture_output=True, timeout=60, text=True)
+    assert "KeyboardInterrupt" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"retries": "x"}, "option retries of engine 'server': want a whole number of at least 0, got 'x'"),
+        ({"concurrency": 0}, "want a whole number of at least 1, got 0"),
+        ({"timeout": "10s"}, "want a number of at least 0, got '10s'"),
+        ({"concurrency": True}, "want a whole number"),
+    ],
+)
+def test_an_option_of_another_type_is_named(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        server.load(ModelSpec(tmp_path, None, "small"), options)

@@ -18,7 +18,7 @@ from eval.engines.base import ModelSpec, Sampling
 from eval.records import RECORDS, read_records
 from eval.runner import evaluate
 from eval.summary import SUMMARY, Summary, read_summary
-from rewards.core import Example
+from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
 
@@ -31,9 +31,12 @@ def exact(completion: str, example: Example) -> float:
     return float(parse(completion).answer in example.answers)
 
 
-def run(script: Path, out: Path) -> Summary:
+NUMBERS = Task("numbers", "1", lambda split, n, seed: iter(EXAMPLES), {"exact": (exact, 1.0)}, exact)
+
+
+def run(script: Path, out: Path, task: Task = NUMBERS) -> Summary:
     return evaluate(
-        Task("numbers", "1", lambda split, n, seed: iter(EXAMPLES), {"exact": (exact, 1.0)}, exact),
+        task,
         EXAMPLES,
         split="test",
         seed=0,
@@ -107,3 +110,50 @@ def test_a_real_kill_in_the_middle_of_an_examples_samples(tmp_path: Path) -> Non
     assert 0 < resumed.completions < N * SAMPLES
     assert (out / RECORDS).read_bytes() == (tmp_path / "whole" / RECORDS).read_bytes()
     assert resumed.overall == read_summary(tmp_path / "whole").overall
+
+
+def always(completion: str, example: Example) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(NUMBERS, metric=always),
+        replace(NUMBERS, rewards={}),
+        replace(NUMBERS, rewards={"always": (always, 1.0)}),
+    ],
+    ids=["the metric", "a reward less", "another reward"],
+)
+@pytest.mark.parametrize("kept", [N * SAMPLES, SAMPLES])
+def test_what_a_changed_scorer_would_mix_with_is_refused(tmp_path: Path, changed: Task, kept: int) -> None:
+    script, out = write_script(tmp_path / "s.jsonl"), tmp_path / "e"
+    run(script, out)
+    lines = (out / RECORDS).read_text(encoding="utf-8").splitlines(keepends=True)
+    (out / RECORDS).write_text("".join(lines[:kept]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"scores what is stored otherwise now, for instance 'e0'.*toolkit rescore"):
+        run(script, out, changed)
+    assert len(read_records(out / RECORDS)) == kept
+
+
+def test_a_prompt_that_always_fails_doesnt_keep_the_rest_from_ending(tmp_path: Path) -> None:
+    script = write_script(tmp_path / "s.jsonl")
+    lines = script.read_text(encoding="utf-8").splitlines(keepends=True)
+    script.write_text("".join(lines[SAMPLES:]), encoding="utf-8")  # nothing for e0
+    first = run(script, tmp_path / "e")
+    (tmp_path / "e" / SUMMARY).unlink()
+    again = run(script, tmp_path / "e")
+    assert again.overall == first.overall == read_summary(tmp_path / "e").overall
+    assert again.invalid
+    script.write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="the engine answered nothing"):
+        run(script, tmp_path / "nothing")
+
+
+def test_half_a_surrogate_pair_is_scored_and_kept(tmp_path: Path) -> None:
+    script = tmp_path / "s.jsonl"
+    rows = [{"id": f"e{i}", "completion": "\ud83d"} for i in range(N)]
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run(script, tmp_path / "e")
+    assert {record.completion for record in read_records(tmp_path / "e" / RECORDS)} == {"?"}
+    assert run(script, tmp_path / "e").completions == 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,9 @@ STAND_IN = """
 import json, os, sys
 from types import SimpleNamespace as NS
 print("chatter on stdout")
+def is_pipe(fd):
+    try: return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe")
+    except OSError: return False
 def TokensPrompt(prompt_token_ids): return prompt_token_ids
 class SamplingParams:
     def __init__(self, **kw): self.__dict__.update(kw)
@@ -46,6 +50,7 @@ class Engine:
     def step(self):
         if MODE == "leaves a process": os._exit(9)
         if MODE == "die": sys.stderr.write("RuntimeError: no memory\\n"); sys.stderr.flush(); os._exit(9)
+        if MODE == "babble": [os.write(fd, b"?\\n") for fd in range(3, 20) if is_pipe(fd)]
         if MODE == "raise": raise RuntimeError("engine broke\\nlong story")
         if MODE == "second dies" and os.environ["CUDA_VISIBLE_DEVICES"] == "1": os._exit(9)
         return [self.one() for _ in range(min(2, len(self.queue)))]
@@ -152,6 +157,7 @@ def test_a_refused_prompt_is_one_error_not_the_end(stand_in: Path) -> None:
         ("no start", "ValueError: bad weights"),
         ("die", "ended with status 9: RuntimeError: no memory"),
         ("raise", "RuntimeError: engine broke"),
+        ("babble", "it answered '?"),
     ],
 )
 def test_a_failure_is_one_line_with_the_log(stand_in: Path, mode: str, reason: str) -> None:
@@ -186,9 +192,10 @@ def test_what_the_child_forked_keeps_nobody_waiting_and_ends_with_it(stand_in: P
         with pytest.raises(UserError, match="ended with status 9"):
             list(engine.generate(REQUESTS, SAMPLING))
     until = time.monotonic() + 30
-    while Path(f"/proc/{left}").exists() and " Z " not in Path(f"/proc/{left}/stat").read_text(encoding="utf-8"):
-        assert time.monotonic() < until, "the fork lives on"
-        time.sleep(0.05)
+    with suppress(FileNotFoundError, ProcessLookupError):  # it is gone, and reaped
+        while " Z " not in Path(f"/proc/{left}/stat").read_text(encoding="utf-8"):
+            assert time.monotonic() < until, "the fork lives on"
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,8 @@ def test_what_cant_be_read_is_infrastructure(tmp_path: Path, broken: str) -> Non
         (NON_INFERIOR + "slice = 'parity=odd'\neach = 'parity'\n", "give one of them"),
         (NON_INFERIOR + "unit = 'item'\n", 'unit = .item.: want "group" or "example"'),
         (NON_INFERIOR + "metric = 'exacct'\n", "unknown metric 'exacct'.*did you mean 'exact'"),
-        (NON_INFERIOR + "slice = 'parity=od'\n", "no example of the run has it; did you mean 'parity=odd'"),
-        (NON_INFERIOR + "each = 'partiy'\n", "the run's tags are parity; did you mean 'parity'"),
+        (NON_INFERIOR + "slice = 'parity=od'\n", "no example of the baseline has it; did you mean 'parity=odd'"),
+        (NON_INFERIOR + "each = 'partiy'\n", "the baseline's tags are parity; did you mean 'parity'"),
         ("[[gate]\n", "can't be read"),
     ],
 )
@@ -349,3 +349,16 @@ def test_a_real_regression_is_caught_with_power() -> None:
     rng = np.random.default_rng(10)
     reports = [judge(rules, run, base) for base, run in (world(rng, 0.02, 0.20) for _ in range(100))]
     assert np.mean([report.outcome == "fail" for report in reports]) > 0.8
+
+
+def test_a_tag_that_the_baseline_lacks_is_refused_in_words(tmp_path: Path) -> None:
+    baseline = run(tmp_path / "baseline", words(HALF[:10]))
+    records = (baseline / "records.jsonl").read_text(encoding="utf-8")
+    older = records.replace('"tags": {"parity": "odd"}', '"tags": {}').replace(
+        '"tags": {"parity": "even"}', '"tags": {}'
+    )
+    (baseline / "records.jsonl").write_text(older, encoding="utf-8")
+    candidate = run(tmp_path / "candidate", words(HALF[:10]))
+    for named in ("each = 'parity'", "slice = 'parity=odd'"):
+        with pytest.raises(UserError, match="the baseline"):
+            check(gates(tmp_path, f"{NON_INFERIOR}{named}\n"), candidate, baseline)

@@ -270,3 +270,14 @@ def test_a_place_that_cant_be_written_is_one_line(run: Path, tmp_path: Path) -> 
 
 def test_the_last_model_of_a_run_has_no_step(run: Path) -> None:
     assert {each.step for each in read_sources([run]).evaluations} == {FINAL}
+
+
+def test_a_page_executes_no_file_that_a_manifest_names(tmp_path: Path) -> None:
+    path = write_evaluation(tmp_path / "e", right, n=2)
+    (path / "task.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')", encoding="utf-8")
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    manifest["identity"]["task"] = str(path / "task.py")
+    (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    shown = browser(read_sources([path]), 0, 0)
+    assert "is no installed task" in shown.notices[0]
+    assert not (tmp_path / "executed").exists()

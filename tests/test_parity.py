@@ -14,7 +14,7 @@ import pytest
 
 from eval.engines import transformers as engine_module
 from eval.engines.base import ModelSpec, Scored
-from eval.parity import TOLERANCES, Candidate, Certificate, compare
+from eval.parity import TOLERANCES, Candidate, Certificate, compare, write
 from rewards.core import Message, UserError
 from toolkit.cli import main
 from toolkit.templates import template_text
@@ -168,6 +168,11 @@ def test_a_broken_model_differs(tiny: SimpleNamespace, tmp_path: Path, broken: s
     certificate = certify(tiny, model)
     assert (certificate.verdict, certificate.exit_code) == ("differs", 10)
     assert reason in certificate.findings[0].reason
+    write(certificate, tmp_path / "new" / "parity.json")
+    written = json.loads((tmp_path / "new" / "parity.json").read_text(encoding="utf-8"))
+    assert written["verdict"] == "differs"
+    if broken == "not finite":
+        assert written["findings"][0]["gap"]["mean"] is None
 
 
 def _spoil(weights: Path) -> None:

@@ -130,6 +130,11 @@ def _exit_code(call: Callable[[], Any]) -> int:
         for line in str(error).splitlines():
             print(f"error: {redact_text(line)}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:  # a path of the person's, or a full disk; without a name it is a bug's
+        if error.filename is None or isinstance(error, ConnectionError):
+            raise
+        print(f"error: {redact_text(str(error.filename))}: {error.strerror}", file=sys.stderr, flush=True)
+        return ExitCode.USAGE
     except SystemExit as end:
         if end.code == ExitCode.INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
             say("interrupted; the same command goes on where it stopped")

@@ -115,8 +115,25 @@ def sample_seed(sampling: Sampling, request_id: str, index: int) -> int | None:
 
 
 def engine_options(engine: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults overlaid with the caller's options. Raises UserError for an option that the engine doesn't have."""
+    """Defaults overlaid with the caller's options.
+
+    Raises UserError for an option that the engine doesn't have, or of another type than its default; a whole number is
+    at least 1, retries 0.
+    """
     unknown = sorted(set(options) - set(defaults))
     if unknown:
         raise UserError(f"engine {engine!r} has no option {unknown[0]!r}; it has: {', '.join(sorted(defaults))}")
+    for name, value in options.items():
+        default = defaults[name]
+        wanted = next((text for kind, text in _TYPES.items() if type(default) is kind), None)
+        if wanted is None or value is None:
+            continue
+        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+        least = int(name != "retries") if type(default) is int else 0
+        if not fits or (type(default) in (int, float) and value < least):
+            atleast = f" of at least {least}" if type(default) in (int, float) else ""
+            raise UserError(f"option {name} of engine {engine!r}: want {wanted}{atleast}, got {value!r}")
     return {**defaults, **options}
+
+
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
@@ -26,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "retries": 4,  # with exponential backoff: no connection, no answer in time, 408, 409, 429 and 5xx
     "timeout": 600.0,  # seconds a request
 }
+FINISHED = ("stop", "length", "eos_token", None)  # a filter or an abort leaves a fragment, which is no answer
 
 
 @dataclass(slots=True)
@@ -42,17 +44,35 @@ class Server:
 
         What the server refuses, or fails at after all retries, is that sample's error; a server that is gone ends all.
         """
-        pool = ThreadPoolExecutor(self.concurrency)
+        asked: SimpleQueue[tuple[Request, int]] = SimpleQueue()
+        for request in requests:
+            for index in range(sampling.n):
+                asked.put((request, index))
+        total, given_up = asked.qsize(), Event()
+        found: SimpleQueue[Completion | Exception] = SimpleQueue()
+
+        def work() -> None:
+            while not given_up.is_set():
+                try:
+                    request, index = asked.get_nowait()
+                except Empty:
+                    return
+                try:
+                    found.put(self._complete(request, index, sampling))
+                except Exception as error:
+                    found.put(error)
+
+        # Not a pool of futures: at Ctrl-C, Python would wait for its open requests, ten minutes each.
+        for _ in range(min(self.concurrency, total)):
+            Thread(target=work, daemon=True).start()
         try:
-            futures = [
-                pool.submit(self._complete, request, index, sampling)
-                for request in requests
-                for index in range(sampling.n)
-            ]
-            for future in as_completed(futures):
-                yield future.result()
+            for _ in range(total):
+                completion = found.get()
+                if isinstance(completion, Exception):
+                    raise completion
+                yield completion
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            given_up.set()
 
     def _complete(self, request: Request, index: int, sampling: Sampling) -> Completion:
         import openai
@@ -66,10 +86,15 @@ class Server:
             return Completion(request.id, index, f"the server failed {tries} times: {error.message}", "error", 0)
         except openai.APIError as error:
             raise explain(error, self.client, self.model) from error
-        choice = reply.choices[0]
+        choices = getattr(reply, "choices", None)
+        if not choices:
+            return Completion(request.id, index, f"the server's reply holds no choices: {reply!s:.200}", "error", 0)
+        choice, tokens = choices[0], reply.usage.completion_tokens if reply.usage else 0
         text = (choice.message.content or "") if self.chat else choice.text
+        if choice.finish_reason not in FINISHED:
+            ended = f"the server ended it: {choice.finish_reason}, after {text[:80]!r}"
+            return Completion(request.id, index, ended, "error", tokens)
         reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        tokens = reply.usage.completion_tokens if reply.usage else 0
         return Completion(request.id, index, text, reason, tokens)
 
     def _ask(self, request: Request, sampling: Sampling, seed: int | None) -> Any:
@@ -130,6 +155,9 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
         served = []  # no /models: the first request will tell
     except openai.APIError as error:
         raise explain(error, client, model.name) from error
+    except (AttributeError, TypeError, ValueError) as error:  # the client takes any reply of status 200
+        text = f"{client.base_url} answers, but not as an OpenAI server does: is base_url right? It often ends in /v1"
+        raise UserError(text, ExitCode.FAILED) from error
     if served and model.name not in served:
         raise UserError(f"{client.base_url} serves no model {model.name!r}; it serves: {', '.join(served)}")
     return Server(client, model.name, int(chosen["concurrency"]), chosen["api"] == "chat")

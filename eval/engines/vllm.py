@@ -67,7 +67,7 @@ class Engine:
         A thread a child reads, so that no child waits for us to score. Leaving the loop early, or one child's failure,
         ends all of them.
         """
-        found: SimpleQueue[list[list[Any]] | UserError] = SimpleQueue()
+        found: SimpleQueue[list[list[Any]] | Exception] = SimpleQueue()
         finished = False
         try:
             for place, child in enumerate(self.children):
@@ -77,7 +77,7 @@ class Engine:
             left = len(rows)
             while left:
                 answers = found.get()
-                if isinstance(answers, UserError):
+                if isinstance(answers, Exception):
                     raise answers
                 left -= len(answers)
                 yield from answers
@@ -86,13 +86,13 @@ class Engine:
             if not finished:
                 self.kill()
 
-    def _read(self, place: int, expected: int, found: SimpleQueue[list[list[Any]] | UserError]) -> None:
+    def _read(self, place: int, expected: int, found: SimpleQueue[list[list[Any]] | Exception]) -> None:
         try:
             while expected:
                 answers = self.children[place].receive()
                 expected -= len(answers)
                 found.put([[place + number * len(self.children), *rest] for number, *rest in answers])
-        except UserError as error:
+        except Exception as error:  # whatever it is: `ask` waits for this thread, and raises it
             found.put(error)
 
     def kill(self) -> None:

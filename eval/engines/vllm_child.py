@@ -52,7 +52,10 @@ class Child:
         line = _pipe(self.process.stdout).readline()
         if not line.endswith("\n"):
             self._fail(f"its process ended with status {self.process.wait()}: {last_reason(self.log_file)}")
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            self._fail(f"it answered {line[:80]!r}")
         if isinstance(message, dict) and "refused" in message:
             raise UserError(message["refused"])
         if isinstance(message, dict) and "failed" in message:
@@ -108,7 +111,11 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 def last_reason(log_file: Path) -> str:
     """The last line of a log that looks like an error, else its last line."""
-    lines = [line.strip() for line in log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]]
+    try:
+        text = log_file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"no log ({error.strerror})"
+    lines = [line.strip() for line in text.splitlines()[-200:]]
     lines = [line for line in lines if line]
     named = [line for line in lines if "Error" in line or "Killed" in line]
     return (named or lines or ["the log is empty"])[-1][:500]

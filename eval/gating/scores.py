@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.differences import METRICS, Item, items_of
 from eval.files import read_json, write_atomically
-from eval.manifest import MANIFEST
+from eval.manifest import MANIFEST, read_manifest
 from eval.records import RECORDS, read_records
 from eval.summary import SUMMARY
 from eval.validity import Counts, Limits, check_validity, counts_of
@@ -48,7 +48,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def _of_directory(directory: Path) -> Scores:
-    manifest = read_json(directory / MANIFEST, "give the directory of an evaluation")
+    manifest = read_manifest(directory)
     unfinished = f"{directory}: the evaluation isn't finished; run it again with the same directory"
     if not (directory / SUMMARY).is_file():
         raise UserError(unfinished)

@@ -161,16 +161,17 @@ def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
         raise UserError(f"unknown metric {gate.metric!r}; the run has {known}{nearest(gate.metric, run.metrics)}")
     if gate.kind in PAIRED and baseline is not None and gate.metric not in baseline.metrics:
         raise UserError(f"the baseline has no metric {gate.metric!r}; {WRITE_AGAIN}")
-    tags = by_tag([item.tags for item in run.items.values()])
+    whose, scores = ("run", run) if baseline is None else ("baseline", baseline)
+    tags = by_tag([item.tags for item in scores.items.values()])
     if gate.each:
         if gate.each not in tags:
             raise UserError(
-                f"each = {gate.each!r}: the run's tags are {', '.join(tags)}{nearest(gate.each, list(tags))}"
+                f"each = {gate.each!r}: the {whose}'s tags are {', '.join(tags)}{nearest(gate.each, list(tags))}"
             )
         return [replace(gate, slice=f"{gate.each}={value}", each="") for value in tags[gate.each]]
     slices = [f"{tag}={value}" for tag, values in tags.items() for value in values]
     if gate.slice and gate.slice not in slices:
-        raise UserError(f"slice = {gate.slice!r}: no example of the run has it{nearest(gate.slice, slices)}")
+        raise UserError(f"slice = {gate.slice!r}: no example of the {whose} has it{nearest(gate.slice, slices)}")
     return [gate]
 
 

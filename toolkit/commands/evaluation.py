@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -139,11 +140,21 @@ def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:
     from eval.engines.registry import WITHOUT_TOKENIZER
 
     if engine in WITHOUT_TOKENIZER:  # takes a text, or a file of completions
-        return ModelSpec(Path(reference), None, reference)
+        return ModelSpec(_path_of(reference), None, reference)
     from toolkit.models import resolve_model
 
     resolved = resolve_model(reference)
     return ModelSpec(resolved.path, resolved.adapter, served_name or reference)
+
+
+def _path_of(reference: str) -> Path:
+    """The path that a text is; of a constant answer that is longer than any path, one without a file."""
+    path = Path(reference)
+    try:
+        path.is_file()
+    except OSError:
+        return Path(os.devnull)
+    return path
 
 
 def _named_spec(text: str, engine: str) -> Any:
@@ -153,6 +164,6 @@ def _named_spec(text: str, engine: str) -> Any:
         raise UserError(
             f"--model {text!r}: with several models write --model NAME=MODEL; a name is letters, digits, ._-"
         )
-    if engine == "scripted" and not Path(reference).is_file():
+    if engine == "scripted" and not _path_of(reference).is_file():
         raise UserError(f"--model {text!r}: with several models the scripted engine takes files of completions")
     return replace(_model_spec(reference, engine, None), name=name)

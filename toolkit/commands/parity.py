@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eval.files import read_json
 from eval.progress import quiet
 from rewards.core import UserError
 from toolkit.commands.shared import Json, print_json, say
@@ -40,9 +41,7 @@ def parity(
 
     Exits with 0 same, 10 differs or the training has no effect, 14 an engine failed.
     """
-    from dataclasses import asdict
-
-    from eval.parity import TOLERANCES, compare, write
+    from eval.parity import TOLERANCES, compare, to_json, write
     from eval.tables import show
     from toolkit.data import probes
     from toolkit.models import cache_dir
@@ -67,18 +66,24 @@ def parity(
             dtype=dtype,
             max_tokens=max_tokens,
             base=base,
-            options={"vllm": {"max_model_len": 2048, "log_file": cache_dir() / "parity-vllm.log"}},
+            options={"vllm": {"max_model_len": _length(reference), "log_file": cache_dir() / "parity-vllm.log"}},
             say=lambda line: None if quiet() else print(line, file=terminal, flush=True),
         )
+    if as_json:
+        print_json(to_json(certificate))
+    else:
+        show(grid_of(certificate))
     target = out or (directory / "parity.json" if is_run else None)
     if target is not None:
         write(certificate, target)
         say(f"certificate: {target}")
-    if as_json:
-        print_json(asdict(certificate))
-    else:
-        show(grid_of(certificate))
     raise typer.Exit(certificate.exit_code)
+
+
+def _length(reference: ModelSpec) -> int:
+    """Tokens that vLLM makes room for: those of any probe and what follows it, if the model takes so many."""
+    config = read_json(reference.path / "config.json", "give the directory of a full model")
+    return min(2048, int(config.get("text_config", config).get("max_position_embeddings") or 2048))
 
 
 def _of_run(directory: Path) -> tuple[ModelSpec, ModelSpec]:

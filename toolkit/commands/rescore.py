@@ -53,13 +53,12 @@ def rescore(
 
 
 def _task(directory: Path, name: str | None) -> Any:
-    from eval.files import read_json
-    from eval.manifest import MANIFEST
+    from eval.manifest import read_manifest
     from tasks.registry import load_task
 
     if name is not None:
         return load_task(name)
-    stored = read_json(directory / MANIFEST, "give the directory of an evaluation")["identity"]["task"]
+    stored = read_manifest(directory)["identity"]["task"]
     try:
         return load_task(stored)
     except UserError as error:

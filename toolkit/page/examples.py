@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.records import STATUSES, Record
 from rewards.core import Example, UserError
-from tasks.registry import load_task
+from tasks.registry import load_task, task_names
 from toolkit.data import read_examples
 from toolkit.page.sources import Evaluation, Sources, same_examples
 
@@ -120,6 +120,8 @@ def _prompts(sources: Sources, chosen: Evaluation) -> tuple[dict[str, Example], 
                 return {example.id: example for example in read_examples(path)}, []
     name, split = chosen.identity["task"], chosen.identity["split"]
     try:
+        if name not in dict(task_names()):  # nor a file's name: a page executes nothing that a directory brought along
+            raise UserError("not installed")
         task = load_task(str(name))
     except UserError:
         return {}, [f"The prompts aren't shown: records don't hold them, and {name!r} is no installed task."]
