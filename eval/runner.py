@@ -77,7 +77,8 @@ def evaluate(
     nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
-    template, another evaluation's directory; with exit code 14 when the engine fails or answers nothing.
+    template, another evaluation's directory, stored scores that the task no longer gives; with exit code 14 when the
+    engine fails or answers nothing.
     """
     check_engine(engine)
     _check_ids(examples)

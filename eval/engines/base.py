@@ -124,15 +124,13 @@ def engine_options(engine: str, defaults: Mapping[str, Any], options: Mapping[st
     if unknown:
         raise UserError(f"engine {engine!r} has no option {unknown[0]!r}; it has: {', '.join(sorted(defaults))}")
     for name, value in options.items():
-        default = defaults[name]
-        wanted = next((text for kind, text in _TYPES.items() if type(default) is kind), None)
-        if wanted is None or value is None:
+        kind = type(defaults[name])
+        if kind not in _TYPES or value is None:
             continue
-        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
-        least = int(name != "retries") if type(default) is int else 0
-        if not fits or (type(default) in (int, float) and value < least):
-            atleast = f" of at least {least}" if type(default) in (int, float) else ""
-            raise UserError(f"option {name} of engine {engine!r}: want {wanted}{atleast}, got {value!r}")
+        least = int(kind is int and name != "retries")
+        if not (type(value) is kind or (kind is float and type(value) is int)) or value < least:
+            wanted = _TYPES[kind] if kind is bool else f"{_TYPES[kind]} of at least {least}"
+            raise UserError(f"option {name} of engine {engine!r}: want {wanted}, got {value!r}")
     return {**defaults, **options}
 
 
