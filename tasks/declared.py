@@ -73,7 +73,7 @@ def _read(path: Path, shown: Path) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{shown}: no such file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{shown}: can't be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{shown}: a task is a mapping of keys to values, this is {type(raw).__name__}")
@@ -83,6 +83,13 @@ def _read(path: Path, shown: Path) -> dict[str, Any]:
     for key in NEEDED:
         if not raw.get(key):
             raise UserError(f"{shown}: key {key!r} is missing; needed: {', '.join(NEEDED)}")
+    for key in ("user", "system"):
+        if not isinstance(raw.get(key, ""), str):
+            raise UserError(f"{shown}: key {key!r} must be a text, got {raw[key]!r}; put it in quotes")
+    shares = raw.get("shares", SHARES)
+    numbers = shares.values() if isinstance(shares, dict) and set(shares) <= set(SHARES) else ["no"]
+    if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers):
+        raise UserError(f"{shown}: key 'shares' wants {SHARES}, shares from 0 to 1, got {shares!r}")
     return raw
 
 
@@ -139,6 +146,7 @@ class _Table:
             raise UserError(f"{self.where}: key 'tags' must be a list of columns, got {tags!r}")
         self.answers = answer if isinstance(answer, list) else [answer]
         single = [self.raw[key] for key in ("reasoning", "group", "split") if key in self.raw]
+        self.several = (self.folder / str(self.raw["data"])).is_dir() or Path(str(self.raw["data"])).is_dir()
         self.columns = [*self.answers, *tags, *single, *self._fields("system"), *self._fields("user")]
 
     def _fields(self, key: str) -> list[str]:
@@ -181,9 +189,10 @@ class _Table:
         answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
         if not answers:
             raise UserError(f"{row.file}, row {row.number}: the answer (column {self.answers[0]!r}) is empty")
+        place = f"{Path(row.file).stem}-" if self.several else ""  # rows are counted anew in each file of a folder
         reasoning = texts[self.raw["reasoning"]] if "reasoning" in self.raw else ""
         return Example(
-            id=f"{self.raw['name']}-{row.number}",
+            id=f"{self.raw['name']}-{place}{row.number}",
             messages=tuple(
                 Message(role=role, content=self.raw[role].format_map(texts))
                 for role in ("system", "user")

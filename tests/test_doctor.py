@@ -402,6 +402,7 @@ def test_nvidia_smi_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     query = "580.95.05, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000\n580.95.05, NVIDIA GB10, 12.1, [N/A], [N/A]\n"
     banner = "| NVIDIA-SMI 580.95.05    Driver Version: 580.95.05    CUDA Version: 13.0     |\n"
     monkeypatch.setattr(gather, "_output", lambda command: query if len(command) > 1 else banner)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     driver, cuda, gpus = gather.nvidia()
     assert (driver, cuda) == ("580.95.05", "13.0")
     assert [gpu.capability for gpu in gpus] == ["9.0", "12.1"]
@@ -445,3 +446,31 @@ def test_a_size_is_read_from_a_name(name: str, parameters: float | None) -> None
 def test_facts_can_be_made_from_any_mapping() -> None:
     facts = replace(CPU, versions=MappingProxyType({"torch": "2.14.1"}))
     assert facts.version("nothing", "torch") == "2.14.1"
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (None, ["A", "B"]),
+        ("1", ["B"]),
+        ("1,0", ["B", "A"]),
+        ("GPU-bb", ["B"]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", ["A"]),
+        ("MIG-1", ["A", "B"]),
+    ],
+)
+def test_gpus_are_those_that_a_process_may_have(
+    named: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def output(command: list[str]) -> str:
+        if "index" in command[1]:
+            return "0, GPU-aa11\n1, GPU-bb22\n"
+        return "580.1, A, 9.0, 81559, 600\n580.1, B, 9.0, 81559, 80900\n"
+
+    monkeypatch.setattr(gather, "_output", lambda command: output(command) if len(command) > 1 else "")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert [gpu.name for gpu in gather.nvidia()[2]] == found

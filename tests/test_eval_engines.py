@@ -261,12 +261,13 @@ def test_a_web_page_is_no_server(endpoint: SimpleNamespace, tmp_path: Path) -> N
 
 
 ASKS = """
-import sys, threading
+import os, signal, sys, threading
 from pathlib import Path
 from eval.engines import server
 from eval.engines.base import ModelSpec, Request, Sampling
 engine = server.load(ModelSpec(Path("."), None, "small"), {"base_url": sys.argv[1]})
-threading.Timer(1, lambda: __import__("os").kill(__import__("os").getpid(), 2)).start()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
+threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 list(engine.generate([Request("r", (5,), ())], Sampling(4)))
 """
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -347,3 +350,24 @@ def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: 
 def test_a_histogram_has_a_line_for_each_range() -> None:
     assert histogram({}) == []
     assert histogram({"12": 1, "120": 2}, width=2) == ["       20 █ 1", "      120 ██ 2"]
+
+
+KILLED = """
+import os
+from toolkit.parallel import in_chunks
+def work(part):
+    if 1000 in part:
+        os.kill(os.getpid(), 9)
+    return len(part)
+from toolkit.cli import _exit_code
+raise SystemExit(_exit_code(lambda: list(in_chunks(range(5000), work))))
+"""
+
+
+def test_a_process_that_is_killed_ends_the_work_in_words() -> None:
+    root = str(Path(__file__).resolve().parents[1])
+    line, environment = [sys.executable, "-c", KILLED], {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 14
+    assert "was killed, most likely for want of memory" in done.stderr
+    assert "Traceback" not in done.stderr

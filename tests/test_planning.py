@@ -198,9 +198,9 @@ def test_the_share_is_the_largest_where_the_model_s_size_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("changes", "size", "stage", "said"),
     [
-        ({}, replace(SMOLLM2, parameters=70e9), "sft", r"weights, 2\d\d\.\d GB\. Take a smaller model"),
-        ({"sft": {"batch_size": 128, "forward_tokens": 90_000}}, SMOLLM2, "sft", "Lower sft.forward_tokens"),
-        ({"grpo": {"prompts": 32, "generations": 16, "batch_size": 512}}, SMOLLM2, "grpo", "Lower grpo.batch_size"),
+        ({}, replace(SMOLLM2, parameters=70e9), "sft", r"weights, 2\d\d\.\d GB: take a smaller model"),
+        ({"sft": {"batch_size": 128, "forward_tokens": 90_000}}, SMOLLM2, "sft", "lower sft.forward_tokens"),
+        ({"grpo": {"prompts": 32, "generations": 16, "batch_size": 512}}, SMOLLM2, "grpo", "lower grpo.batch_size"),
     ],
 )
 def test_what_can_not_fit_is_refused_with_its_largest_part_and_a_way_out(

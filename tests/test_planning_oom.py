@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,3 +165,32 @@ def test_grpo_goes_on_with_fewer_completions_a_pass_and_learns_the_same(
     assert losses(short, "grpo") == pytest.approx(losses(free, "grpo"), rel=1e-3, abs=1e-6)
     assert losses(short, "grpo", "reward") == losses(free, "grpo", "reward")
     assert any(loss != 0 for loss in losses(free, "grpo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_memory"),
+    [
+        ("CUDA error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("Triton Error [CUDA]: out of memory", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_memory_that_runs_out_beside_the_allocator_is_seen(text: str, is_memory: bool) -> None:
+    pytest.importorskip("torch")
+    from toolkit.training.oom import out_of_memory
+
+    assert out_of_memory(RuntimeError(text)) is is_memory
+
+
+def test_an_sft_stage_is_told_its_own_keys(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from toolkit.training.oom import smaller_on_oom
+
+    def generate() -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    used = Chosen(800, "memory", "", device().name, 400)
+    run = SimpleNamespace(dir=tmp_path)
+    with pytest.raises(UserError, match=r"lower eval\.max_tokens"), smaller_on_oom(run, "sft", used):  # type: ignore[arg-type]
+        generate()

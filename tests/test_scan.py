@@ -181,3 +181,21 @@ def test_a_run_scans_by_itself_unless_it_has_a_scan(tmp_path: Path, monkeypatch:
     ensure(run, "scan", print)
     assert asked == [(run.recipe.data.grpo, 4)]
     assert run.facts("scan")["pass_rate"] == found.pass_rate
+
+
+@pytest.mark.parametrize(("prompts", "again"), [(2, True), (8, False)])
+def test_a_scan_by_hand_of_some_prompts_doesnt_stand_for_all(
+    tmp_path: Path, prompts: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit import scan as module
+    from toolkit.stages import ensure
+
+    run = run_with(tmp_path, [0.1, 0.9])
+    found = judge([record("a", n, right=n < 2) for n in range(4)], {"exact": 1.0, "format": 0.1}, run.recipe.grpo, 1.0)
+    (run.dir / "scan").mkdir()
+    report = {"prompts": prompts, "samples": 4, "pass_rate": 0.25, "rates": {}}
+    (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "scan", lambda *arguments: (asked.append(arguments), found)[1])
+    ensure(run, "scan", print)
+    assert bool(asked) is again

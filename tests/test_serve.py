@@ -6,9 +6,11 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from eval.trained import TRAINED_FOR
 from rewards.core import UserError
 from tests.ports import free_port
 from toolkit.models import ResolvedModel
-from toolkit.serve import Serving, api_key, check_exposure, command, environment, example
+from toolkit.serve import Serving, api_key, check_exposure, check_port, command, environment, example
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -152,3 +154,11 @@ def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None
         if server.poll() is None:
             server.kill()
             server.wait()
+
+
+def test_a_port_that_is_taken_is_refused(model: ResolvedModel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: .*in use; choose another --port"):
+            check_port(replace(serving(model), port=port))
+    check_port(replace(serving(model), port=free_port()))

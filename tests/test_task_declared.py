@@ -100,6 +100,10 @@ def test_a_split_column(tmp_path: Path) -> None:
         ("{a} +", "{a.x} +", "{a.x} isn't the name of a column"),
         ("{a} +", "{a +", "key 'user': "),
         ("tags: [kind]", "tags: kind", "key 'tags' must be a list"),
+        ("tags: [kind]", "tags: [kind]\nversion: 2025-13-45", "can't be read as YAML: month must be in"),
+        ("tags: [kind]", "tags: [kind]\nshares: [0.1, 0.2]", "key 'shares' wants"),
+        ("tags: [kind]", "tags: [kind]\nshares: {tset: 0.1}", "key 'shares' wants"),
+        ("system:", "system: 5 #", "key 'system' must be a text, got 5"),
     ],
 )
 def test_a_broken_declaration_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -172,3 +176,15 @@ def test_a_plugin_is_installed_and_found(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert shown in done.stdout.splitlines()
+
+
+def test_a_folder_of_tables_has_an_id_for_each_row(tmp_path: Path) -> None:
+    path = write(tmp_path, YAML.replace("data: sums.csv", "data: tables"))
+    (tmp_path / "tables").mkdir()
+    for name in ("one", "two"):
+        rows = "".join(f"{a},{len(name)},{a + len(name)},s,odd\n" for a in range(1, 9))
+        (tmp_path / "tables" / f"{name}.csv").write_text(f"a,b,total,steps,kind\n{rows}", encoding="utf-8")
+    task = load_task(path)
+    ids = [example.id for split in SPLITS for example in task.examples(split, 99, 0)]
+    assert len(ids) == len(set(ids)) == 16
+    assert "sums-one-2" in ids

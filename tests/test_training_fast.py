@@ -73,6 +73,7 @@ def test_a_gpu_packs_under_unsloth_too_which_compiles_by_itself(monkeypatch: pyt
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(fast, "device", lambda: Device("gpu", "a card", 80e9, 80e9))
     path = path_of(model(), ModelConfig(reference="here", backend="unsloth"), batch_size=8)
     assert path.packed

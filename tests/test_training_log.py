@@ -33,3 +33,11 @@ def test_a_log_is_what_an_unbroken_training_would_have(
     log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "lo', encoding="utf-8")
     drop_undone(log, done)
     assert [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] == kept
+
+
+def test_a_line_separator_within_a_text_is_no_end_of_a_row(tmp_path: Path) -> None:
+    log = tmp_path / "rollouts.jsonl"
+    lines = [json.dumps({"step": n, "completion": f"a\u2028b\u0085c {n}"}, ensure_ascii=False) for n in (1, 2, 3)]
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    drop_undone(log, 2)
+    assert log.read_text(encoding="utf-8").split("\n") == [*lines[:2], ""]

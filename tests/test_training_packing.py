@@ -9,8 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from rewards.core import UserError  # noqa: E402
 from toolkit.training.loss import ChunkedCrossEntropy, add_loss_head, loss_problem, predicting_places  # noqa: E402
-from toolkit.training.packing import PackedCollator, packing_problem, use_packed_attention  # noqa: E402
+from toolkit.training.packing import PackedCollator, packed_attention, packing_problem, use_packed_attention  # noqa: E402
 from toolkit.training.rows import IGNORED  # noqa: E402
 
 VOCABULARY = 97
@@ -181,3 +182,43 @@ def test_models_that_need_another_attention_or_head_say_so() -> None:
     hybrid = model()
     hybrid.config.layer_types = ["full_attention", "linear_attention"]
     assert "linear_attention" in str(packing_problem(hybrid))
+    sinking = model()
+    sinking.model.layers[0].self_attn.sinks = torch.nn.Parameter(torch.zeros(4))
+    assert "sinks" in str(packing_problem(sinking))
+    recurrent = model()
+    recurrent.config.block_types = ["recurrent", "attention"]
+    assert "recurrent" in str(packing_problem(recurrent))
+    soft = model()
+    soft.config.logits_soft_cap = 30.0
+    assert "logits_soft_cap" in str(loss_problem(soft))
+
+
+@pytest.mark.parametrize(
+    ("capability", "sizes", "says"),
+    [
+        ((9, 0), {}, None),
+        ((7, 5), {}, "Ampere"),
+        ((9, 0), {"global_head_dim": 512}, "global_head_dim 512"),
+        ((9, 0), {"head_dim": 20}, "head_dim 20"),
+        ((9, 0), {"qk_head_dim": 192, "v_head_dim": 128}, "different sizes"),
+        ((9, 0), {"qk_head_dim": 128, "v_head_dim": 128}, None),
+    ],
+)
+def test_what_the_gpus_kernel_cant_do_is_asked_before(
+    capability: tuple[int, int], sizes: dict[str, int], says: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    asked = model()
+    for name, size in sizes.items():
+        setattr(asked.config, name, size)
+    problem = packing_problem(asked)
+    assert problem is None if says is None else says in str(problem)
+
+
+@pytest.mark.parametrize("more", [{"attention_mask": torch.ones(1, 1, 3, 3)}, {"s_aux": torch.zeros(2)}])
+def test_what_packed_attention_would_leave_out_is_refused(more: dict[str, Any]) -> None:
+    rows = {"query": torch.zeros(1, 2, 3, 8), "key": torch.zeros(1, 2, 3, 8), "value": torch.zeros(1, 2, 3, 8)}
+    given = {"attention_mask": None, **rows, **more, "cu_seq_lens_q": torch.tensor([0, 3])}
+    with pytest.raises(UserError, match="set packing to false"):
+        packed_attention(torch.nn.Module(), **given)

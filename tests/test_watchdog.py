@@ -106,3 +106,10 @@ def test_the_troubleshooting_page_has_every_trouble() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     ids = [trouble.id for trouble, _ in Watch("grpo")._troubles()] + ["not-finite"]
     assert all(f"### `{each}`\n" in page for each in ids)
+
+
+def test_dead_groups_among_spare_prompts_are_what_spare_prompts_are_for() -> None:
+    entries = [{**FINE, "frac_reward_zero_std": 0.95, "live_groups": 1.0}] * 60
+    assert feed(Watch("grpo"), entries)[:2] == ([], None)
+    dead = [{**FINE, "frac_reward_zero_std": 0.95, "live_groups": 0.05}] * 60
+    assert feed(Watch("grpo"), dead)[0] == ["dead-groups"]

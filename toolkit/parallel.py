@@ -8,8 +8,13 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
+
+from rewards.core import ExitCode, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,22 +38,34 @@ def in_chunks(items: Iterable[Item], work: Callable[[list[Item]], Result]) -> It
     global _work
     _work = work
     # fork: a tokenizer and its template come along; nothing here has started a thread that holds a lock
-    # Ctrl-C waits until the pool is made: one in the middle of that leaves workers that nobody ends.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), _begin)
     try:
-        pool = multiprocessing.get_context("fork").Pool(jobs, _begin)
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        raise
-    with pool:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         waiting: deque[Any] = deque()
         for part in chain(first, parts):
-            waiting.append(pool.apply_async(_run, (part,)))
+            with _uninterrupted():
+                waiting.append(pool.submit(_run, part))
             if len(waiting) > 2 * jobs:  # no more: memory must not grow with the stream
-                yield waiting.popleft().get()
+                yield waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().get()
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"one of {jobs} processes that work on the rows was killed, most likely for want of memory: free some, and "
+            "run the same command again",
+            ExitCode.FAILED,
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits: the first task starts the processes, and half-started ones would be left behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _work: Callable[[list[Any]], Any]

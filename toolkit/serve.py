@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from socket import AF_INET, AF_INET6, create_server
 
 from eval.engines.registry import check_engine
 from eval.engines.vllm import max_lora_rank
@@ -58,6 +59,7 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     """
     check_engine("vllm")
     check_exposure(serving.host, key)
+    check_port(serving)
     log = cache_dir() / f"serve-{serving.port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     say(f"starting vLLM on {serving.model.adapter or serving.model.path} (its log: {log})")
@@ -89,6 +91,15 @@ def api_key(key_file: Path | None) -> str | None:
         where = key_file or f"${KEY_VARIABLE}"
         raise UserError(f"{where}: an API key is one word of 8 or more characters")
     return key
+
+
+def check_port(serving: Serving) -> None:
+    """Raise UserError for an address that is taken: what answers there would pass for this server."""
+    try:
+        create_server((serving.host, serving.port), family=AF_INET6 if ":" in serving.host else AF_INET).close()
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+        raise UserError(f"{serving.host}:{serving.port}: {reason}; choose another --port or --host") from error
 
 
 def check_exposure(host: str, key: str | None) -> None:

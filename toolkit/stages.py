@@ -204,7 +204,9 @@ def _scan(run: Run) -> dict[str, Any]:
     from toolkit.scan import STAGE_SAMPLES, scan, stored_scan
 
     assert isinstance(run.recipe.data, DataConfig)
-    found = stored_scan(run) or asdict(scan(run, run.recipe.data.grpo, STAGE_SAMPLES, None, None))
+    found = stored_scan(run)  # of a person's `toolkit scan` too, if it asked every prompt that may be trained on
+    if found is None or found["prompts"] < run.recipe.data.grpo:
+        found = asdict(scan(run, run.recipe.data.grpo, STAGE_SAMPLES, None, None))
     return {name: found[name] for name in ("prompts", "samples", "pass_rate")}
 
 

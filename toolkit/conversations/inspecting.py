@@ -103,15 +103,13 @@ def count(config: ConversationsConfig) -> dict[str, Any]:
 
 
 def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> list[Rendered]:
-    """The training rows of a source's first `count` rows, bad ones left out, with text and offsets."""
+    """The training rows of a source's first `count` good rows, with text and offsets."""
     shapes: dict[Any, Any] = {}
     columns = config.columns.names()
-    found = []
-    for row in islice(source_of(config).rows(), count):
-        each = row if isinstance(row, Bad) else to_conversation(row, columns, shapes)
-        if not isinstance(each, Bad):
-            found += [row for row in renderer.rows([each], offsets=True) if isinstance(row, Rendered)]
-    return found
+    read = (row if isinstance(row, Bad) else to_conversation(row, columns, shapes) for row in source_of(config).rows())
+    good = islice((each for each in read if not isinstance(each, Bad)), count)
+    made = (row for each in good for row in renderer.rows([each], offsets=True))
+    return [row for row in made if isinstance(row, Rendered)]
 
 
 def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelConfig) -> list[str]:

@@ -79,6 +79,9 @@ def memory() -> tuple[float, float]:
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")) / GIB
         used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")) / GIB
+        stat = Path("/sys/fs/cgroup/memory.stat").read_text(encoding="ascii")
+        # Files that were read count as used, and are given up as soon as anybody wants memory.
+        used -= sum(map(int, re.findall(r"^inactive_file (\d+)$", stat, re.MULTILINE))) / GIB
     except (OSError, ValueError):  # no cgroup, or "max"
         return total, free
     return min(total, limit), min(free, limit - used)
@@ -93,12 +96,15 @@ def disk_free(path: Path) -> float:
 
 
 def nvidia() -> tuple[str | None, str | None, tuple[Gpu, ...]]:
-    """(driver, CUDA version it supports, GPUs) from nvidia-smi; (None, None, ()) where it doesn't answer."""
+    """(driver, CUDA version it supports, GPUs) from nvidia-smi; (None, None, ()) where it doesn't answer.
+
+    The GPUs are those that CUDA_VISIBLE_DEVICES lets this process have, in its order.
+    """
     fields = "driver_version,name,compute_cap,memory.total,memory.free"
     query = _output(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"])
     if query is None:
         return None, None, ()
-    return (*_driver(query, _output(["nvidia-smi"]) or ""), _gpus(query))
+    return (*_driver(query, _output(["nvidia-smi"]) or ""), _visible(_gpus(query)))
 
 
 def _driver(query: str, banner: str) -> tuple[str | None, str | None]:
@@ -109,6 +115,22 @@ def _driver(query: str, banner: str) -> tuple[str | None, str | None]:
 def _gpus(query: str) -> tuple[Gpu, ...]:
     rows = [[cell.strip() for cell in line.split(",")] for line in query.splitlines() if line.strip()]
     return tuple(Gpu(row[1], row[2], _mib(row[3]), _mib(row[4])) for row in rows if len(row) == 5)
+
+
+def _visible(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None or "MIG-" in names:  # a slice of a card has a name that this list lacks
+        return gpus
+    listed = _output(["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]) or ""
+    known = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines()]
+    found = []
+    for name in (each.strip() for each in names.split(",")):
+        places = [i for i, (index, uuid) in enumerate(known) if name and (name == index or uuid.startswith(name))]
+        place = places[0] if places else -1
+        if not 0 <= place < len(gpus):
+            break  # as CUDA does: what follows a name that it doesn't know isn't looked at
+        found.append(gpus[place])
+    return tuple(found)
 
 
 def _mib(text: str) -> float:

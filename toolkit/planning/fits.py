@@ -73,7 +73,7 @@ def refuse_unfit(
     change = CHANGES.get(largest, "take a smaller model").format(knob=KNOBS[stage])
     raise UserError(
         f"{stage}: needs about {needed / GB:.1f} GB, and {free / GB:.1f} GB are free on {here.name}; most of it "
-        f"{largest}, {parts[largest] / GB:.1f} GB. {change[0].upper()}{change[1:]}. `toolkit plan` shows the rest"
+        f"{largest}, {parts[largest] / GB:.1f} GB: {change}. `toolkit plan` shows the rest"
     )
 
 

@@ -22,7 +22,7 @@ class Device:
 
 
 def device() -> Device:
-    """The first GPU where there is one, else the processor and what a container leaves of the RAM."""
+    """The first GPU that this process may have, else the processor and what a container leaves of the RAM."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():  # knows which card this process got
         free, total = torch.cuda.mem_get_info()

@@ -30,6 +30,7 @@ def shared_arguments(
     # The trainer's own keyword for this is gone in transformers 5.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(stage_dir / "tensorboard")
     on_gpu = torch.cuda.is_available()
+    half = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "output_dir": str(stage_dir / "checkpoints"),
         "learning_rate": learning_rate,
@@ -40,7 +41,8 @@ def shared_arguments(
         "optim": "adamw_torch_fused",
         # Runs here have 100 steps, not 100,000: with the usual 0.999 the second moment hardly leaves its first batches.
         "adam_beta2": 0.95,
-        "bf16": on_gpu,
+        "bf16": half,
+        "fp16": on_gpu and not half,  # before Ampere
         "use_cpu": not on_gpu,
         "gradient_checkpointing": False,
         "logging_steps": 1,
@@ -169,13 +171,13 @@ def drop_undone(log: Path, last_step: int) -> None:
     if not log.is_file():
         return
     kept: list[str] = []
-    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in log.read_text(encoding="utf-8").split("\n"):  # not splitlines: a text may hold U+2028
         try:
             row = json.loads(line)
         except ValueError:  # the kill tore it
             continue
         if row["step"] <= last_step and not (kept and "eval_loss" in row):
-            kept.append(line)
+            kept.append(f"{line}\n")
     write_atomically(log, "".join(kept))
 
 

@@ -69,7 +69,9 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
     model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed, share)
     use_template(tokenizer, recipe.model.chat_template)
     if config.scan is not None:
+        total = len(prompts)
         prompts = within(run, prompts, config.scan)
+        print(f"grpo: {len(prompts)} of {total} prompts are within grpo.scan", file=terminal, flush=True)
     examples = {example.id: example for example in prompts}
     rewards = weighted_rewards(task_of(recipe), recipe.rewards)
     assert recipe.task is not None  # a recipe without one has no GRPO

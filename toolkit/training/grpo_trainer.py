@@ -69,7 +69,9 @@ class FastGrpoTrainer(GRPOTrainer):
             return zeros + nothing, zeros
         base = self.accelerator.unwrap_model(model)
         with self.accelerator.autocast(), attention_of(base, NAME):  # generation without vLLM needs its own
-            found = model(**batch, max_length_q=self.longest, fused_lm_head=True)
+            # The kernel covers no more than this says; where the preflight was told to accept it, rollouts are longer.
+            longest = max(self.longest, ids.shape[1])
+            found = model(**batch, max_length_q=longest, fused_lm_head=True)
         target = scored[:, -width:]
         # Entry t of the head's output is of token t + 1.
         logps = zeros.masked_scatter(target, found.log_probs[0, places - 1].float())

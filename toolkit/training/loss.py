@@ -97,7 +97,8 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 def loss_problem(model: Any) -> str | None:
     """Why the model's head isn't a plain matrix product, so that the trainer's own loss has to do; or None."""
     config = model.config.get_text_config()
-    changing = ("final_logit_softcapping", "logit_scale", "output_multiplier", "logits_scaling", "lm_head_multiplier")
+    caps = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    changing = (*caps, "logit_scale", "output_multiplier", "logits_scaling", "lm_head_multiplier")
     found = [name for name in changing if getattr(config, name, None) not in (None, 1.0)]
     if getattr(config, "output_router_logits", False):
         found.append("output_router_logits")

@@ -22,7 +22,15 @@ from toolkit.rundir import Run
 from toolkit.training.processes import rank
 
 GENERATING = {"generate", "_generate_single_turn"}  # functions of transformers, vLLM and TRL
-ON_A_CPU = ("can't allocate memory", "not enough memory")  # of a RuntimeError: torch has no class for it there
+# Of a RuntimeError: torch has a class of its own only for what its allocator on a GPU couldn't have.
+SIGNS = (
+    *("can't allocate memory", "not enough memory"),  # a processor
+    *("cuda error: out of memory", "cublas_status_alloc_failed", "triton error [cuda]: out of memory"),
+)
+LESS = {
+    "sft": "eval.max_tokens, or leave out sft.evaluate_steps",
+    "grpo": "grpo.prompts, grpo.generations, grpo.max_completion_length or grpo.vllm_memory",
+}
 
 
 @contextmanager
@@ -41,8 +49,7 @@ def smaller_on_oom(run: Run, stage: str, used: Chosen) -> Iterator[None]:
         traceback.print_exc()  # for the log
         if any(frame.name in GENERATING for frame in traceback.extract_tb(error.__traceback__)):
             raise UserError(
-                f"{stage}: out of memory while generating, which smaller forward passes don't help; lower "
-                "grpo.prompts, grpo.generations, grpo.max_completion_length or grpo.vllm_memory"
+                f"{stage}: out of memory while generating, which smaller forward passes don't help; lower {LESS[stage]}"
             ) from error
         raise RanOutOfMemory(lower(run.dir, stage, used)) from error
 
@@ -51,7 +58,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether torch says that memory ran out, on a card or on a processor."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in ON_A_CPU)
+        isinstance(error, RuntimeError) and any(sign in text for sign in SIGNS)
     )
 
 

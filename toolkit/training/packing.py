@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as nnf
 
+from rewards.core import UserError
 from toolkit.training.loss import predicting_places
 from toolkit.training.rows import IGNORED
 
@@ -80,6 +81,7 @@ def packed_attention(
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int = 0,
     sliding_window: int | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each sequence; the signature is that of transformers' attention functions.
@@ -88,6 +90,9 @@ def packed_attention(
     """
     if cu_seq_lens_q is None:
         raise RuntimeError(f"attention {NAME!r} takes packed rows only: no cu_seq_lens_q was given")
+    if attention_mask is not None or s_aux is not None:  # more than `packing_problem` can see of a model
+        what = "a mask of its own" if attention_mask is not None else "attention sinks"
+        raise UserError(f"{type(module).__name__} has {what}, which packed rows don't serve: set packing to false")
     query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
     if query.is_cuda:
         if torch.is_autocast_enabled("cuda"):
@@ -163,6 +168,23 @@ def packing_problem(model: Any) -> str | None:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if other := kinds - {"full_attention", "sliding_attention"}:
         return f"it has layers of kind {', '.join(sorted(other))}"
+    if getattr(config, "block_types", None):
+        return "it has recurrent blocks (block_types)"
+    if any(name.endswith("sinks") for name, _ in model.named_parameters()):
+        return "its attention has sinks"
+    return _kernel_problem(config) if torch.cuda.is_available() else None
+
+
+def _kernel_problem(config: Any) -> str | None:
+    """What torch's own kernel on a GPU can't do of this model."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "its kernel needs an Ampere GPU or newer"
+    names = ("head_dim", "global_head_dim", "qk_head_dim", "v_head_dim")
+    sizes = {name: size for name in names if isinstance(size := getattr(config, name, None), int)}
+    if odd := [f"{name} {size}" for name, size in sizes.items() if size > 256 or size % 8]:
+        return f"its kernel takes heads of up to 256, in eights, not {', '.join(odd)}"
+    if "qk_head_dim" in sizes and sizes["qk_head_dim"] != sizes.get("v_head_dim"):
+        return "its queries and values have heads of different sizes"
     return None
 
 

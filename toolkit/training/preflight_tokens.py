@@ -248,6 +248,8 @@ def _longest(sample: Sample, name: str) -> tuple[str, int]:
 
 
 def _gold(sample: Sample, key: str, limit: int) -> Iterator[Finding]:
+    if not sample.rows:  # none of the first rows is a good one
+        return
     counts = {row.source.file: sum(label != IGNORED for label in row.row["labels"]) for row in sample.rows}
     longest = max(counts, key=lambda name: counts[name])
     if counts[longest] > limit:

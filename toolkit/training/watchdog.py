@@ -105,6 +105,8 @@ class Watch:
 
     def _troubles(self) -> list[tuple[Trouble, bool]]:
         clipped, dead, kl = map(self._mean, ("completions/clipped_ratio", "frac_reward_zero_std", "kl"))
+        if (live := self._mean("live_groups")) is not None:  # of those trained on; the other counts spare ones too
+            dead = 1 - live
         entropy, entropy_then = self._mean("entropy"), self.first.get("entropy")
         loss, lowest = self._mean("loss"), self.lowest.get("loss")
         return [
