@@ -196,6 +196,11 @@ def test_a_scan_by_hand_of_some_prompts_doesnt_stand_for_all(
     report = {"prompts": prompts, "samples": 4, "pass_rate": 0.25, "rates": {}}
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     asked: list[Any] = []
-    monkeypatch.setattr(module, "scan", lambda *arguments: (asked.append(arguments), found)[1])
+
+    def scan(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return found
+
+    monkeypatch.setattr(module, "scan", scan)
     ensure(run, "scan", print)
     assert bool(asked) is again
