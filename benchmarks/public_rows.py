@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from eval.engines.base import ModelSpec, Sampling
 from eval.engines.peers import INSTALL, PARSERS, ask
@@ -78,7 +78,7 @@ def _row_match(completion: str, example: Example) -> float:
 
 def model_answers(rows: Sequence[Row], model: Path, engine: str, out: Path) -> list[bool]:
     """For each row, whether the model is right. Its prompt is the task's own, with the reference moment in it."""
-    from eval.records import RECORDS  # here, so that the parsers need nothing else installed
+    from eval.records import RECORDS, read_records  # here, so that the parsers need nothing else installed
     from eval.runner import evaluate
 
     assert TASK.ask is not None
@@ -99,10 +99,9 @@ def model_answers(rows: Sequence[Row], model: Path, engine: str, out: Path) -> l
         options={"enforce_eager": True} if engine == "vllm" else {},  # for so few rows compiling takes the longest
     )
     right = {}
-    for line in (out / RECORDS).read_text(encoding="utf-8").splitlines():
-        record: dict[str, Any] = json.loads(line)
-        example = next(example for example in examples if example.id == record["id"])
-        right[record["id"]] = bool(_row_match(record["completion"], example))
+    for record in read_records(out / RECORDS):
+        example = next(example for example in examples if example.id == record.id)
+        right[record.id] = bool(_row_match(record.completion, example))
     return [right.get(row.id, False) for row in rows]
 
 

@@ -16,9 +16,8 @@ from eval.files import read_json, write_json
 from eval.manifest import read_manifest
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import Interval, noise_floor, wilson_interval
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
-NOT_COMPARABLE = 12
 # Order and batch size may differ, so hashes that depend on the order aren't asked: the records' own are, by id.
 SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter")
 MAY_DIFFER = ("engine", "options")
@@ -57,7 +56,7 @@ def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) ->
         raise UserError(f"{first_dir} is given twice: evaluate the model again, into another directory")
     problems = _problems(ours["identity"], theirs["identity"], first, second)
     if problems:
-        raise UserError("not two evaluations of one model: " + "; ".join(problems), NOT_COMPARABLE)
+        raise UserError("not two evaluations of one model: " + "; ".join(problems), ExitCode.NOT_COMPARABLE)
     one, two = items_of(first.values()), items_of(second.values())
     base, again = ([side[key].values["exact"] for key in one] for side in (one, two))
     clusters = independent([item.cluster for item in one.values()])
@@ -132,6 +131,6 @@ def read_floor(path: Path, identity: Mapping[str, Any]) -> float:
     if task != (identity["task"], identity["task_version"]):
         wanted = f"{identity['task']} version {identity['task_version']}"
         raise UserError(
-            f"{path}: measured on {task[0]} version {task[1]}, the comparison is on {wanted}", NOT_COMPARABLE
+            f"{path}: measured on {task[0]} version {task[1]}, the comparison is on {wanted}", ExitCode.NOT_COMPARABLE
         )
     return floor

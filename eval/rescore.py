@@ -23,10 +23,8 @@ from eval.prompts import (
 )
 from eval.records import RECORDS, Record, read_records, score_again, write_records
 from eval.summary import SUMMARY, Summary, summarize, why_invalid
-from rewards.core import Example, UserError
+from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
-
-NOT_COMPARABLE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def rescore(directory: Path, task: Task) -> Rescored:
         raise UserError(
             f"task {task.name!r} has no example {unknown[0]!r} now (and {len(unknown) - 1} others): "
             "it isn't the task that was asked, or it builds other examples; evaluate again",
-            NOT_COMPARABLE,
+            ExitCode.NOT_COMPARABLE,
         )
     current = examples_hash(examples.values())
     if current != identity["examples"]:
@@ -139,7 +137,7 @@ def _check_prompts(
         raise UserError(
             f"{directory}: {len(set(changed))} examples have other prompts now, for instance {changed[0]!r}: "
             "the completions answer other questions; evaluate again",
-            NOT_COMPARABLE,
+            ExitCode.NOT_COMPARABLE,
         )
 
 
@@ -186,7 +184,7 @@ def attribute(new: Rescored, old: Rescored) -> Attribution:
             f"{new.directory} and {old.directory} answered different examples: "
             f"{len(ours & theirs)} are in both, {len(ours ^ theirs)} in one only; split and seed {sources[0]} "
             f"and {sources[1]}. Give two evaluations of the same examples",
-            NOT_COMPARABLE,
+            ExitCode.NOT_COMPARABLE,
         )
     means = [_mean(records) for records in (old.old, new.old, old.new, new.new)]
     return Attribution(len(ours), *means)

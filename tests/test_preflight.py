@@ -15,6 +15,7 @@ from rewards.core import UserError
 from toolkit import stages
 from toolkit.cli import main
 from toolkit.config import Recipe, check_recipe
+from toolkit.models import context_of
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure
 
@@ -23,7 +24,7 @@ for name in ("tokenizers", "transformers", "jinja2", "pyarrow", "datasets"):
 
 from toolkit.training.preflight import RESULT, findings_of, preflight, steps_line  # noqa: E402
 from toolkit.training.preflight_messages import MESSAGES  # noqa: E402
-from toolkit.training.preflight_tokens import check_template, context_of, take_sample  # noqa: E402
+from toolkit.training.preflight_tokens import check_template, take_sample  # noqa: E402
 from toolkit.training.rows import IGNORED, Row  # noqa: E402
 
 CHATML = (

@@ -283,3 +283,13 @@ def _read_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader = original
+
+
+def context_of(directory: Path) -> int | None:
+    """The tokens that a model takes, by its config.json; None where it doesn't say."""
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        value = config.get("text_config", config).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return value if isinstance(value, int) and value > 0 else None

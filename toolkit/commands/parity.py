@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eval.files import read_json
 from eval.progress import quiet
 from rewards.core import UserError
 from toolkit.commands.shared import Json, print_json, say
@@ -44,7 +43,7 @@ def parity(
     from eval.parity import TOLERANCES, compare, to_json, write
     from eval.tables import show
     from toolkit.data import probes
-    from toolkit.models import cache_dir
+    from toolkit.models import cache_dir, context_of
     from toolkit.quiet import output_to
 
     if dtype not in TOLERANCES or dtype == "gguf":
@@ -58,6 +57,7 @@ def parity(
             f"{run}: nothing to compare the trained model with; merge it (toolkit run), or give --candidate"
         )
     prompts = probes(directory if is_run else None, n)
+    length = min(2048, context_of(reference.path) or 2048)  # room for any probe, if the model takes so many tokens
     with output_to(cache_dir() / "parity.log") as terminal:
         certificate = compare(
             reference,
@@ -66,7 +66,7 @@ def parity(
             dtype=dtype,
             max_tokens=max_tokens,
             base=base,
-            options={"vllm": {"max_model_len": _length(reference), "log_file": cache_dir() / "parity-vllm.log"}},
+            options={"vllm": {"max_model_len": length, "log_file": cache_dir() / "parity-vllm.log"}},
             say=lambda line: None if quiet() else print(line, file=terminal, flush=True),
         )
     if as_json:
@@ -78,12 +78,6 @@ def parity(
         write(certificate, target)
         say(f"certificate: {target}")
     raise typer.Exit(certificate.exit_code)
-
-
-def _length(reference: ModelSpec) -> int:
-    """Tokens that vLLM makes room for: those of any probe and what follows it, if the model takes so many."""
-    config = read_json(reference.path / "config.json", "give the directory of a full model")
-    return min(2048, int(config.get("text_config", config).get("max_position_embeddings") or 2048))
 
 
 def _of_run(directory: Path) -> tuple[ModelSpec, ModelSpec]:

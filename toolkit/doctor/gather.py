@@ -122,14 +122,14 @@ def _visible(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     if names is None or "MIG-" in names:  # a slice of a card has a name that this list lacks
         return gpus
     listed = _output(["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]) or ""
-    known = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines()]
+    rows = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines()]
+    known = list(zip(rows, gpus, strict=False))
     found = []
     for name in (each.strip() for each in names.split(",")):
-        places = [i for i, (index, uuid) in enumerate(known) if name and (name == index or uuid.startswith(name))]
-        place = places[0] if places else -1
-        if not 0 <= place < len(gpus):
+        of_name = [gpu for (index, uuid), gpu in known if name == index or uuid.startswith(name)]
+        if not name or not of_name:
             break  # as CUDA does: what follows a name that it doesn't know isn't looked at
-        found.append(gpus[place])
+        found.append(of_name[0])
     return tuple(found)
 
 

@@ -119,12 +119,16 @@ def _prompts(sources: Sources, chosen: Evaluation) -> tuple[dict[str, Example], 
             if path.is_file():
                 return {example.id: example for example in read_examples(path)}, []
     name, split = chosen.identity["task"], chosen.identity["split"]
+    missing: tuple[dict[str, Example], list[str]] = (
+        {},
+        [f"The prompts aren't shown: records don't hold them, and {name!r} is no installed task."],
+    )
+    if name not in dict(task_names()):  # nor a file's name: a page executes nothing that a directory brought along
+        return missing
     try:
-        if name not in dict(task_names()):  # nor a file's name: a page executes nothing that a directory brought along
-            raise UserError("not installed")
-        task = load_task(str(name))
+        task = load_task(name)
     except UserError:
-        return {}, [f"The prompts aren't shown: records don't hold them, and {name!r} is no installed task."]
+        return missing
     made = {each.id: each for each in task.examples(split, int(chosen.identity["n"]), int(chosen.identity["seed"]))}
     fits = all(record.id in made and made[record.id].answers[0] == record.gold for record in chosen.records)
     if not fits or task.version != chosen.identity["task_version"]:

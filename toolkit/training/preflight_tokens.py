@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from toolkit.conversations.reading import Conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.data import sample_examples
 from toolkit.doctor.findings import Finding, fine
-from toolkit.models import resolve_model
+from toolkit.models import context_of, resolve_model
 from toolkit.rundir import Run
 from toolkit.templates import use_template
 from toolkit.training.backends import trained_dir
@@ -117,16 +116,6 @@ def _others(start: Path, base: Path, template: str | None) -> dict[str, Renders]
         "the evaluation of the saved model": lambda messages: render_prompt(saved, messages),
         "the server": served,
     }
-
-
-def context_of(directory: Path) -> int | None:
-    """The tokens that a model takes, by its config.json; None where it doesn't say."""
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        value = config.get("text_config", config).get("max_position_embeddings")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return value if isinstance(value, int) and value > 0 else None
 
 
 def check_template(sample: Sample) -> Iterator[Finding]:
