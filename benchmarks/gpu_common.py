@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import json
-import math
 import platform
 import time
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ def wait_for_turn(settings: Settings, name: str) -> None:
         time.sleep(0.05)
 
 
-def wait_for(process: Any, file: Path | None, deadline: float = math.inf) -> None:
+def wait_for(process: Any, file: Path | None, deadline: float) -> None:
     """Until the process has ended, or the file is there, or the deadline (of time.perf_counter) is over."""
     while process.poll() is None and time.perf_counter() < deadline and not (file is not None and file.exists()):
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: which arms there are, and what becomes of an arm whose engine dies."""
+"""benchmarks/gpu.py: which arms there are, and what becomes of one that fails."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import BRIEF, _chosen
-from benchmarks.gpu_answers import _several
+from benchmarks import gpu_answers
+from benchmarks.gpu import BRIEF, _chosen, _one_arm, _result
 from benchmarks.gpu_common import Settings
 
 
@@ -18,11 +18,13 @@ def test_arms_are_chosen_by_name_and_group() -> None:
         _chosen("warm,fast")
 
 
-@pytest.mark.slow
-def test_an_engine_that_dies_ends_its_arm(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The others would wait for it. Without a model the first one dies."""
-    pytest.importorskip("vllm")
-    (tmp_path / ".go-two").touch()
-    with pytest.raises(RuntimeError, match="engine 0 of 2 ended with 1"):
-        _several("two", Settings(tmp_path / "nothing", tmp_path, tiny=True), engines=2)
-    assert "no tokenizer there" in capfd.readouterr().err
+def test_an_arm_that_fails_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(name: str, settings: Settings) -> dict[str, object]:
+        raise RuntimeError("CUDA out of memory\nand a long story")
+
+    settings = Settings(tmp_path / "model", tmp_path, tiny=True)
+    monkeypatch.setitem(gpu_answers.ARMS, "vllm", out_of_memory)
+    with pytest.raises(RuntimeError):
+        _one_arm("vllm", settings)
+    assert _result(settings, "vllm") == {"failed": "RuntimeError: CUDA out of memory"}
+    assert _result(settings, "vllm-tuned") == {"failed": "not run"}

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.engines import vllm, vllm_placing
 from eval.engines.base import Completion, Generator, ModelSpec, Request, Sampling
 from eval.engines.registry import load_engine
 from eval.engines.vllm_child import CHILD_ENV
@@ -133,9 +135,12 @@ def test_vllms_log_probabilities_are_transformers(smollm2_dir: Path, adapter: Pa
     assert sum(apart) / len(apart) > 10 * TOLERANCES["float32"].mean
 
 
-def test_two_processes_answer_as_one(smollm2_dir: Path, tmp_path: Path) -> None:
+def test_two_processes_answer_as_one(smollm2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on one GPU: the second takes a KV cache of the size that the first tells."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two CPU cores")
+    first, second = vllm_placing.places(2)
+    monkeypatch.setattr(vllm, "places", lambda processes: [first, replace(second, like=0)])
     model = ModelSpec(smollm2_dir, None, "base")
     assert answers("vllm", model, tmp_path, processes=2) == answers("transformers", model, tmp_path)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from eval import runner
-from eval.engines import registry, vllm, vllm_placing
+from eval.engines import registry, vllm, vllm_memory, vllm_placing
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, sample_seed
 from eval.several import evaluate_several
 from rewards.core import Example, Message, UserError
@@ -74,6 +74,7 @@ class LLM:
             kw["torchao"] = __import__("importlib.util").util.find_spec("torchao") is not None
             file.write(json.dumps({**kw, "environment": {n: os.environ.get(n) for n in names}}) + "\\n")
         self.llm_engine = Engine()
+    def collective_rpc(self, method): return [{"measured_kv_cache_bytes": 5_000_000}[method]]
 """
 
 
@@ -292,11 +293,14 @@ def test_processes_share_gpus_and_their_memory(stand_in: Path, monkeypatch: pyte
     model = ModelSpec(stand_in, None, "m")
     engine = vllm.load(model, options(stand_in, processes=3, gpu_memory_utilization=0.8))
     engine.close()
-    placed = [
-        (each["environment"]["CUDA_VISIBLE_DEVICES"], each["gpu_memory_utilization"]) for each in started(stand_in)
-    ]
-    assert sorted(placed[:2]) == [("0", 0.4), ("GPU-x", 0.4)], "one on each GPU at once"
-    assert placed[2] == ("0", 0.4), "the second on a GPU starts once the first has measured its memory"
+    on = {"0": [], "GPU-x": []}  # type: dict[str, list[dict[str, Any]]]
+    for each in started(stand_in):
+        on[each["environment"]["CUDA_VISIBLE_DEVICES"]].append(each)
+    assert [each["gpu_memory_utilization"] for each in (*on["0"], *on["GPU-x"])] == [0.4] * 3
+    first, second = on["0"]
+    assert first["worker_extension_cls"] == vllm_memory.EXTENSION, "it says what it has measured"
+    assert second["kv_cache_memory_bytes"] == 5_000_000, "as much as the first, which has measured what is free"
+    assert not {"worker_extension_cls", "kv_cache_memory_bytes"} & set(on["GPU-x"][0])
     with pytest.raises(UserError, match="can't both be above 1"):
         vllm.load(model, options(stand_in, processes=2, tensor_parallel_size=2))
 

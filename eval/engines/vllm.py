@@ -18,7 +18,7 @@ from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
 from eval.engines.vllm_child import Child, start_child
-from eval.engines.vllm_placing import Place, gpus, places
+from eval.engines.vllm_placing import gpus, places
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
@@ -209,16 +209,18 @@ def _start(engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[s
     started: list[Child] = []
     try:
         found = places(int(chosen["processes"]))
-        for wave in range(max(place.wave for place in found) + 1):
-            of_wave = [place for place in found if place.wave == wave]
-            fresh = [
-                _start_one(place, environment, _numbered(log_file, found.index(place)), started) for place in of_wave
-            ]
-            for place, child in zip(of_wave, fresh, strict=True):
-                memory = engine["gpu_memory_utilization"] * place.memory
-                child.send({"engine": {**engine, "gpu_memory_utilization": memory}, "adapters": adapters})
-            for child in fresh:
-                child.receive()
+        like = {number: place.like for number, place in enumerate(found) if place.like is not None}
+        for number, place in enumerate(found):
+            started.append(start_child({**environment, **place.environment}, _numbered(log_file, number)))
+            memory = {"gpu_memory_utilization": engine["gpu_memory_utilization"] * place.memory}
+            cache = "told" if number in like else "tell" if number in like.values() else "own"
+            started[number].send({"engine": {**engine, **memory}, "adapters": adapters, "kv_cache": cache})
+        # The first on a GPU measures what is free; the others, which have imported all meanwhile, take as much.
+        said = {number: child.receive() for number, child in enumerate(started) if number not in like}
+        for number, first in like.items():
+            started[number].send(said[first]["kv_cache"])
+        for number in like:
+            started[number].receive()
     except BaseException:  # Ctrl-C too: the children are in sessions of their own and wouldn't notice
         for child in started:
             child.kill()
@@ -230,12 +232,6 @@ def _core_process(chosen: Mapping[str, Any]) -> bool:
     asked = chosen["engine_core_process"]
     # What is to be the same each time has one process that schedules.
     return bool(gpus()) and not chosen["batch_invariant"] if asked is None else bool(asked)
-
-
-def _start_one(place: Place, environment: Mapping[str, str], log_file: Path, started: list[Child]) -> Child:
-    child = start_child({**environment, **place.environment}, log_file)
-    started.append(child)
-    return child
 
 
 def _numbered(log_file: Path, number: int) -> Path:

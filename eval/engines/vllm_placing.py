@@ -12,12 +12,12 @@ from rewards.core import UserError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One process's place. wave: processes of one wave may start at once; of two on one GPU, the second must wait
-    until the first has measured the free memory. memory: share of the GPU's memory, of what one process would take.
+    """One process's place. memory: share of the GPU's memory, of what one process would take. like: the number of an
+    earlier process on the same GPU, whose KV cache this one's equals; two can't measure the free memory at once.
     """
 
-    wave: int = 0
     memory: float = 1.0
+    like: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -30,10 +30,12 @@ def places(processes: int) -> list[Place]:
     devices = gpus()
     if devices:
         share = 1 / -(-processes // len(devices))
-        return [
-            Place(number // len(devices), share, {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]})
-            for number in range(processes)
-        ]
+        found = []
+        for number in range(processes):
+            first = number % len(devices)
+            like = first if number != first else None
+            found.append(Place(share, like, {"CUDA_VISIBLE_DEVICES": devices[first]}))
+        return found
     cores = sorted(os.sched_getaffinity(0))
     if processes > len(cores):
         raise UserError(f"option processes is {processes}, this machine has {len(cores)} CPU cores and no NVIDIA GPU")
@@ -41,7 +43,7 @@ def places(processes: int) -> list[Place]:
     for number in range(processes):
         own = cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
         threads = {"OMP_NUM_THREADS": str(len(own)), "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, own))}
-        found.append(Place(0, 1.0, threads))
+        found.append(Place(1.0, None, threads))
     return found
 
 

@@ -1,8 +1,10 @@
 """vLLM in a process of its own: the child's side. Run by vllm_child.py; reads JSON lines on stdin, answers on stdout.
 
-First line in: {"engine": arguments of vllm.LLM, "adapters": paths}; answer {"ready": true}, or {"refused": reason} for
-what the platform can't do. Then jobs: a line that counts the job's rows, and a line for each of them. "slot" is an
-adapter's place in that list, from 1, or 0 for the base:
+First line in: {"engine": arguments of vllm.LLM, "adapters": paths, "kv_cache": "own", "tell" or "told"}. Answer:
+{"ready": true, "kv_cache": its size in bytes where the setup says "tell", else null}, or {"refused": reason} for what
+the platform can't do. Of several on one GPU one measures and tells; those that are told get the size as a second line.
+Then jobs: a line that counts the job's rows, and a line for each of them. "slot" is an adapter's place in that list,
+from 1, or 0 for the base:
     {"rows": 3, "sampling": {…}}, [ids, seed, slot] …   answers [number of the row, finish reason, ids generated]
     {"rows": 3}, [ids, start, slot] …                   answers [number, logprobs of ids[start:], is each the likeliest]
 A line out holds all answers that one step of the engine finished. {"failed": reason} is the last line.
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+
+from eval.engines.vllm_memory import EXTENSION
 
 Answer = list[Any]
 
@@ -35,7 +39,8 @@ def main() -> int:
             answer(answers, {"refused": refusal})
             return 2
         llm, adapters = start(setup)
-        answer(answers, {"ready": True})
+        cache = llm.collective_rpc("measured_kv_cache_bytes")[0] if setup["kv_cache"] == "tell" else None
+        answer(answers, {"ready": True, "kv_cache": cache})
         lines = map(json.loads, sys.stdin)
         for job in lines:
             rows, sampling = islice(lines, job["rows"]), job.get("sampling")
@@ -93,6 +98,10 @@ def start(setup: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     arguments = {"enforce_eager": current_platform.is_cpu(), **setup["engine"]}
     if not hasattr(EngineArgs, "lora_target_modules"):  # an older vLLM
         arguments.pop("lora_target_modules", None)
+    if setup["kv_cache"] == "tell":
+        arguments["worker_extension_cls"] = EXTENSION
+    elif setup["kv_cache"] == "told":
+        arguments["kv_cache_memory_bytes"] = json.loads(sys.stdin.readline())
     llm = LLM(**arguments)
     requests = [LoRARequest(f"adapter-{slot}", slot, path) for slot, path in enumerate(setup["adapters"], 1)]
     return llm, [None, *requests]
