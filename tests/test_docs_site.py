@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from scripts.reference.__main__ import generated, main
+from scripts.reference.bars import BARS, Bars, figures
 from scripts.reference.parameters import PARTS, keys, parameters_page, texts
 from tests.browser import browser, chromium
 from toolkit.cli import command, verbs_of
@@ -149,3 +151,26 @@ def test_the_plots_are_of_the_settings_that_train() -> None:
     assert "epsilon=CLIP[0]" in source
     text = (ROOT / "docs" / "grpo.md").read_text(encoding="utf-8")
     assert f"r may fall to {1 - CLIP[0]:g} and rise to {1 + CLIP[1]:g}" in text
+
+
+PAGE_OF_FIGURES = """\
+### Speed
+| what | GB | tokens/s |
+|---|---|---|
+| ours: packed | 4 | **392,318** |
+| theirs | 2 | about 4,289 ¹ |
+### Memory
+| what | tokens/s |
+|---|---|
+| theirs, tuned | 7 |
+"""
+
+
+def test_the_bars_are_the_tables_figures() -> None:
+    bars = Bars("Speed", "Speed", 0, "tokens/s", (("ours", "ours"), ("theirs", "theirs")))
+    assert figures(PAGE_OF_FIGURES, bars) == [392318, 4289]
+    for wrong in ({"rows": (("TRL", "TRL"),)}, {"column": "steps/s"}, {"section": "Cost"}):
+        with pytest.raises(ValueError, match=r"not enough values|is not in list"):
+            figures(PAGE_OF_FIGURES, replace(bars, **wrong))
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert [name for name in BARS if f"(img/{name}.svg)" not in page] == []

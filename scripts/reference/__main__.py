@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from scripts.reference.bars import bar_plots
 from scripts.reference.cli_page import cli_page
 from scripts.reference.parameters import parameters_page
 from scripts.reference.plots import plots
@@ -17,7 +18,7 @@ def generated() -> dict[Path, str]:
     """Every generated file with what it should hold."""
     files = {"docs/reference/parameters.md": parameters_page(), "docs/reference/cli.md": cli_page()}
     files |= {f"schemas/{name}.schema.json": text for name, text in schemas().items()}
-    files |= {f"docs/img/{name}.svg": text for name, text in plots().items()}
+    files |= {f"docs/img/{name}.svg": text for name, text in (plots() | bar_plots()).items()}
     return {ROOT / name: text for name, text in files.items()}
 
 
