@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from eval.records import Record
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig, check_recipe
+from toolkit.dead_groups import dead_share, drawn
 from toolkit.rundir import open_run
-from toolkit.scan import BINS, advise, dead_chance, histogram, judge, within
+from toolkit.scan import BINS, advise, histogram, judge, within
 
 
 def record(name: str, sample: int, right: bool, formed: bool = True) -> Record:
@@ -27,12 +29,33 @@ def record(name: str, sample: int, right: bool, formed: bool = True) -> Record:
 def test_the_chance_of_a_dead_group_is_that_of_drawing_it(size: int) -> None:
     outcomes = [1.0, 1.0, 1.0, 0.0, 0.0, 0.1]
     groups = list(itertools.combinations(outcomes, size))
-    assert dead_chance(outcomes, size) == pytest.approx(sum(len(set(group)) == 1 for group in groups) / len(groups))
+    assert drawn(outcomes, size) == pytest.approx(sum(len(set(group)) == 1 for group in groups) / len(groups))
 
 
-def test_beyond_the_sample_outcomes_are_as_likely_as_they_were_frequent() -> None:
-    assert dead_chance([1.0, 1.0, 0.0, 0.0], 8) == pytest.approx(2 * 0.5**8)
-    assert dead_chance([1.0, 1.0], 64) == 1
+def pass_rates(kind: str) -> list[float]:
+    """Pass rates of 2,000 prompts."""
+    chance = random.Random(0)
+    return {
+        "all alike": [0.8] * 2000,
+        "a slope": [chance.betavariate(2, 1) for _ in range(2000)],
+        "many solved": [1.0] * 1200 + [0.5] * 800,
+        "ends and a slope": [1.0] * 800 + [0.0] * 400 + [chance.random() for _ in range(800)],
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["all alike", "a slope", "many solved", "ends and a slope"])
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_group_larger_than_the_sample_is_alive_more_often_than_the_sample(kind: str, size: int) -> None:
+    """A run samples four answers for groups of sixteen. Four right ones of a prompt don't make it always right."""
+    rates, chance = pass_rates(kind), random.Random(1)
+    sampled = [[float(chance.random() < rate) for _ in range(4)] for rate in rates]
+    truth = sum(rate**size + (1 - rate) ** size for rate in rates) / len(rates)
+    assert dead_share(sampled, size) == pytest.approx(truth, abs=0.08)
+
+
+def test_groups_of_what_never_differs_are_dead() -> None:
+    assert dead_share([[1.0, 1.0]] * 3, 64) == pytest.approx(1, abs=0.01)
+    assert dead_share([[n / 100 + m for m in range(2)] for n in range(20)], 16) == pytest.approx(0, abs=0.01)
 
 
 def test_ends_of_the_histogram_are_apart() -> None:

@@ -6,8 +6,7 @@ no gradient. The scan samples k answers to each prompt, and says what share of g
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from eval.tables import Grid
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
+from toolkit.dead_groups import dead_share
 from toolkit.rundir import Run
 from toolkit.stages import model_of, task_of
 from toolkit.training.rollouts import weighted_rewards
@@ -89,7 +89,7 @@ def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoC
     rates = {name: sum(each) / len(each) for name, each in passed.items()}
     samples = len(next(iter(outcomes.values())))
     sizes = sorted({*GROUP_SIZES, config.generations})
-    dead = {size: sum(dead_chance(each, size) for each in outcomes.values()) / len(outcomes) for size in sizes}
+    dead = {size: dead_share(list(outcomes.values()), size) for size in sizes}
     mean = sum(rates.values()) / len(rates)
     return Scan(
         prompts=len(rates),
@@ -101,19 +101,6 @@ def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoC
         advice=advise(mean, dead, config.generations, list(rates.values())),
         rates=rates,
     )
-
-
-def dead_chance(outcomes: Sequence[float], size: int) -> float:
-    """The chance that a group of `size` has one outcome only, from a sample of outcomes.
-
-    Up to the sample's size it is unbiased: of all ways to draw the group from the sample without putting back. Beyond
-    it, outcomes are taken to be as likely as they were frequent.
-    """
-    counts = Counter(outcomes).values()
-    n = len(outcomes)
-    if size <= n:
-        return sum(math.comb(count, size) for count in counts) / math.comb(n, size)
-    return float(sum((count / n) ** size for count in counts))
 
 
 def histogram(rates: Sequence[float]) -> list[int]:
