@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -95,6 +97,7 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
             "identity": dict(wanted),
             "model": {"path": str(model.path), "adapter": model.adapter and str(model.adapter), "name": model.name},
             "how": dict(how or {}),
+            "command": redact_text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             "versions": versions(),
             "platform": {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.machine()},
         },

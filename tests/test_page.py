@@ -222,16 +222,23 @@ def test_two_runs_on_one_page(run: Path, tmp_path: Path) -> None:
     assert page.count("SFT: loss</figcaption>") == 2
 
 
-def test_the_commands_make_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_make_it_again(
+    tmp_path: Path, task_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "none"
-    command = "eval --model none --task datetime_extraction_plain --n 5 --seed 3 --engine scripted --max-tokens 9 --out"
-    with pytest.raises(SystemExit):
-        main([*command.split(), str(out)])
-    (_, again), (_, this) = provenance.commands(read_sources([out]), [out])
-    for line in (again, this):
+
+    def run_line(line: str) -> None:
+        monkeypatch.setattr("sys.argv", ["/usr/bin/toolkit", *shlex.split(line)[1:]])
         with pytest.raises(SystemExit) as end:
-            main(shlex.split(line)[1:])
+            main()
         assert not end.value.code
+
+    asked = "--n 5 --seed 3 --engine scripted --max-tokens 9 --any-template"
+    run_line(f"toolkit eval --model none --task {task_file} {asked} --out {out}")
+    (_, again), (_, this) = provenance.commands(read_sources([out]), [out])
+    assert again == f"toolkit eval --model none --task {task_file} {asked} --out {out}-again"
+    for line in (again, this):
+        run_line(line)
     capsys.readouterr()
     first, second = (read_json(path / "manifest.json", "")["identity"] for path in (out, tmp_path / "none-again"))
     assert first == second

@@ -64,7 +64,8 @@ def commands(sources: Sources, paths: Sequence[Path]) -> list[tuple[str, str]]:
     """(what it makes, command) for each run, each evaluation outside a run, and this page."""
     found = [(f"the run {run.name}{_at_commit(run)}", _run_command(run)) for run in sources.runs]
     loose = [each for each in sources.evaluations if each.run is None]
-    found += [(f"the evaluation {each.label}", _eval_command(each)) for each in loose]
+    asked = [(f"the evaluation {each.label}", _eval_command(each)) for each in loose]
+    found += [(what, command) for what, command in asked if command is not None]
     return [*found, ("this page", shlex.join(["toolkit", "report", *map(str, paths)]))]
 
 
@@ -74,29 +75,22 @@ def _at_commit(run: RunFiles) -> str:
 
 
 def _run_command(run: RunFiles) -> str:
-    again = run.dir.with_name(f"{run.dir.name}-again")
-    return shlex.join(["toolkit", "run", str(run.dir / "recipe.yaml"), "--set", f"output={again}"])
+    return shlex.join(["toolkit", "run", str(run.dir / "recipe.yaml"), "--set", f"output={again(str(run.dir))}"])
 
 
-def _eval_command(each: Evaluation) -> str:
-    identity, model = each.identity, each.manifest.get("model", {})
-    sampling = identity["sampling"]
-    reference = model.get("adapter") or model.get("path") or model.get("name")
-    if str(identity["engine"]) == "scripted" and not Path(str(reference)).exists():
-        reference = model.get("name")
-    given = {
-        "--model": reference,
-        "--task": identity["task"],
-        "--split": identity["split"],
-        "--n": identity["n"],
-        "--seed": identity["seed"],
-        "--engine": identity["engine"],
-        "--max-tokens": sampling["max_tokens"],
-        "--temperature": sampling["temperature"],
-        "--samples": sampling["n"],
-    }
-    words = [str(word) for pair in given.items() for word in pair]
-    for key, value in identity.get("options", {}).items():
-        words += ["--option", f"{key}={value}"]
-    out = each.dir.with_name(f"{each.dir.name}-again")
-    return shlex.join(["toolkit", "eval", *words, "--out", str(out)])
+def _eval_command(each: Evaluation) -> str | None:
+    """What was asked, into another directory; of an evaluation that no `toolkit eval` made, nothing."""
+    words = shlex.split(each.manifest.get("command", ""))
+    if words[:2] != ["toolkit", "eval"]:
+        return None
+    for place, word in enumerate(words):
+        if word == "--out" and place + 1 < len(words):
+            words[place + 1] = again(words[place + 1])
+        elif word.startswith("--out="):
+            words[place] = again(word)
+    return shlex.join(words)
+
+
+def again(out: str) -> str:
+    """The directory beside it that a second run writes to."""
+    return f"{out.rstrip('/')}-again"
