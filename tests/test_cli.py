@@ -275,6 +275,9 @@ def test_grpo_goes_on_from_sft(toolkit: Toolkit, config: Path, trained: list[str
     early = toolkit("grpo", config)
     assert early.code == 2
     assert early.error.endswith(f"has no finished SFT stage to go on from; first: toolkit sft {config}")
+    output = f"output={config.parent / 'a b'}"
+    other = toolkit("grpo", config, "--set", output)
+    assert other.error.endswith(f"first: toolkit sft {config} --set '{output}'"), "the same recipe, for a shell"
     toolkit("sft", config)
     assert toolkit("grpo", config).code == 0
     assert trained == ["sft", "grpo"], "a merged warm start is for an evaluation, which this verb doesn't make"

@@ -9,6 +9,7 @@ import yaml
 from rewards.core import UserError
 from tasks.registry import load_task
 from toolkit.config import GrpoConfig, Recipe, dump_recipe, load_recipe
+from toolkit.yaml_files import yaml_value
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAST = """\
@@ -270,3 +271,8 @@ def test_set_of_broken_yaml_is_one_line(recipe: Path) -> None:
 def test_a_recipe_is_frozen(recipe: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_recipe(recipe).seed = 3  # type: ignore[misc]
+
+
+def test_a_hash_on_the_command_line_begins_no_comment() -> None:
+    found = {text: yaml_value(text, "--set") for text in ("runs/r #1", "my #2.csv ", "'a # b'", "[1, 2] # c", "5")}
+    assert list(found.values()) == ["runs/r #1", "my #2.csv", "a # b", [1, 2], 5]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from eval.differences import Item
+from eval.differences import METRICS, Item
 from eval.engines.base import Sampling
 from eval.gating.reports import to_junit, to_markdown
 from eval.gating.rules import Gate, Rules, read_rules
@@ -362,3 +363,33 @@ def test_a_tag_that_the_baseline_lacks_is_refused_in_words(tmp_path: Path) -> No
     for named in ("each = 'parity'", "slice = 'parity=odd'"):
         with pytest.raises(UserError, match="the baseline"):
             check(gates(tmp_path, f"{NON_INFERIOR}{named}\n"), candidate, baseline)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"identity": []},
+        {"versions": None},
+        {"completions": {"total": "x", "truncated": 0}},
+        {"items": {"test-0": ["g", "h", [1] * len(METRICS), None]}},
+        {"items": {"test-0": ["g", "h", [float("nan")] * len(METRICS), {}]}},
+    ],
+    ids=["identity", "versions", "completions", "tags", "nan"],
+)
+def test_a_damaged_baseline_is_refused_in_words(tmp_path: Path, damage: dict[str, Any]) -> None:
+    whole = {
+        "format": 1,
+        "model": "m",
+        "identity": {},
+        "versions": {},
+        "completions": {"total": 1, "truncated": 0},
+        "metrics": list(METRICS),
+        "items": {"test-0": ["g", "h", [1] * len(METRICS), {}]},
+    }
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    assert read_scores(path).model == "m"
+    path.write_text(json.dumps({**whole, **damage}), encoding="utf-8")
+    with pytest.raises(UserError, match="not a baseline") as caught:
+        read_scores(path)
+    assert caught.value.exit_code == 14

@@ -288,3 +288,16 @@ def test_a_page_executes_no_file_that_a_manifest_names(tmp_path: Path) -> None:
     shown = browser(read_sources([path]), 0, 0)
     assert "is no installed task" in shown.notices[0]
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_damaged_recipe_or_manifest_is_refused_in_words(run: Path) -> None:
+    recipe, manifest = run / "recipe.yaml", next((run / "eval").glob("*/manifest.json"))
+    text = recipe.read_text(encoding="utf-8")
+    for model in ("null", "x"):
+        recipe.write_text(f"output: x\nmodel: {model}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"recipe\.yaml: want a recipe"):
+            read_sources([run])
+    recipe.write_text(text, encoding="utf-8")
+    manifest.write_text('{"identity": {"n": 1}, "model": {}}', encoding="utf-8")
+    with pytest.raises(UserError, match="its identity lacks task, task_version"):
+        read_sources([run])

@@ -193,3 +193,31 @@ def test_arguments_that_do_not_fit(arguments: list[str], fake_model: Path, capsy
         cli.main(["predict", "--model", str(fake_model), *arguments])
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_wrong_column_spoils_nothing(tmp_path: Path, fake_model: Path, engine: Engine) -> None:
+    calls, out = write(tmp_path / "calls.csv", "said\nзавтра\n"), tmp_path / "out.csv"
+    with pytest.raises(UserError, match=r"no column 'text' \(--text-column\); its columns: said"):
+        run(calls, out, fake_model)
+    assert run(calls, out, fake_model, Columns("said", None, "2025-01-17")) == {"answered": 1}
+    out.unlink()
+    assert run(calls, out, fake_model, Columns("said", None, "2025-01-18")) == {"answered": 1}, "nothing is mixed"
+
+
+def test_a_column_that_a_later_row_has_is_there(tmp_path: Path, fake_model: Path, engine: Engine) -> None:
+    rows = write(tmp_path / "in.jsonl", '{"at": 1}\n{"said": "завтра"}\n')
+    assert run(rows, tmp_path / "out.csv", fake_model, Columns("said", None, "2025-01-17")) == {
+        "bad_row": 1,
+        "answered": 1,
+    }
+
+
+def test_a_row_without_an_answer_shows_in_the_exit_code(tmp_path: Path, fake_model: Path, engine: Engine) -> None:
+    ends = []
+    for name, text in (("whole", "text\nзавтра\n"), ("partly", "text,x\nзавтра,1\n,2\n")):
+        file = str(write(tmp_path / f"{name}.csv", text))
+        line = ["predict", "--model", str(fake_model), "--task", TASK, "--file", file, "--out", f"{file[:-4]}_out.csv"]
+        with pytest.raises(SystemExit) as end:
+            cli.main([*line, "--now", "2025-01-17", "--engine", "scripted"])
+        ends.append(end.value.code or 0)
+    assert ends == [0, 1]

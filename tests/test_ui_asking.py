@@ -224,7 +224,7 @@ def test_an_untrained_run_still_has_its_base(client: TestClient, run_dir: Path) 
 
 @pytest.mark.parametrize(
     ("task", "fields"),
-    [(None, ()), ("datetime_extraction_plain", ("date",)), ("datetime_extraction", FIELDS)],
+    [(None, ()), ("datetime_extraction_plain", ("date",)), ("datetime_extraction", FIELDS), ("no/such.yaml", FIELDS)],
 )
 def test_the_box_has_what_the_task_uses(task: str | None, fields: tuple[str, ...]) -> None:
     assert fields_of(task) == fields

@@ -70,10 +70,10 @@ def predict_file(
     spec, chosen = model_and_task(model, task)
     weights = fingerprint(spec.adapter or spec.path, spec.name)
     about = {"model": weights, "task": chosen.name, "engine": engine, "max_tokens": max_tokens, "input": source.sha256}
+    _check_column(source, columns)
     results = _claim(out, {**about, **asdict(columns)})
     known = {each.row for each in results}
     todo = (each for each in source.rows() if each.number not in known)
-    _check_column(source, columns)
     first = next(todo, None)
     if first is not None:
         with out.open("a", encoding="utf-8", newline="") as stream:
@@ -94,12 +94,19 @@ def _number(result: Result) -> int:
 
 def _check_column(source: Source, columns: Columns) -> None:
     """A column that no row has would give a file of bad rows: say it at once."""
-    first = next((each for each in source.rows() if isinstance(each, Row)), None)
-    if first is None:
+    wanted = {columns.text: "--text-column"}
+    if columns.now_column is not None:
+        wanted[columns.now_column] = "--now-column"
+    seen: dict[str, None] = {}  # a row of JSON has the columns that it names
+    for row in source.rows():
+        if isinstance(row, Row):
+            seen |= dict.fromkeys(row.values)
+            if wanted.keys() <= seen.keys():
+                return
+    if not seen:
         raise UserError(f"{source.name}: holds no row that can be read")
-    for name, option in ((columns.text, "--text-column"), (columns.now_column, "--now-column")):
-        if name is not None and name not in first.values:
-            raise UserError(f"{source.name}: no column {name!r} ({option}); its columns: {', '.join(first.values)}")
+    name = next(each for each in wanted if each not in seen)
+    raise UserError(f"{source.name}: no column {name!r} ({wanted[name]}); its columns: {', '.join(seen)}")
 
 
 def _ask(
@@ -162,12 +169,12 @@ def _result(completion: Completion, begun: Result) -> Result:
 def _claim(out: Path, wanted: dict[str, Any]) -> list[Result]:
     """Make the file ours, or take it up where it was; give the results that stand. Engine errors are asked again."""
     manifest = out.with_name(f"{out.name}.manifest.json")
-    if not out.exists() and not manifest.exists():
+    text = out.read_bytes().decode("utf-8", "replace") if out.exists() else ""
+    if not out.exists() or (manifest.exists() and not _results(text, out.suffix)):
         write_json(manifest, wanted)
     found = read_json(manifest, f"{out} is no file of ours; choose another --out")
     if differing := differences(found, json.loads(json.dumps(wanted))):
         raise UserError(f"{out} holds other results; it differs in {'; '.join(differing)}. Choose another --out")
-    text = out.read_bytes().decode("utf-8", "replace") if out.exists() else ""
     results = [each for each in _results(text, out.suffix) if each.status != "error"]
     write_atomically(out, _head(out.suffix) + "".join(_line(each, out.suffix) for each in results))
     return results

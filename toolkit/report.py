@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,8 @@ def print_outcome(run: Run) -> None:
     grid = outcome_grid(run)
     ask = ' --now 2025-01-17 "Послезавтра в 12"' if task_of(run.recipe).ask else " --file FILE"
     model = run.dir / "model"
-    show(replace(grid, lines=(*grid.lines, f"the model: {model}", f"try it: toolkit predict --model {model}{ask}")))
+    question = f"try it: toolkit predict --model {shlex.quote(str(model))}{ask}"
+    show(replace(grid, lines=(*grid.lines, f"the model: {model}", question)))
 
 
 def outcome_json(run: Run) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def yaml_value(text: str, where: str) -> Any:
         _check_tree(value)
     except (yaml.YAMLError, *UNREADABLE) as error:
         raise UserError(f"{where}: the value isn't YAML: {yaml_problem(error)}") from error
-    return value
+    plain = isinstance(value, str) and not text.lstrip().startswith(("'", '"', "|", ">", "&", "!"))
+    return text.strip() if plain else value  # nobody comments a command line: "my #1.csv" is a name
 
 
 def yaml_problem(error: Exception) -> str:

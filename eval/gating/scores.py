@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def _of_directory(directory: Path) -> Scores:
     try:
         identity = manifest["identity"]
         samples, n = int(identity["sampling"]["n"]), int(identity["n"])
-        model, versions = str(manifest["model"]["name"]), manifest["versions"]
+        model, versions = str(manifest["model"]["name"]), _mapping(manifest["versions"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / MANIFEST}: lacks {error}; evaluate into an empty directory") from error
     return Scores(
@@ -113,12 +114,26 @@ def _of_file(path: Path) -> Scores:
     try:
         metrics = row["metrics"]
         items = {
-            key: Item(key, group, tags, prompt, dict(zip(metrics, map(float, values), strict=True)))
+            key: Item(key, str(group), _mapping(tags), str(prompt), _values(metrics, values))
             for key, (group, prompt, values, tags) in row["items"].items()
         }
-        total, truncated = row["completions"]["total"], row["completions"]["truncated"]
+        total, truncated = (int(row["completions"][name]) for name in ("total", "truncated"))
         if not items or not set(METRICS) <= set(metrics):
             raise ValueError("no items, or a metric is missing")
-        return Scores(row["identity"], row["model"], row["versions"], items, Counts(total, total, truncated, 0))
+        identity, versions = _mapping(row["identity"]), _mapping(row["versions"])
+        return Scores(identity, str(row["model"]), versions, items, Counts(total, total, truncated, 0))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a baseline ({error}); {WRITE_AGAIN}") from error
+
+
+def _values(metrics: list[str], scores: list[float]) -> dict[str, float]:
+    found = dict(zip(metrics, map(float, scores), strict=True))
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError(f"scores {scores}")
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"a mapping is {value!r}")
+    return value

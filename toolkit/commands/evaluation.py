@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,8 +132,8 @@ def compare(
 def _next(out: Path, names: list[str]) -> str:
     """What to run after an evaluation: of several models the comparison, of one the way to it."""
     if len(names) > 1:
-        return f"toolkit compare {out / names[0]} {out / names[1]}"
-    return f"toolkit compare ANOTHER {out}, where ANOTHER is an evaluation of the same examples"
+        return shlex.join(["toolkit", "compare", str(out / names[0]), str(out / names[1])])
+    return f"toolkit compare ANOTHER {shlex.quote(str(out))}, where ANOTHER is an evaluation of the same examples"
 
 
 def _model_spec(reference: str, engine: str, served_name: str | None) -> Any:

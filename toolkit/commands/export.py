@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -31,4 +32,4 @@ def export_model(
 
     export(source, to, out, say, gguf_type=gguf_type, repo=repo, what=what, public=public, dry_run=dry_run)
     if to == "merged":
-        say(f"next: toolkit serve {out}")
+        say(f"next: toolkit serve {shlex.quote(str(out))}")

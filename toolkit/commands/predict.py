@@ -27,7 +27,10 @@ def predict(
     now_column: Annotated[str | None, typer.Option(help="with --file: the reference moment; default: --now")] = None,
     engine: Annotated[str, typer.Option(help="with --file: vllm, transformers, or scripted")] = "vllm",
 ) -> None:
-    """Ask a model one question and print its reasoning and answer; or ask every row of a file (--file, --out)."""
+    """Ask a model one question and print its reasoning and answer; or ask every row of a file (--file, --out).
+
+    Of a file, exits with 1 where some rows have no answer.
+    """
     if file is None:
         from toolkit.predict import predict_one, print_prediction
 
@@ -43,3 +46,5 @@ def predict(
         raise UserError("with --file, give --out, and either --now or --now-column")
     counts = predict_file(file, out, model, Columns(text_column, now_column, now), task, engine, max_tokens)
     say(f"{out}: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
+    if set(counts) - {"answered"}:
+        raise typer.Exit(1)

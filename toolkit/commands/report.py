@@ -21,7 +21,7 @@ def report(
         Path | None, typer.Option(help="the page; default: RUN/report.html, for several ./report.html")
     ] = None,
     examples_mb: Annotated[
-        float, typer.Option(min=0, help="million characters that prompts and completions may take")
+        float, typer.Option(min=0, max=100_000, help="million characters that prompts and completions may take")
     ] = 24,
 ) -> None:
     """Write one self-contained HTML page: verdicts, tables, curves, slices, every example side by side."""

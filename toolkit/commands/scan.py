@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Json, Recipe, Set, print_json, say
+from toolkit.commands.shared import Json, Recipe, Set, command_line, print_json, say
 
 app = typer.Typer()
 
@@ -36,11 +36,12 @@ def scan_prompts(
         ensure(opened, "data", say)
         if opened.recipe.sft is not None:
             if not opened.is_done("sft"):
-                raise UserError(f"{opened.dir} has no finished SFT stage to scan; first: toolkit sft {config}")
+                first = command_line("sft", config, overrides)
+                raise UserError(f"{opened.dir} has no finished SFT stage to scan; first: {first}")
             ensure(opened, "merge-sft", say)
         found = scan(opened, prompts, samples, temperature, engine)
     if as_json:
         print_json(asdict(found))
     else:
         show(scan_grid(found, opened.dir / "scan" / REPORT))
-    say(f"next: toolkit grpo {config}")
+    say(f"next: {command_line('grpo', config, overrides)}")

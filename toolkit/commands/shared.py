@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,11 @@ ChatTemplate = Annotated[
 SplitName = Annotated[str, typer.Option("--split", help="train, validation or test")]
 Seed = Annotated[int, typer.Option(min=0, help="of the examples")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+def command_line(verb: str, config: Path, overrides: list[str] | None = None) -> str:
+    """The command of another verb on the same recipe, to be pasted into a shell."""
+    return shlex.join(["toolkit", verb, str(config), *(word for each in overrides or [] for word in ("--set", each))])
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import ChatTemplate, Json, Recipe, Set, print_json, say, with_template
+from toolkit.commands.shared import ChatTemplate, Json, Recipe, Set, command_line, print_json, say, with_template
 
 app = typer.Typer()
 
@@ -16,15 +16,16 @@ app = typer.Typer()
 @app.command()
 def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = None) -> None:
     """Build the data of a recipe and train its SFT stage: an adapter, or all weights."""
-    trained = _stages(config, with_template(overrides, chat_template), until="sft")
-    further = f"toolkit scan {config}, then toolkit grpo {config}; or all at once: " if trained.recipe.grpo else ""
-    _say_where(trained, "sft", f"{further}toolkit run {config}")
+    chosen = with_template(overrides, chat_template)
+    trained = _stages(config, chosen, until="sft")
+    scan, then, whole = (command_line(verb, config, chosen) for verb in ("scan", "grpo", "run"))
+    _say_where(trained, "sft", f"{scan}, then {then}; or all at once: {whole}" if trained.recipe.grpo else whole)
 
 
 @app.command()
 def grpo(config: Recipe, overrides: Set = None) -> None:
     """Train the GRPO stage of a recipe, going on from its SFT stage."""
-    _say_where(_stages(config, overrides, until="grpo"), "grpo", f"toolkit run {config}")
+    _say_where(_stages(config, overrides, until="grpo"), "grpo", command_line("run", config, overrides))
 
 
 @app.command()
@@ -88,7 +89,8 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
     before = [] if until is None else [name for name in stages[: stages.index(until)] if name in ("data", "sft")]
     with locked(opened):
         if until == "grpo" and "sft" in before and not opened.is_done("sft"):
-            raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: toolkit sft {config}")
+            first = command_line("sft", config, overrides)
+            raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: {first}")
         refuse_what_cannot_fit(opened)
         for stage in stages if until is None else [*before, until]:
             ensure(opened, stage, say)

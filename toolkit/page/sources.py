@@ -13,7 +13,7 @@ import yaml
 
 from eval.compare import COMPARISON
 from eval.files import read_json
-from eval.manifest import MANIFEST
+from eval.manifest import MANIFEST, read_manifest
 from eval.records import RECORDS, Record, read_records
 from eval.summary import SUMMARY, Summary, read_summary
 from rewards.core import UserError
@@ -23,6 +23,7 @@ Row = Mapping[str, Any]
 ORDER = ("base", "sft", "grpo")  # stages, as a model passes through them
 CHECKPOINT = re.compile(r"(sft|grpo)/checkpoints/checkpoint-(\d+)/?$")
 TRAINED = ("sft", "grpo")
+SOURCE = ("task", "task_version", "split", "seed", "n", "examples", "engine", "sampling")  # of an identity
 FINAL = math.inf  # the step of a stage's last model
 
 
@@ -127,6 +128,8 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
         raise UserError(f"{path / 'recipe.yaml'}: can't be read: {error}") from error
     if not isinstance(recipe, dict):
         raise UserError(f"{path / 'recipe.yaml'}: want a recipe, got {type(recipe).__name__}")
+    if not isinstance(recipe.get("model", {}), dict) or not isinstance(recipe.get("task") or "", str):
+        raise UserError(f"{path / 'recipe.yaml'}: want a recipe: 'model' with its keys, 'task' a text")
     folders = sorted(each for each in (path / "eval").glob("*") if (each / MANIFEST).is_file())
     finished = [each for each in folders if (each / SUMMARY).is_file()]
     evaluations = [replace(read_evaluation(each, each.name, recipe), run=index) for each in finished]
@@ -148,7 +151,9 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
 
 def read_evaluation(path: Path, label: str, recipe: Row | None = None) -> Evaluation:
     """A finished evaluation directory. recipe: that of the run it belongs to. Raises UserError."""
-    manifest = read_json(path / MANIFEST, "evaluate again")
+    manifest = read_manifest(path)
+    if lacking := [key for key in SOURCE if key not in manifest["identity"]]:
+        raise UserError(f"{path / MANIFEST}: its identity lacks {', '.join(lacking)}; evaluate into an empty directory")
     stage, step = _stage(manifest, label, recipe)
     if recipe is not None:
         label = _label(label, stage, step, recipe)

@@ -190,11 +190,11 @@ def moment_from(when: Mapping[str, str]) -> datetime:
 def fields_of(reference: str | None) -> tuple[str, ...]:
     """Which of date, time and offset a task's prompt states. Raises UserError when it can't ask at all.
 
-    Those of a task in a Python file are taken to be all three: looking at a page runs no code of a run, asking may.
+    Those of a task in a file are taken to be all three: looking at a page runs no code that a run names, asking may.
     """
     if reference is None:
         return ()
-    if reference.endswith(".py"):
+    if reference.endswith((".py", ".yaml", ".yml")):
         return FIELDS
     ask = partial(asked, askable(load_task(reference)), "?")
     moscow = timezone(timedelta(hours=3))
