@@ -81,7 +81,7 @@ def test_a_recipe_survives_its_own_dump(tmp_path: Path, data: dict[str, Any]) ->
         ({"data": {"path": "a.csv"}, "grpo": {}}, "w: grpo and rewards need a task"),
         ({"data": {"path": "a.csv", "seperator": ";"}}, "unknown key 'data.seperator'; did you mean 'separator'?"),
         ({"data": {"sft": 1, "grpo": 1, "tests": 1}, "task": "t"}, "unknown key 'data.tests'; did you mean 'test'?"),
-        ({"data": {"path": "a.csv", "columns": {"user": "q"}}}, "w: data.columns: name conversations alone, or user"),
+        ({"data": {"path": "a.csv", "columns": {"user": "q"}}}, "w: data.columns: name conversations, or user"),
     ],
 )
 def test_a_recipe_names_a_task_or_a_file(changes: dict[str, Any], says: str) -> None:

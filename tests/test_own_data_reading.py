@@ -89,6 +89,34 @@ def test_mapped_columns(tmp_path: Path) -> None:
     assert bad.reason == "no column 'вопрс'; the columns are: вопрос, ответ"
 
 
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({"conversations": SHAREGPT[1:], "system": TURNS[0]["content"]}, {}),
+        ({"messages": TURNS, "system": TURNS[0]["content"]}, {}),
+        ({"messages": TURNS, "system": None}, {}),
+        ({"prompt": TURNS[1:2], "completion": TURNS[2:], "system": TURNS[0]["content"]}, {}),
+        ({"dialog": TURNS[1:], "system": TURNS[0]["content"]}, {"conversations": "dialog"}),
+        ({"dialog": TURNS[1:], "роль": TURNS[0]["content"]}, {"conversations": "dialog", "system": "роль"}),
+        ({"q": ASKED, "a": ANSWERED, "system": TURNS[0]["content"]}, {"user": "q", "assistant": "a"}),
+    ],
+)
+def test_a_system_column_counts_beside_every_shape(
+    tmp_path: Path, values: dict[str, Any], columns: dict[str, str]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(dumps(values), encoding="utf-8")
+    assert good(read(path, columns=columns)) == [TURNS]
+
+
+def test_two_system_messages_that_differ_are_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(dumps({"messages": TURNS, "system": "Be verbose."}), encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert bad.reason == "column 'system' holds one system message and turn 1 another; take one of them out"
+
+
 def test_parquet_and_saved_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     dataset = datasets.Dataset.from_list([{"messages": TURNS}] * 3)
