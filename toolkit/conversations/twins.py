@@ -21,7 +21,7 @@ SHOWN = 5  # groups of twins that a report names
 def fingerprints(batch: Sequence[Sequence[Message]]) -> tuple[list[tuple[int, int]], Any]:
     """(64 bits of each conversation's prompt and of its last turn, its features for `near_groups`).
 
-    Case, punctuation and white space don't count.
+    Case, white space and punctuation don't count, but signs and symbols do (`near.folded`).
     """
     halves = [half for messages in batch for half in (messages[:-1], messages[-1:])]
     texts = ["".join([f"{MARK}{turn['role'][0]}{turn['content']}" for turn in half]) for half in halves]
