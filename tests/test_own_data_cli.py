@@ -50,6 +50,17 @@ def test_a_bad_file_is_told_in_lines_and_not_in_a_traceback(tmp_path: Path, caps
     assert "3 rows, 2 conversations, 1 bad" in capsys.readouterr().out
 
 
+def test_twins_in_several_files_are_named_with_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {"a.csv": ["Да.", "Да."], "b.csv": ["Да.", "Нет."]}
+    for name, (first, second) in answers.items():
+        text = f"prompt,completion\nПервый?,{first}\nВторой?,{second}\n"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert run("data", "inspect", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert "repeated (same prompt, same answer): 1 rows: rows 2 of a.csv, 2 of b.csv\n" in shown
+    assert "in conflict (same prompt, other answers): 2 rows: rows 3 of a.csv, 3 of b.csv\n" in shown
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
     return {"output": "o", "model": {"reference": "m"}, "sft": {}, **changes}
 

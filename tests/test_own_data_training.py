@@ -334,6 +334,13 @@ def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> N
     assert acknowledged.problems == ()
 
 
+def test_rows_of_one_number_in_two_files_are_two_conversations(tmp_path: Path, model: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"prompt,completion\nЧто {name}?,Ответ {name}.\n", encoding="utf-8")
+    found = inspect(*config_of(str(tmp_path), ["model.chat_template=chatml", "data.validation=0"], str(model)))
+    assert not any("rewrites earlier turns" in note for note in found.notes)
+
+
 def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: Path) -> None:
     rows = [{"messages": list(chat("q", "<think>\nt\n</think>\n\na", "r", "<reasoning>x</reasoning>"))}]
     path = tmp_path / "a.jsonl"
@@ -344,7 +351,7 @@ def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: 
         encoding="utf-8",
     )
     found = inspect(*config_of(str(path), [f"model.chat_template={template}", "data.validation=0"], str(model)))
-    assert "<think> of an answer is gone after rendering, first in row 1" in found.notes
+    assert f"<think> of an answer is gone after rendering, first in {path}, row 1" in found.notes
 
 
 def test_a_histogram_has_a_line_for_each_range() -> None:
