@@ -52,7 +52,7 @@ KEYS = {  # with what each means, for the schema that editors read
     "split": "the column that says train, validation or test; without it rows are dealt by shares",
     "shares": "shares of validation and test, where no column says the split",
     "encoding": "of a text file; default: by its byte-order mark, UTF-8, or cp1251",
-    "separator": "of a CSV; default: by its header",
+    "separator": "of a CSV; default: by its header; a tab in a .tsv",
 }
 
 

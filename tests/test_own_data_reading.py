@@ -12,7 +12,7 @@ import pytest
 
 from rewards.core import UserError
 from tasks.tables.encodings import scan
-from tasks.tables.rows import Bad
+from tasks.tables.rows import Bad, Row
 from toolkit.config import ConversationsConfig
 from toolkit.conversations.reading import Conversation, source_of, to_conversation
 
@@ -78,6 +78,43 @@ def test_every_format_in_every_encoding_gives_the_same_turns(tmp_path: Path, kin
     path = tmp_path / name
     path.write_bytes(text.encode(encoding))
     assert good(read(path)) == [TURNS]
+
+
+CUT = {
+    "a tsv of one column": ("a.tsv", f"conversations\n{dumps(TURNS[1:])}\n"),
+    "a comma in a name of a tsv": ("a.tsv", "question, in Russian\tответ\nq\tx\n"),
+    "as many tabs as commas": ("a.csv", "question, in Russian\tответ\nq\tx\n"),
+    "as many semicolons as commas": ("a.csv", "question, in Russian;ответ\nq;x\n"),
+    "Excel's first line": ("a.csv", "sep=;\r\nquestion, in, Russian;ответ\r\nq;x\r\n"),
+    "Excel's first line of a tsv": ("a.tsv", "sep=|\nвопрос|ответ\nq|x\n"),
+    "blank lines before the header": ("a.csv", "\n\nвопрос;ответ\nq;x\n"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_cells_are_cut_where_the_person_meant(tmp_path: Path, name: str) -> None:
+    file, text = CUT[name]
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    (found,) = source_of(ConversationsConfig(path=str(path))).rows()
+    assert isinstance(found, Row)
+    assert len(found.values) == (1 if "one column" in name else 2)
+    assert list(found.values)[-1] in ("ответ", "conversations")
+
+
+def test_a_separator_given_overrules_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("sep=;\nprompt,completion\nq,a\n", encoding="utf-8")
+    assert [[turn["content"] for turn in each] for each in good(read(path, separator=","))] == [["q", "a"]]
+
+
+def test_blank_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,completion\n\nq,a\n\n\n"two\nlines",b\nq\n', encoding="utf-8")
+    assert [each.row if isinstance(each, Conversation) else each.number for each in read(path)] == [3, 6, 7]
+    path.write_text("\na,a\n", encoding="utf-8")
+    with pytest.raises(UserError, match="row 2: two columns are called 'a'"):
+        read(path)
 
 
 def test_mapped_columns(tmp_path: Path) -> None:

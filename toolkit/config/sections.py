@@ -84,7 +84,9 @@ class ConversationsConfig(Section):
     path: str = Field(description="a CSV, TSV, JSON, JSONL or Parquet file, a folder, a saved dataset, or a hub id")
     columns: ColumnsConfig = ColumnsConfig()
     encoding: str | None = Field(None, description="of a text file; default: by its byte-order mark, UTF-8, or cp1251")
-    separator: str | None = Field(None, min_length=1, max_length=1, description="of a CSV; default: by its header")
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="of a CSV; default: by its header; a tab in a .tsv"
+    )
     split: str = Field("train", description="of a dataset that has several")
     validation: float = Field(0.05, ge=0, lt=1, description="share of the prompts held out for the validation loss")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more of the rows than this can't be used")
