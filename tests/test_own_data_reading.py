@@ -57,6 +57,10 @@ TABLES: dict[str, tuple[str, str]] = {
     "jsonl of text": ("a.jsonl", dumps({"conversations": repr(TURNS)})),
     "json": ("a.json", f" [\n{dumps({'conversations': SHAREGPT})}\n]"),
     "json in an object": ("a.json", json.dumps({"data": [{"messages": TURNS}]}, indent=1)),
+    "json in an object on one line": ("a.json", dumps({"version": 1, "data": [{"messages": TURNS}]})),
+    "json in an object called conversations": ("a.json", dumps({"conversations": [{"messages": TURNS}]})),
+    "one row on several lines": ("a.json", json.dumps({"conversations": SHAREGPT}, indent=1)),
+    "one row with a list of words": ("a.json", dumps({"messages": TURNS, "tags": ["a"]})),
     "jsonl called json": ("a.json", dumps({"messages": TURNS}) + "\n"),
     "system column": ("a.csv", csv_of(["system", "prompt", "completion"], [each["content"] for each in TURNS])),
     "question, answer": (
@@ -304,6 +308,7 @@ BROKEN: dict[str, tuple[str, bytes, int, str, int]] = {
         1,
     ),
     "json that breaks off": ("a.json", f"[{GOOD}, {GOOD}, {GOOD[:40]}".encode(), 3, "the file breaks here", 2),
+    "two arrays": ("a.json", f"[{GOOD}]\n[{GOOD}]\n".encode(), 2, "more follows where the array ends", 1),
     "too deep": ("a.jsonl", f"{GOOD}\n{'[' * 100_000}\n".encode(), 2, "isn't JSON", 1),
 }
 
@@ -344,6 +349,31 @@ def test_a_broken_file_is_one_message(tmp_path: Path, name: str) -> None:
 def test_no_such_file(path: str) -> None:
     with pytest.raises(UserError, match="no such file"):
         read(path)
+
+
+LONG = "q" * 200_000
+
+
+@pytest.mark.parametrize("first", [LONG, "a\u2028b\x85c\x1cd"], ids=["long", "separators"])
+def test_jsonl_called_json_may_begin_with_any_line(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.json"
+    rows = [{"prompt": first, "completion": "1"}, {"prompt": "q", "completion": "2"}]
+    path.write_text("".join(dumps(each) + "\n" for each in rows), encoding="utf-8")
+    assert [each[-1]["content"] for each in good(read(path))] == ["1", "2"]
+
+
+def test_a_long_object_on_one_line_holds_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(dumps({"data": [{"prompt": LONG, "completion": str(i)} for i in range(9)]}), encoding="utf-8")
+    assert [each[-1]["content"] for each in good(read(path))] == [str(i) for i in range(9)]
+
+
+def test_what_follows_an_object_on_several_lines_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"messages": TURNS}, indent=1) * 2, encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert (bad.reason, bad.fatal) == ("isn't JSON: more follows where the first object ends", True)
 
 
 def test_a_long_json_array_comes_item_by_item(tmp_path: Path) -> None:
