@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any
 
@@ -398,3 +400,58 @@ def test_encodings_are_told_apart(tmp_path: Path) -> None:
     assert encoded(lambda: b"a" + "ж".encode() * (1 << 20), path) == "utf-8"  # a letter across two blocks
     with pytest.raises(UserError, match="unknown encoding 'utf8000'"):
         scan(path, "utf8000")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [("utf-8", "utf-8-sig"), ("UTF8", "utf-8-sig"), ("utf16", "utf-16"), ("utf-16-le", "utf-16")]
+)
+def test_a_mark_is_taken_off_under_an_encoding_given(tmp_path: Path, given: str, written: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt,completion\nвопрос,ответ\n".encode(written))
+    assert [[turn["content"] for turn in each] for each in good(read(path, encoding=given))] == [["вопрос", "ответ"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
+@pytest.mark.parametrize("given", sorted({*aliases.values(), "idna", "punycode", "undefined", "utf16", "utf_8_sig"}))
+def test_any_codec_reads_or_refuses(tmp_path: Path, given: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for content in ("вопрос,ответ\nя,ты\n".encode(), b"a,b\n\x1b$(\xff\\", b"\\u12\n"):
+        path.write_bytes(content)
+        with suppress(UserError):
+            read(path, encoding=given)
+
+
+@pytest.mark.parametrize(("given", "says"), [("hex", "unknown encoding 'hex'"), ("idna", "unknown"), ("utf16", "-le")])
+def test_what_is_no_encoding_of_text_is_told(tmp_path: Path, given: str, says: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"prompt,completion\nq,a\n")
+    with pytest.raises(UserError, match=says):
+        read(path, encoding=given)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        '{"question": "q", "answer": NaN}',
+        '{"question": "q", "answer": 1e400}',
+        '{"instruction": "q", "input": -Infinity, "output": "a"}',
+        '{"prompt": NaN, "completion": "a"}',
+        '{"messages": [{"role": "user", "content": [{"type": "text", "text": NaN}]}, {"role": "gpt", "content": "a"}]}',
+    ],
+)
+def test_a_number_that_is_none_is_a_bad_row(tmp_path: Path, values: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(values, encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert re.search("nan|inf", bad.reason)
+
+
+def test_a_parquet_number_that_is_none_is_a_bad_row(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"question": ["q", "r"], "answer": [1.5, float("nan")]}), tmp_path / "a.parquet")
+    first, second = read(tmp_path / "a.parquet")
+    assert isinstance(first, Conversation)
+    assert isinstance(second, Bad)
+    assert second.reason.startswith("column 'answer' holds nan, want text or a finite number")

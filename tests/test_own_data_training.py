@@ -294,6 +294,17 @@ def test_a_long_conversation_is_an_error_unless_it_may_be_dropped(tmp_path: Path
     assert (report["too_long"], report["sequences"], report["rows"]) == (1, 1, 2)
 
 
+def test_what_left_nothing_to_train_on_is_told(tmp_path: Path, model: Path) -> None:
+    path = str(tmp_path / "a.csv")
+    Path(path).write_text(f"prompt,completion\nq,{'a' * 300}\nr,{'b' * 900}\n", encoding="utf-8")
+    says = r"no conversation is left to train on: 2 of 2 sequences are longer than model\.max_length \(100\)"
+    with pytest.raises(UserError, match=says):
+        inspect(*config_of(path, ["model.max_length=100", "data.validation=0"], str(model)))
+    says = r"no conversation is left to train on: 2 are held out for validation; lower data\.validation \(0\.9999"
+    with pytest.raises(UserError, match=says):
+        inspect(*config_of(path, ["model.max_length=2000", "data.validation=0.99999"], str(model)))
+
+
 def test_twins_are_reported(tmp_path: Path, model: Path) -> None:
     rows = [("Привет!", "a"), ("b", "c"), ("привет", "A."), ("B?", "d"), ("x", "y")]
     report = prepare(ConversationsConfig(path=table(tmp_path / "a.jsonl", rows), validation=0), model, None, 99).report

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewards.core import Message
 from tasks.tables.encodings import unreadable
-from tasks.tables.rows import BadValue, shown
+from tasks.tables.rows import BadValue, not_finite, shown
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -97,9 +97,13 @@ def _text(content: Any, where: str) -> str:
         return content
     if content is None:
         return ""
-    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
-        return "".join(str(part.get("text", "")) for part in content)  # OpenAI's content parts
+    if isinstance(content, list) and all(map(_is_text_part, content)):
+        return "".join(part.get("text", "") for part in content)  # OpenAI's content parts
     raise BadValue(f"{where}: the content must be text, got {shown(content)}")
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text", ""), str)
 
 
 def _alpaca(row: Mapping[str, Any]) -> list[Message]:
@@ -139,6 +143,8 @@ def _system(row: Mapping[str, Any], name: str) -> list[Message]:
 
 def _cell(value: Any, name: str) -> str:
     # A spreadsheet's numbers are text in a CSV but numbers in Parquet.
+    if problem := not_finite(value):
+        raise BadValue(f"column {name!r} {problem}")
     return str(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
 
 
