@@ -32,7 +32,7 @@ import yaml
 
 from rewards.core import Example, Message, Reward, UserError
 from tasks.base import SPLITS, Split, Task
-from tasks.tables.rows import Bad, Row
+from tasks.tables.rows import Bad, Row, not_finite
 from tasks.tables.source import Source, open_source
 
 SHARES = {"validation": 0.1, "test": 0.2}
@@ -52,7 +52,7 @@ KEYS = {  # with what each means, for the schema that editors read
     "split": "the column that says train, validation or test; without it rows are dealt by shares",
     "shares": "shares of validation and test, where no column says the split",
     "encoding": "of a text file; default: by its byte-order mark, UTF-8, or cp1251",
-    "separator": "of a CSV; default: by its header",
+    "separator": "of a CSV; default: by its header; a tab in a .tsv",
 }
 
 
@@ -185,6 +185,8 @@ class _Table:
         missing = [name for name in self.columns if name not in row.values]
         if missing:
             raise UserError(f"{row.file}, row {row.number}: no column {missing[0]!r}; it has: {', '.join(row.values)}")
+        if wrong := next(((name, why) for name in self.columns if (why := not_finite(row.values[name]))), None):
+            raise UserError(f"{row.file}, row {row.number}: column {wrong[0]!r} {wrong[1]}")
         texts = {name: "" if value is None else str(value) for name, value in row.values.items()}
         answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
         if not answers:

@@ -50,6 +50,17 @@ def test_a_bad_file_is_told_in_lines_and_not_in_a_traceback(tmp_path: Path, caps
     assert "3 rows, 2 conversations, 1 bad" in capsys.readouterr().out
 
 
+def test_twins_in_several_files_are_named_with_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = {"a.csv": ["Да.", "Да."], "b.csv": ["Да.", "Нет."]}
+    for name, (first, second) in answers.items():
+        text = f"prompt,completion\nПервый?,{first}\nВторой?,{second}\n"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert run("data", "inspect", str(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert "repeated (same prompt, same answer): 1 rows: rows 2 of a.csv, 2 of b.csv\n" in shown
+    assert "in conflict (same prompt, other answers): 2 rows: rows 3 of a.csv, 3 of b.csv\n" in shown
+
+
 def recipe(**changes: Any) -> dict[str, Any]:
     return {"output": "o", "model": {"reference": "m"}, "sft": {}, **changes}
 
@@ -81,7 +92,7 @@ def test_a_recipe_survives_its_own_dump(tmp_path: Path, data: dict[str, Any]) ->
         ({"data": {"path": "a.csv"}, "grpo": {}}, "w: grpo and rewards need a task"),
         ({"data": {"path": "a.csv", "seperator": ";"}}, "unknown key 'data.seperator'; did you mean 'separator'?"),
         ({"data": {"sft": 1, "grpo": 1, "tests": 1}, "task": "t"}, "unknown key 'data.tests'; did you mean 'test'?"),
-        ({"data": {"path": "a.csv", "columns": {"user": "q"}}}, "w: data.columns: name conversations alone, or user"),
+        ({"data": {"path": "a.csv", "columns": {"user": "q"}}}, "w: data.columns: name conversations, or user"),
     ],
 )
 def test_a_recipe_names_a_task_or_a_file(changes: dict[str, Any], says: str) -> None:

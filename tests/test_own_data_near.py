@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
+from rewards.core import Message
 from toolkit.conversations.near import features, folded, near_groups
+from toolkit.conversations.twins import fingerprints
+
+
+def chat(question: str) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": "Ответ."}]
 
 
 def found_in(texts: Sequence[str]) -> Any:
@@ -20,6 +27,41 @@ def test_folded_keeps_letters_and_digits_in_lower_case() -> None:
     text = letters.tobytes().decode("utf-32-le")
     assert [text[start:end] for start, end in zip([0, *ends], ends, strict=False)][:3] == ["ёд2", "", ""]
     assert text.endswith("strase")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("7+5?", "7-5?"),
+        ("7*5?", "7/5?"),
+        ("7%5?", "75?"),
+        ("1.5", "15"),
+        ("1,5", "15"),
+        ("x<y?", "x>y?"),
+        ("x = y", "x ≠ y"),
+        ("5 $", "5 €"),
+        ("की", "का"),
+        ("за́мок", "замо́к"),
+    ],
+)
+def test_signs_that_carry_meaning_are_kept(one: str, other: str) -> None:
+    (first, _), (second, _) = fingerprints([chat(one), chat(other)])[0]
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Да, в 5.", "да в 5"), ("«Да»?", "Да!"), ("1. Да", "1 да"), ("A,5", "a 5"), ("Конец: 7,", "конец 7")],
+)
+def test_case_white_space_and_punctuation_are_left_out(one: str, other: str) -> None:
+    (first, _), (second, _) = fingerprints([chat(one), chat(other)])[0]
+    assert first == second
+
+
+def test_a_point_between_two_texts_is_not_between_digits() -> None:
+    letters, ends = folded(["1.", "5", "2", ",3", "4.5"])
+    assert letters.tobytes().decode("utf-32-le") == "15234.5"
+    assert ends.tolist() == [1, 2, 3, 4, 7]
 
 
 def test_near_duplicates_by_the_share_of_what_they_share() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from rewards.core import UserError
 from tasks.tables.encodings import scan
-from tasks.tables.rows import Bad
+from tasks.tables.rows import Bad, Row
 from toolkit.config import ConversationsConfig
 from toolkit.conversations.reading import Conversation, source_of, to_conversation
 
@@ -57,6 +59,10 @@ TABLES: dict[str, tuple[str, str]] = {
     "jsonl of text": ("a.jsonl", dumps({"conversations": repr(TURNS)})),
     "json": ("a.json", f" [\n{dumps({'conversations': SHAREGPT})}\n]"),
     "json in an object": ("a.json", json.dumps({"data": [{"messages": TURNS}]}, indent=1)),
+    "json in an object on one line": ("a.json", dumps({"version": 1, "data": [{"messages": TURNS}]})),
+    "json in an object called conversations": ("a.json", dumps({"conversations": [{"messages": TURNS}]})),
+    "one row on several lines": ("a.json", json.dumps({"conversations": SHAREGPT}, indent=1)),
+    "one row with a list of words": ("a.json", dumps({"messages": TURNS, "tags": ["a"]})),
     "jsonl called json": ("a.json", dumps({"messages": TURNS}) + "\n"),
     "system column": ("a.csv", csv_of(["system", "prompt", "completion"], [each["content"] for each in TURNS])),
     "question, answer": (
@@ -80,6 +86,43 @@ def test_every_format_in_every_encoding_gives_the_same_turns(tmp_path: Path, kin
     assert good(read(path)) == [TURNS]
 
 
+CUT = {
+    "a tsv of one column": ("a.tsv", f"conversations\n{dumps(TURNS[1:])}\n"),
+    "a comma in a name of a tsv": ("a.tsv", "question, in Russian\tответ\nq\tx\n"),
+    "as many tabs as commas": ("a.csv", "question, in Russian\tответ\nq\tx\n"),
+    "as many semicolons as commas": ("a.csv", "question, in Russian;ответ\nq;x\n"),
+    "Excel's first line": ("a.csv", "sep=;\r\nquestion, in, Russian;ответ\r\nq;x\r\n"),
+    "Excel's first line of a tsv": ("a.tsv", "sep=|\nвопрос|ответ\nq|x\n"),
+    "blank lines before the header": ("a.csv", "\n\nвопрос;ответ\nq;x\n"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_cells_are_cut_where_the_person_meant(tmp_path: Path, name: str) -> None:
+    file, text = CUT[name]
+    path = tmp_path / file
+    path.write_text(text, encoding="utf-8")
+    (found,) = source_of(ConversationsConfig(path=str(path))).rows()
+    assert isinstance(found, Row)
+    assert len(found.values) == (1 if "one column" in name else 2)
+    assert list(found.values)[-1] in ("ответ", "conversations")
+
+
+def test_a_separator_given_overrules_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("sep=;\nprompt,completion\nq,a\n", encoding="utf-8")
+    assert [[turn["content"] for turn in each] for each in good(read(path, separator=","))] == [["q", "a"]]
+
+
+def test_blank_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,completion\n\nq,a\n\n\n"two\nlines",b\nq\n', encoding="utf-8")
+    assert [each.row if isinstance(each, Conversation) else each.number for each in read(path)] == [3, 6, 7]
+    path.write_text("\na,a\n", encoding="utf-8")
+    with pytest.raises(UserError, match="row 2: two columns are called 'a'"):
+        read(path)
+
+
 def test_mapped_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(csv_of(["вопрос", "ответ"], [ASKED, ANSWERED]), encoding="cp1251")
@@ -87,6 +130,34 @@ def test_mapped_columns(tmp_path: Path) -> None:
     (bad,) = read(path, columns={"user": "вопрс", "assistant": "ответ"})
     assert isinstance(bad, Bad)
     assert bad.reason == "no column 'вопрс'; the columns are: вопрос, ответ"
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({"conversations": SHAREGPT[1:], "system": TURNS[0]["content"]}, {}),
+        ({"messages": TURNS, "system": TURNS[0]["content"]}, {}),
+        ({"messages": TURNS, "system": None}, {}),
+        ({"prompt": TURNS[1:2], "completion": TURNS[2:], "system": TURNS[0]["content"]}, {}),
+        ({"dialog": TURNS[1:], "system": TURNS[0]["content"]}, {"conversations": "dialog"}),
+        ({"dialog": TURNS[1:], "роль": TURNS[0]["content"]}, {"conversations": "dialog", "system": "роль"}),
+        ({"q": ASKED, "a": ANSWERED, "system": TURNS[0]["content"]}, {"user": "q", "assistant": "a"}),
+    ],
+)
+def test_a_system_column_counts_beside_every_shape(
+    tmp_path: Path, values: dict[str, Any], columns: dict[str, str]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(dumps(values), encoding="utf-8")
+    assert good(read(path, columns=columns)) == [TURNS]
+
+
+def test_two_system_messages_that_differ_are_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(dumps({"messages": TURNS, "system": "Be verbose."}), encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert bad.reason == "column 'system' holds one system message and turn 1 another; take one of them out"
 
 
 def test_parquet_and_saved_datasets(tmp_path: Path) -> None:
@@ -239,6 +310,7 @@ BROKEN: dict[str, tuple[str, bytes, int, str, int]] = {
         1,
     ),
     "json that breaks off": ("a.json", f"[{GOOD}, {GOOD}, {GOOD[:40]}".encode(), 3, "the file breaks here", 2),
+    "two arrays": ("a.json", f"[{GOOD}]\n[{GOOD}]\n".encode(), 2, "more follows where the array ends", 1),
     "too deep": ("a.jsonl", f"{GOOD}\n{'[' * 100_000}\n".encode(), 2, "isn't JSON", 1),
 }
 
@@ -281,6 +353,31 @@ def test_no_such_file(path: str) -> None:
         read(path)
 
 
+LONG = "q" * 200_000
+
+
+@pytest.mark.parametrize("first", [LONG, "a\u2028b\x85c\x1cd"], ids=["long", "separators"])
+def test_jsonl_called_json_may_begin_with_any_line(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.json"
+    rows = [{"prompt": first, "completion": "1"}, {"prompt": "q", "completion": "2"}]
+    path.write_text("".join(dumps(each) + "\n" for each in rows), encoding="utf-8")
+    assert [each[-1]["content"] for each in good(read(path))] == ["1", "2"]
+
+
+def test_a_long_object_on_one_line_holds_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(dumps({"data": [{"prompt": LONG, "completion": str(i)} for i in range(9)]}), encoding="utf-8")
+    assert [each[-1]["content"] for each in good(read(path))] == [str(i) for i in range(9)]
+
+
+def test_what_follows_an_object_on_several_lines_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"messages": TURNS}, indent=1) * 2, encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert (bad.reason, bad.fatal) == ("isn't JSON: more follows where the first object ends", True)
+
+
 def test_a_long_json_array_comes_item_by_item(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     rows = [{"prompt": "q" * (i * 37 % 9000), "completion": str(i)} for i in range(1, 400)]
@@ -303,3 +400,58 @@ def test_encodings_are_told_apart(tmp_path: Path) -> None:
     assert encoded(lambda: b"a" + "ж".encode() * (1 << 20), path) == "utf-8"  # a letter across two blocks
     with pytest.raises(UserError, match="unknown encoding 'utf8000'"):
         scan(path, "utf8000")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [("utf-8", "utf-8-sig"), ("UTF8", "utf-8-sig"), ("utf16", "utf-16"), ("utf-16-le", "utf-16")]
+)
+def test_a_mark_is_taken_off_under_an_encoding_given(tmp_path: Path, given: str, written: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt,completion\nвопрос,ответ\n".encode(written))
+    assert [[turn["content"] for turn in each] for each in good(read(path, encoding=given))] == [["вопрос", "ответ"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
+@pytest.mark.parametrize("given", sorted({*aliases.values(), "idna", "punycode", "undefined", "utf16", "utf_8_sig"}))
+def test_any_codec_reads_or_refuses(tmp_path: Path, given: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    for content in ("вопрос,ответ\nя,ты\n".encode(), b"a,b\n\x1b$(\xff\\", b"\\u12\n"):
+        path.write_bytes(content)
+        with suppress(UserError):
+            read(path, encoding=given)
+
+
+@pytest.mark.parametrize(("given", "says"), [("hex", "unknown encoding 'hex'"), ("idna", "unknown"), ("utf16", "-le")])
+def test_what_is_no_encoding_of_text_is_told(tmp_path: Path, given: str, says: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"prompt,completion\nq,a\n")
+    with pytest.raises(UserError, match=says):
+        read(path, encoding=given)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        '{"question": "q", "answer": NaN}',
+        '{"question": "q", "answer": 1e400}',
+        '{"instruction": "q", "input": -Infinity, "output": "a"}',
+        '{"prompt": NaN, "completion": "a"}',
+        '{"messages": [{"role": "user", "content": [{"type": "text", "text": NaN}]}, {"role": "gpt", "content": "a"}]}',
+    ],
+)
+def test_a_number_that_is_none_is_a_bad_row(tmp_path: Path, values: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(values, encoding="utf-8")
+    (bad,) = read(path)
+    assert isinstance(bad, Bad)
+    assert re.search("nan|inf", bad.reason)
+
+
+def test_a_parquet_number_that_is_none_is_a_bad_row(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"question": ["q", "r"], "answer": [1.5, float("nan")]}), tmp_path / "a.parquet")
+    first, second = read(tmp_path / "a.parquet")
+    assert isinstance(first, Conversation)
+    assert isinstance(second, Bad)
+    assert second.reason.startswith("column 'answer' holds nan, want text or a finite number")

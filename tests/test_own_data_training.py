@@ -294,6 +294,17 @@ def test_a_long_conversation_is_an_error_unless_it_may_be_dropped(tmp_path: Path
     assert (report["too_long"], report["sequences"], report["rows"]) == (1, 1, 2)
 
 
+def test_what_left_nothing_to_train_on_is_told(tmp_path: Path, model: Path) -> None:
+    path = str(tmp_path / "a.csv")
+    Path(path).write_text(f"prompt,completion\nq,{'a' * 300}\nr,{'b' * 900}\n", encoding="utf-8")
+    says = r"no conversation is left to train on: 2 of 2 sequences are longer than model\.max_length \(100\)"
+    with pytest.raises(UserError, match=says):
+        inspect(*config_of(path, ["model.max_length=100", "data.validation=0"], str(model)))
+    says = r"no conversation is left to train on: 2 are held out for validation; lower data\.validation \(0\.9999"
+    with pytest.raises(UserError, match=says):
+        inspect(*config_of(path, ["model.max_length=2000", "data.validation=0.99999"], str(model)))
+
+
 def test_twins_are_reported(tmp_path: Path, model: Path) -> None:
     rows = [("Привет!", "a"), ("b", "c"), ("привет", "A."), ("B?", "d"), ("x", "y")]
     report = prepare(ConversationsConfig(path=table(tmp_path / "a.jsonl", rows), validation=0), model, None, 99).report
@@ -334,6 +345,13 @@ def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> N
     assert acknowledged.problems == ()
 
 
+def test_rows_of_one_number_in_two_files_are_two_conversations(tmp_path: Path, model: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"prompt,completion\nЧто {name}?,Ответ {name}.\n", encoding="utf-8")
+    found = inspect(*config_of(str(tmp_path), ["model.chat_template=chatml", "data.validation=0"], str(model)))
+    assert not any("rewrites earlier turns" in note for note in found.notes)
+
+
 def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: Path) -> None:
     rows = [{"messages": list(chat("q", "<think>\nt\n</think>\n\na", "r", "<reasoning>x</reasoning>"))}]
     path = tmp_path / "a.jsonl"
@@ -344,7 +362,7 @@ def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: 
         encoding="utf-8",
     )
     found = inspect(*config_of(str(path), [f"model.chat_template={template}", "data.validation=0"], str(model)))
-    assert "<think> of an answer is gone after rendering, first in row 1" in found.notes
+    assert f"<think> of an answer is gone after rendering, first in {path}, row 1" in found.notes
 
 
 def test_a_histogram_has_a_line_for_each_range() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,16 @@ def test_a_broken_row_of_the_table_is_named(tmp_path: Path) -> None:
     task = load_task(write(tmp_path, csv="a,b,total,steps,kind\n1,1, ,s,odd\n"))
     with pytest.raises(UserError, match=r"sums\.csv, row 2: the answer \(column 'total'\) is empty"):
         list(task.examples("train", 1, 0))
+
+
+@pytest.mark.parametrize(("cell", "bad"), [("total", True), ("unused", False)])
+def test_a_number_that_is_none_is_no_answer(tmp_path: Path, cell: str, bad: bool) -> None:
+    values = {"a": 1, "b": 1, "total": 2, "steps": "s", "kind": "odd", cell: float("nan")}
+    (tmp_path / "sums.jsonl").write_text(json.dumps(values), encoding="utf-8")
+    task = load_task(write(tmp_path, YAML.replace("sums.csv", "sums.jsonl") + "shares: {validation: 0, test: 0}\n"))
+    says = r"sums\.jsonl, row 1: column 'total' holds nan, want text or a finite number"
+    with pytest.raises(UserError, match=says) if bad else nullcontext():
+        assert len(list(task.examples("train", 1, 0))) == 1
 
 
 @pytest.mark.parametrize("name", ["order_extraction", "russian_arithmetic", "tasks/order_extraction/task.yaml"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from rewards.core import UserError
 from tasks.tables.encodings import errors_for, unreadable
 from tasks.tables.rows import RAW_SHOWN, Bad, Row
 
-SEPARATORS = ",;\t|"
+SEPARATORS = "\t;,|"  # which of two that cut a header alike comes first: names hold commas, and seldom tabs
+_SAID = re.compile(r'sep=([^"\s]|\t)\r?\n?', re.IGNORECASE)  # the first line that Excel writes, and doesn't show
 MAX_CELL = 16 << 20  # characters; a longer one is an open quote
 MAX_LINES = 20_000  # of one row
 
@@ -43,25 +45,27 @@ class _Lines:
 
 def separator_of(header: str) -> str:
     """The separator that cuts a header into most cells; a comma when none does."""
-    return max(SEPARATORS, key=lambda each: len(next(csv.reader([header], delimiter=each), [])))
+    cells = {each: len(next(csv.reader([header], delimiter=each), [])) for each in SEPARATORS}
+    return max(SEPARATORS, key=cells.__getitem__) if max(cells.values()) > 1 else ","
 
 
 def read_delimited(path: Path, encoding: str, separator: str | None = None) -> Iterator[Row | Bad]:
-    """Rows by the header's names. Row numbers are a spreadsheet's: the header is row 1.
+    """Rows by the header's names. Row numbers are a spreadsheet's: the header is row 1, and blank rows count.
 
+    separator: None for what a first line `sep=;` says, else a tab in a .tsv, else by the header.
     Raises UserError for a file without a header, or with two columns of one name.
     """
     csv.field_size_limit(MAX_CELL)
     with path.open(encoding=encoding, errors=errors_for(encoding), newline="") as file:
         lines = _Lines(file)
-        if separator is None:
-            first = next(file, "")
-            separator = separator_of(first)
-            lines.again.append(first)
+        separator = _opened(lines, separator, "\t" if path.suffix.lower() == ".tsv" else None)
         reader = csv.reader(lines, delimiter=separator, strict=True)
-        header = _header(path, next(_records(lines, reader), []))
+        records = enumerate(_records(lines, reader), 1)
+        header = _header(path, *next((each for each in records if each[1]), (1, [])))
         # Few rows come back broken, so the loop stays a plain one: it is what every row pays for.
-        for number, cells in enumerate(_records(lines, reader), 2):
+        for number, cells in records:
+            if not cells:
+                continue  # a blank line is no row
             if isinstance(cells, str):
                 yield Bad(str(path), number, cells, lines.taken[0].rstrip("\r\n")[:RAW_SHOWN])
             elif len(cells) == len(header):
@@ -71,8 +75,20 @@ def read_delimited(path: Path, encoding: str, separator: str | None = None) -> I
                 yield Bad(str(path), number, reason, "".join(lines.taken).rstrip("\r\n")[:RAW_SHOWN])
 
 
+def _opened(lines: _Lines, separator: str | None, usual: str | None) -> str:
+    """The separator, in this order: the one given, what a first line `sep=` says, the usual one, by the header."""
+    said = None
+    for line in lines.file:
+        if said is None and not lines.again and (said := _SAID.fullmatch(line)):
+            continue
+        lines.again.append(line)
+        if line.strip():
+            break
+    return separator or (said and said[1]) or usual or separator_of(lines.again[-1] if lines.again else "")
+
+
 def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    """The cells of each row, or what is wrong with it. Blank lines are no rows."""
+    """The cells of each row, none for a blank line, or what is wrong with it."""
     while True:
         lines.taken.clear()
         try:
@@ -83,19 +99,18 @@ def _records(lines: _Lines, reader: Iterator[list[str]]) -> Iterator[list[str] |
             lines.taken[:] = [lines.first_of_broken()]
             yield f"broken quotes: {error}"
             continue
-        if cells:
-            yield cells
+        yield cells
 
 
-def _header(path: Path, header: list[str] | str) -> list[str]:
+def _header(path: Path, number: int, header: list[str] | str) -> list[str]:
     if isinstance(header, str):
-        raise UserError(f"{path}, row 1: the header can't be read: {header}")
+        raise UserError(f"{path}, row {number}: the header can't be read: {header}")
     names = [name.strip() for name in header]
     if not any(names):
         raise UserError(f"{path}: is empty; the first row must name the columns")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"{path}, row 1: two columns are called {twice!r}; rename one")
+        raise UserError(f"{path}, row {number}: two columns are called {twice!r}; rename one")
     if problem := next(filter(None, map(unreadable, names)), None):
-        raise UserError(f"{path}, row 1: the header {problem} Give data.encoding")
+        raise UserError(f"{path}, row {number}: the header {problem} Give data.encoding")
     return names

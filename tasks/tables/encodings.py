@@ -28,20 +28,18 @@ class Scan:
 
 
 def scan(path: Path, encoding: str | None = None) -> Scan:
-    """Read the file once, a block at a time. `encoding` given: only the hash is computed.
+    """Read the file once, a block at a time. `encoding` given: only the hash is computed, and a mark looked for.
 
-    Raises UserError for a file that can't be read, and for an unknown encoding.
+    Raises UserError for a file that can't be read, for what is no encoding of text, and for UTF-16 that doesn't say in
+    which order its bytes are.
     """
-    if encoding is not None:
-        try:
-            codecs.lookup(encoding)
-        except LookupError as error:
-            raise UserError(f"unknown encoding {encoding!r}; for instance: utf-8, cp1251, utf-16") from error
+    given = None if encoding is None else _codec(encoding)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
             block = file.read(_BLOCK)
-            found = encoding or next((name for mark, name in _MARKS if block.startswith(mark)), None)
+            marked = next((name for mark, name in _MARKS if block.startswith(mark)), None)
+            found = marked if given is None else _by_mark(path, given, marked)
             decoder = codecs.getincrementaldecoder("utf-8")()
             while block:
                 digest.update(block)
@@ -50,6 +48,24 @@ def scan(path: Path, encoding: str | None = None) -> Scan:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     return Scan(digest.hexdigest(), found or "utf-8")
+
+
+def _codec(encoding: str) -> str:
+    """Python's name of an encoding. Raises UserError for none, and for one that isn't of text (hex, idna)."""
+    try:
+        b"a,b\n".decode(encoding, errors_for(codecs.lookup(encoding).name))
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:
+        raise UserError(f"unknown encoding {encoding!r} of text; for instance: utf-8, cp1251, utf-16") from error
+
+
+def _by_mark(path: Path, given: str, marked: str | None) -> str:
+    """The encoding given; where the file has its mark, the one that takes the mark off."""
+    if marked is not None and given.startswith(marked.removesuffix("-sig")):
+        return marked
+    if given in ("utf-16", "utf-32"):
+        raise UserError(f"{path}: has no byte-order mark, so data.encoding must say {given}-le or {given}-be")
+    return given
 
 
 def _refused(decoder: codecs.IncrementalDecoder, block: bytes) -> str | None:

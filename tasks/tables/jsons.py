@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from rewards.core import UserError
 from tasks.tables.encodings import errors_for
 from tasks.tables.rows import RAW_SHOWN, Bad, Row, shown
+from tasks.tables.shapes import ROLES
 
 _BLOCK = 1 << 16
 _decoder = json.JSONDecoder()
@@ -30,7 +31,10 @@ def read_jsonl(path: Path, encoding: str) -> Iterator[Row | Bad]:
 
 
 def read_json(path: Path, encoding: str) -> Iterator[Row | Bad]:
-    """An array of objects, one object that holds such an array, or JSONL under another name."""
+    """An array of objects, one object that holds such an array, or JSONL under another name.
+
+    Raises UserError for a file that is none of them.
+    """
     with path.open(encoding=encoding, errors=errors_for(encoding)) as file:
         start = file.read(_BLOCK).lstrip()
     if not start:
@@ -38,34 +42,68 @@ def read_json(path: Path, encoding: str) -> Iterator[Row | Bad]:
     if start[0] == "[":
         with path.open(encoding=encoding, errors=errors_for(encoding)) as file:
             yield from _array(path, file)
-    elif _is_jsonl(start):
-        yield from read_jsonl(path, encoding)
-    else:
-        yield from _single(path, encoding)
-
-
-def _is_jsonl(start: str) -> bool:
+        return
     try:
-        json.loads(start.splitlines()[0])
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _single(path: Path, encoding: str) -> Iterator[Row | Bad]:
-    """{"data": [...]}: this form alone is read whole."""
-    try:
-        value = json.loads(path.read_text(encoding=encoding, errors=errors_for(encoding)))
+        value, text, more = _first_value(path, encoding)
     except (ValueError, RecursionError) as error:
         yield Bad(str(path), 1, f"isn't JSON: {error}", fatal=True)
         return
-    lists = [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
-    if len(lists) != 1:
+    rows = None if more else _rows_in(value)
+    if rows is not None:
+        yield from (_row(path, number, item) for number, item in enumerate(rows, 1))
+    elif "\n" not in text:
+        yield from read_jsonl(path, encoding)
+    elif more:
+        yield Bad(str(path), 1, "isn't JSON: more follows where the first object ends", fatal=True)
+    elif _is_dialog(value):
+        yield _row(path, 1, value)
+    else:
         raise UserError(
             f"{path}: want an array of objects, an object that holds one array of them, or an object a line"
         )
-    for number, item in enumerate(lists[0], 1):
-        yield _row(path, number, item)
+
+
+def _first_value(path: Path, encoding: str) -> tuple[Any, str, bool]:
+    """(the first value, its text, whether more follows). Raises ValueError for none, RecursionError for a deep one.
+
+    Of JSONL some lines are read; {"data": [...]} is the one form that is read whole.
+    """
+    with path.open(encoding=encoding, errors=errors_for(encoding)) as file:
+        buffer, want, ended = "", _BLOCK, False
+        while True:
+            more = file.read(want)
+            buffer, ended = (buffer + more).lstrip(), not more
+            want *= 2  # a long value isn't decoded again for each small block
+            try:
+                value, end = _decoder.raw_decode(buffer)
+            except ValueError:
+                if ended:
+                    raise
+                continue
+            if ended or buffer[end:].strip():
+                return value, buffer[:end], not ended or bool(buffer[end:].strip())
+
+
+def _rows_in(value: Any) -> list[Any] | None:
+    """The one array of objects that an object holds, unless the object is a row itself and its array a dialog."""
+    lists = _lists_in(value)
+    if len(lists) != 1 or _is_dialog(value) or not any(isinstance(each, dict) for each in lists[0]):
+        return None
+    return lists[0]
+
+
+def _is_dialog(value: Any) -> bool:
+    """Whether an object is a row with a list of turns in it."""
+    return any(_is_turn(each[0]) for each in _lists_in(value) if each)
+
+
+def _lists_in(value: Any) -> list[list[Any]]:
+    return [each for each in value.values() if isinstance(each, list)] if isinstance(value, dict) else []
+
+
+def _is_turn(item: Any) -> bool:
+    name = item.get("role", item.get("from")) if isinstance(item, dict) else None
+    return isinstance(name, str) and name.strip().lower() in ROLES
 
 
 def _array(path: Path, file: TextIO) -> Iterator[Row | Bad]:
@@ -76,6 +114,9 @@ def _array(path: Path, file: TextIO) -> Iterator[Row | Bad]:
     while True:
         place = _skip(buffer, place)
         if place < len(buffer) and buffer[place] == "]":
+            rest = (buffer[place + 1 :] + file.read(_BLOCK)).strip()
+            if rest:
+                yield Bad(str(path), number + 1, "more follows where the array ends", rest[:RAW_SHOWN], fatal=True)
             return
         try:
             value, place = _decoder.raw_decode(buffer, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,13 @@ class Bad:
 
 class BadValue(ValueError):
     """What is wrong with the row at hand; the caller knows its file and number."""
+
+
+def not_finite(value: object) -> str | None:
+    """Why `value` can't stand for text: NaN is what pandas writes for an empty cell, inf what 1e400 is read as."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"holds {value}, want text or a finite number; mend the cell, or leave it empty (null)"
+    return None
 
 
 RAW_SHOWN = 500  # characters of a bad row that the quarantine file keeps

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewards.core import Message
 from tasks.tables.encodings import unreadable
-from tasks.tables.rows import BadValue, shown
+from tasks.tables.rows import BadValue, not_finite, shown
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -27,23 +27,27 @@ Shape = Callable[[Mapping[str, Any]], list[Message]]
 def shape_of(names: tuple[str, ...], columns: Mapping[str, str]) -> Shape:
     """How rows with these columns are read. `columns` maps system, user, assistant or conversations to their names.
 
+    A column `system` counts beside every shape, unless another is mapped to it.
+
     Raises BadValue when a mapped column isn't there, or when no known shape fits.
     """
     missing = [name for name in columns.values() if name not in names]
     if missing:
         raise BadValue(f"no column {missing[0]!r}; the columns are: {', '.join(names)}")
+    unmapped = "system" if "system" in names and "system" not in columns.values() else None
+    system = columns.get("system", unmapped)
     if "conversations" in columns:
-        return lambda row: turns_of(row[columns["conversations"]])
+        return lambda row: _with_system(row, system, turns_of(row[columns["conversations"]]))
     if columns:
-        return lambda row: _pair(row, columns["user"], columns["assistant"], columns.get("system"))
+        return lambda row: _pair(row, columns["user"], columns["assistant"], system)
     for name in LISTS:
         if name in names:
-            return lambda row: turns_of(row[name])
+            return lambda row: _with_system(row, system, turns_of(row[name]))
     if "instruction" in names and "output" in names:
         return _alpaca
     for user, assistant in PAIRS:
         if user in names and assistant in names:
-            return lambda row: _pair(row, user, assistant, "system" if "system" in names else None)
+            return lambda row: _pair(row, user, assistant, system)
     raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. Map others with data.columns")
 
 
@@ -93,9 +97,13 @@ def _text(content: Any, where: str) -> str:
         return content
     if content is None:
         return ""
-    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
-        return "".join(str(part.get("text", "")) for part in content)  # OpenAI's content parts
+    if isinstance(content, list) and all(map(_is_text_part, content)):
+        return "".join(part.get("text", "") for part in content)  # OpenAI's content parts
     raise BadValue(f"{where}: the content must be text, got {shown(content)}")
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text", ""), str)
 
 
 def _alpaca(row: Mapping[str, Any]) -> list[Message]:
@@ -110,12 +118,22 @@ def _alpaca(row: Mapping[str, Any]) -> list[Message]:
 def _pair(row: Mapping[str, Any], user: str, assistant: str, system: str | None) -> list[Message]:
     asked, answered = row[user], row[assistant]
     if isinstance(asked, list | tuple):  # prompt and completion as lists of turns
-        return [*turns_of(asked), *turns_of(answered)]
-    return [
-        *(_system(row, system) if system else []),
+        return _with_system(row, system, [*turns_of(asked), *turns_of(answered)])
+    turns: list[Message] = [
         {"role": "user", "content": _cell(asked, user)},
         {"role": "assistant", "content": _cell(answered, assistant)},
     ]
+    return _with_system(row, system, turns)
+
+
+def _with_system(row: Mapping[str, Any], name: str | None, turns: list[Message]) -> list[Message]:
+    """The turns behind the system message of the column `name`, which must not contradict one of their own."""
+    given = _system(row, name) if name else []
+    if not given or not turns or turns[0]["role"] != "system":
+        return [*given, *turns]
+    if turns[0]["content"].strip() != given[0]["content"].strip():
+        raise BadValue(f"column {name!r} holds one system message and turn 1 another; take one of them out")
+    return turns
 
 
 def _system(row: Mapping[str, Any], name: str) -> list[Message]:
@@ -125,6 +143,8 @@ def _system(row: Mapping[str, Any], name: str) -> list[Message]:
 
 def _cell(value: Any, name: str) -> str:
     # A spreadsheet's numbers are text in a CSV but numbers in Parquet.
+    if problem := not_finite(value):
+        raise BadValue(f"column {name!r} {problem}")
     return str(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
 
 

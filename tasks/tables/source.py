@@ -61,7 +61,17 @@ def _file(path: Path, encoding: str | None, separator: str | None) -> Source:
         rows = partial(read_delimited, path, scanned.encoding, separator)
     else:
         rows = partial(read_json if suffix == ".json" else read_jsonl, path, scanned.encoding)
-    return Source(str(path), f"{suffix[1:]}, {scanned.encoding}", scanned.sha256, rows)
+    return Source(
+        str(path), f"{suffix[1:]}, {scanned.encoding}", scanned.sha256, partial(_decoded, path, scanned.encoding, rows)
+    )
+
+
+def _decoded(path: Path, encoding: str, rows: Callable[[], Iterator[Row | Bad]]) -> Iterator[Row | Bad]:
+    """The rows. Raises UserError where an encoding (UTF-7, ISO 2022) has no way to go on behind broken bytes."""
+    try:
+        yield from rows()
+    except UnicodeError as error:
+        raise UserError(f"{path}: isn't {encoding} ({error}); give another data.encoding") from error
 
 
 def _directory(path: Path, encoding: str | None, separator: str | None, split: str) -> Source:

@@ -58,19 +58,19 @@ class DataConfig(Section):
 
 
 class ColumnsConfig(Section):
-    """Which column is which, where their names don't say so: conversations alone, or user and assistant."""
+    """Which column is which, where their names don't say so: conversations, or user and assistant."""
 
     conversations: str | None = Field(None, description="whole dialogs: JSON, Python literals or lists")
-    system: str | None = Field(None, description="the system message; beside user and assistant")
+    system: str | None = Field(None, description="the system message; beside either")
     user: str | None = Field(None, description="what the person said")
     assistant: str | None = Field(None, description="what the model shall answer")
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        pair = self.user is not None and self.assistant is not None
-        some = self.user is not None or self.assistant is not None or self.system is not None
-        if (some and not pair) or (self.conversations is not None and some):
-            raise ValueError("name conversations alone, or user and assistant (and perhaps system)")
+        named = [each is not None for each in (self.conversations, self.user, self.assistant)]
+        allowed = [[True, False, False], [False, True, True]]
+        if named not in allowed and (any(named) or self.system is not None):
+            raise ValueError("name conversations, or user and assistant, never both (and perhaps system)")
         return self
 
     def names(self) -> dict[str, str]:
@@ -84,7 +84,9 @@ class ConversationsConfig(Section):
     path: str = Field(description="a CSV, TSV, JSON, JSONL or Parquet file, a folder, a saved dataset, or a hub id")
     columns: ColumnsConfig = ColumnsConfig()
     encoding: str | None = Field(None, description="of a text file; default: by its byte-order mark, UTF-8, or cp1251")
-    separator: str | None = Field(None, min_length=1, max_length=1, description="of a CSV; default: by its header")
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="of a CSV; default: by its header; a tab in a .tsv"
+    )
     split: str = Field("train", description="of a dataset that has several")
     validation: float = Field(0.05, ge=0, lt=1, description="share of the prompts held out for the validation loss")
     max_bad_share: float = Field(0.01, ge=0, le=1, description="stop when more of the rows than this can't be used")

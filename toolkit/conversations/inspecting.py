@@ -133,10 +133,10 @@ def _notes(rows: list[Rendered], tokenizer: Any) -> list[str]:
         with_mark = {id(row): row for row, content in said if mark in content}
         lost = [row for row in with_mark.values() if mark not in row.text]
         if lost:
-            notes.append(f"{mark} of an answer is gone after rendering, first in row {lost[0].source.row}")
+            notes.append(f"{mark} of an answer is gone after rendering, first in {_place(lost[0])}")
         if with_mark and tokenizer.convert_tokens_to_ids(mark) in tokenizer.all_special_ids:
             notes.append(f"{mark} is a special token: decoding drops it, and no reward will see it")
-    split = len(rows) - len({row.source.row for row in rows})
+    split = len(rows) - len({_place(row) for row in rows})
     if split:
         notes.append("the template rewrites earlier turns, so a conversation becomes a sequence for each answer")
     return notes
@@ -151,4 +151,8 @@ def _sample(row: Rendered, tokenizer: Any) -> tuple[str, tuple[Token, ...]]:
         text = row.text[place : max(place, end)] if end > start else ""
         place = max(place, end)
         tokens.append(Token(token, text, label != IGNORED))
-    return f"{row.source.file}, row {row.source.row}", tuple(tokens)
+    return _place(row), tuple(tokens)
+
+
+def _place(row: Rendered) -> str:
+    return f"{row.source.file}, row {row.source.row}"

@@ -23,7 +23,7 @@ from toolkit.models import cache_dir
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
-VERSION = "4"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "5"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -111,5 +111,18 @@ def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[s
             tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     if tally.counts.sequences == tally.counts.validation:
-        raise UserError(f"{source.name}: no conversation is left to train on")
+        raise UserError(f"{source.name}: no conversation is left to train on: {_why_none(tally, worker)}")
     return tally.to_json()
+
+
+def _why_none(tally: Tally, worker: Worker) -> str:
+    counts = tally.counts
+    reasons = []
+    if counts.too_long:
+        reasons.append(
+            f"{counts.too_long} of {counts.too_long + counts.sequences} sequences are longer than model.max_length "
+            f"({worker.max_length}), the longest takes about {max(counts.lengths)} tokens; raise it"
+        )
+    if counts.validation:
+        reasons.append(f"{counts.validation} are held out for validation; lower data.validation ({worker.validation})")
+    return "; ".join(reasons) or "the template leaves nothing of them"

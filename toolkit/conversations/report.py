@@ -47,7 +47,9 @@ class Tally:
         self.first: list[Bad] = []
         self.fatal = False
 
-    def add(self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int]], near: Any) -> None:
+    def add(
+        self, chunk_counts: Counts, bad: Sequence[Bad], twins: Sequence[tuple[int, int, int, str]], near: Any
+    ) -> None:
         """Count a chunk. near: features of the rows in twins. Raises UserError when nothing but bad rows has come."""
         for each in fields(Counts):
             value = getattr(self.counts, each.name)

@@ -19,13 +19,13 @@ from toolkit.training.rows import Row as TrainingRow
 
 @dataclass(slots=True)
 class Chunk:
-    """What became of some rows. twins: (prompt, answer, row) of each conversation, near: its features. train,
-    validation: Arrow batches.
+    """What became of some rows. twins: (prompt, answer, row, file) of each conversation, near: its features.
+    train, validation: Arrow batches.
     """
 
     counts: Counts = field(default_factory=Counts)
     bad: list[Bad] = field(default_factory=list)
-    twins: list[tuple[int, int, int]] = field(default_factory=list)
+    twins: list[tuple[int, int, int, str]] = field(default_factory=list)
     near: Any = None
     train: Any = None
     validation: Any = None
@@ -53,7 +53,7 @@ class Worker:
             else:
                 good.append(each)
         prints, chunk.near = fingerprints([each.messages for each in good])
-        chunk.twins = [(*pair, each.row) for pair, each in zip(prints, good, strict=True)]
+        chunk.twins = [(*pair, each.row, each.file) for pair, each in zip(prints, good, strict=True)]
         held = {id(each) for (prompt, _), each in zip(prints, good, strict=True) if self.held_out(prompt)}
         if self.renderer is not None and good:
             self._tokenize(self.renderer, good, held, chunk)
@@ -73,7 +73,7 @@ class Worker:
                 chunk.bad.append(each)
             elif self._fits(each, chunk.counts):
                 (validation if id(each.source) in held else train).append(each.row)
-        chunk.bad.sort(key=lambda bad: bad.number)
+        chunk.bad.sort(key=lambda bad: (bad.file, bad.number))
         chunk.counts.validation = len(validation)
         chunk.train, chunk.validation = arrow_batch(train), arrow_batch(validation)
 
