@@ -26,6 +26,7 @@ near = partial(number, tolerance=0.01)
 share = partial(number, relative=0.1)
 comma = partial(number, decimal=",")
 words = partial(choice, options=("да", "нет"))
+phrases = partial(choice, options=("да", "нет", "не знаю", "U.S."))
 digits = partial(regex_fullmatch, pattern=r"\d{3}")
 city = partial(json_exact, fields=["city"])
 
@@ -38,6 +39,9 @@ RIGHT: list[tuple[Reward, str, str]] = [
     (choice, "(B)", "B"),
     (choice, "B.", "B"),
     (words, "Да", "да"),
+    (phrases, "Не знаю", "не знаю"),
+    (phrases, "U.S.", "U.S."),
+    (phrases, "(да)", "да"),
     (number, "42", "42"),
     (number, "1,234.50", "1234.5"),
     (number, "1 234", "1234"),
@@ -69,6 +73,8 @@ WRONG: list[tuple[Reward, str, str]] = [
     (choice, "The answer is B", "B"),
     (choice, "E", "E"),
     (words, "да/нет", "да"),
+    (phrases, "не знаю да", "да"),
+    (phrases, "знаю", "не знаю"),
     (number, "42 apples", "42"),
     (number, "41 42", "42"),
     (number, "41 or 42", "42"),
@@ -113,6 +119,7 @@ ALL: list[Callable[..., float]] = [
     normalized_text,
     choice,
     words,
+    phrases,
     number,
     near,
     comma,
