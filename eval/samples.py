@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import comb
-from statistics import fmean
 from typing import NamedTuple
 
 from eval.records import Record
@@ -15,7 +14,7 @@ from rewards.canonical import canonical
 
 
 class Votes(NamedTuple):
-    """Samples that gave the same answer: how many, and their mean score."""
+    """Samples that gave the same answer: how many, and their score."""
 
     size: int
     score: float
@@ -87,8 +86,11 @@ def _with_rival(ways: dict[int, list[int]], count: int, t: int, most: int) -> di
 
 
 def ballot(records: Iterable[Record]) -> tuple[list[Votes], int]:
-    """The votes of one example's samples, and how many have no answer to vote with."""
-    scores: dict[str, list[float]] = defaultdict(list)
+    """The votes of one example's samples, and how many have no answer to vote with.
+
+    Answers vote together that say the same and score the same: what the metric tells apart are two answers.
+    """
+    votes: Counter[tuple[str, float]] = Counter()
     silent = 0
     for record in records:
         answer = record.answer
@@ -97,5 +99,5 @@ def ballot(records: Iterable[Record]) -> tuple[list[Votes], int]:
         if answer is None:
             silent += 1
         else:
-            scores[canonical(answer)].append(record.score)
-    return [Votes(len(each), fmean(each)) for each in scores.values()], silent
+            votes[canonical(answer), record.score] += 1
+    return [Votes(size, score) for (_, score), size in votes.items()], silent

@@ -1,32 +1,134 @@
-"""Mathematical equality (1/2, 0.5, \\frac{1}{2}), through math-verify: pip install 'reasoning-toolkit[math]'."""
+"""Mathematical equality (1/2, 0.5, \\frac{1}{2}), through math-verify: pip install 'reasoning-toolkit[math]'.
+
+An answer is one formula. Those that take the parser or sympy long are refused by their form, in any thread alike; a
+limit of time stands behind that, where one can be set (rewards.limits).
+"""
 
 from __future__ import annotations
 
+import logging
+import re
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from rewards.core import Example, UserError
+from rewards.limits import OutOfTime, time_limit
 from rewards.text import answer_of
 
-LONGEST = 512  # characters: the parser and sympy are slow on long ones, and no gold is
+try:  # with this module, not in the first call: it takes seconds, which that call's limit of time would count
+    import math_verify
+except ImportError:
+    math_verify = None
+
+LONGEST = 160  # characters: the parser is slow on long formulas
+DEEPEST = 6  # brackets in one another: the parser's time doubles with each
+LARGEST_POWER = 10_000  # 2^{2024} is an answer, 7^{7^9} fills the memory
+LARGEST_POWER_BESIDE = 100  # a root or a factorial: sympy factors what it is taken of
+SECONDS = 1.5
+
+_WRAPPED = re.compile(r"\$\$(.+)\$\$|\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]")
+_SECOND = re.compile(r"\$|\\[(\[)\]]|\\boxed.*\\boxed")  # a sign that this isn't one formula
+# What an answer may have only where the gold has it too: "5 = 12" isn't 12, and an integral is a question.
+_OF_GOLDS = (re.compile(r"=|\\equiv|\\in\b"), re.compile(r"\\(?:i{0,3}int|oint|sum|prod|lim)(?![a-z])"))
+_POWER = re.compile(r"(?:\^|\*\*)\s*")
+_TOWER = re.compile(r"(?:[0-9e)\]}]|\\pi)\s*(?:\^|\*\*)")  # x^2 in an exponent is none
+_GROWING = re.compile(r"!|binom|choose|Gamma|operatorname")
+_FACTORIAL = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}|[A-Za-z]|\([0-9]?[A-Za-z] ?(?:[+-] ?[0-9]{1,3})?\))!(?!!)")
+_TERM = r"\s*\{\s*[A-Za-z0-9]{1,4}\s*(?:[+-]\s*[A-Za-z0-9]{1,3}\s*)?\}"
+_BINOMIAL = re.compile(rf"\\[dt]?binom{_TERM}{_TERM}")
+_ROOT = re.compile(r"\\sqrt\s*\[(?!\s*[A-Za-z0-9]{1,3}\s*\])")  # of an index that is no plain one
+_EXPONENTIAL = re.compile(r"[0-9.]\s*[eE]\s*[+-]?[0-9]{4}")  # 1E999999
 
 
 def math_equal(completion: str, example: Example) -> float:
-    """1.0 if the answer is mathematically equal to a gold; else 0.0. Raises UserError without math-verify."""
+    """1.0 if the answer is one formula that is mathematically equal to a gold; else 0.0.
+
+    Raises UserError without math-verify.
+    """
     answer = answer_of(completion)
-    if answer is None or len(answer) > LONGEST:
+    formula = _formula(answer) if answer is not None and len(answer) <= LONGEST else None
+    if formula is None or _takes_long(formula):
         return 0.0
-    ours = _parsed(answer)
-    return float(bool(ours) and any(_equal(_parsed(gold), ours) for gold in example.answers))
+    golds = [
+        gold for gold in example.answers if all(kind.search(gold) or not kind.search(formula) for kind in _OF_GOLDS)
+    ]
+    _warm_up()
+    try:
+        with time_limit(SECONDS):
+            ours = _parsed(formula)
+            return float(bool(ours) and any(_equal(_parsed(_formula(gold) or gold), ours) for gold in golds))
+    except OutOfTime:
+        return 0.0
+
+
+def _formula(text: str) -> str | None:
+    """The one formula that the whole text is, without its dollars; None for several, and for several lines."""
+    text = text.strip().replace("\\$", "")
+    if match := _WRAPPED.fullmatch(text):
+        text = match[match.lastindex or 0].strip()
+    elif text.count("$") == 1:
+        text = text.removeprefix("$")  # a price
+    return text if text and len(text.splitlines()) == 1 and not _SECOND.search(text) else None
+
+
+def _takes_long(formula: str) -> bool:
+    """Whether a formula is of a form that the parser, or the arithmetic behind it, may take minutes for."""
+    if _depth(formula) > DEEPEST or _EXPONENTIAL.search(formula) or _ROOT.search(formula):
+        return True
+    rest = _BINOMIAL.sub("", _FACTORIAL.sub("", formula))
+    if "!" in rest or "binom" in rest or "choose" in rest:
+        return True
+    largest, of_groups = 1, 1  # the exponents of groups multiply: (2^{99})^{99}
+    for power in _POWER.finditer(formula):
+        exponent = _operand(formula, power.end())
+        if _TOWER.search(exponent) or _POWER.match(formula, power.end() + len(exponent)) or _GROWING.search(exponent):
+            return True
+        numbers = re.findall("[0-9]+", exponent)
+        size = LARGEST_POWER + 1 if any(len(each) > 5 for each in numbers) else prod(max(1, int(n)) for n in numbers)
+        if formula[: power.start()].rstrip()[-1:] in (")", "]", "}"):
+            of_groups *= size
+        else:
+            largest = max(largest, size)
+    beside = "!" in formula or "sqrt" in formula
+    return largest * of_groups > (LARGEST_POWER_BESIDE if beside else LARGEST_POWER)
+
+
+def _depth(formula: str) -> int:
+    """How many brackets are open at once; more than DEEPEST where they don't close."""
+    depth = deepest = 0
+    for character in formula:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth if depth >= 0 else DEEPEST + 1)
+    return deepest if depth == 0 else DEEPEST + 1
+
+
+def _operand(formula: str, start: int) -> str:
+    """What a power's sign is followed by: a group in brackets, a number, or one character."""
+    if formula[start : start + 1] not in ("(", "{", "["):
+        match = re.compile(r"[+-]?\s*(?:[0-9]+|.)").match(formula, start)
+        return match[0] if match else ""
+    depth = 0
+    for end in range(start, len(formula)):
+        depth += (formula[end] in "([{") - (formula[end] in ")]}")
+        if depth == 0:
+            return formula[start : end + 1]
+    return formula[start:]
 
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[Any, ...]:
-    # No timeouts of its own: they are Unix signals, which only the main thread may set.
+    # As LaTeX alone: the library's other reading takes the last number that it finds in a text. No timeouts of its
+    # own: they raise in a thread.
+    library = _library()
     try:
-        return tuple(_library().parse(text if "$" in text else f"${text}$", parsing_timeout=None))
-    except UserError:
-        raise
+        return tuple(
+            library.parse(
+                text if "$" in text else f"${text}$",
+                extraction_config=[library.LatexExtractionConfig()],
+                parsing_timeout=None,
+            )
+        )
     except Exception:  # a stranger's text in a stranger's parser: whatever it raises, this is no formula
         return ()
 
@@ -38,9 +140,15 @@ def _equal(gold: tuple[Any, ...], ours: tuple[Any, ...]) -> bool:
         return False
 
 
+@lru_cache(maxsize=1)
+def _warm_up() -> None:
+    """The first formula loads the parser's tables, which isn't that answer's fault. Raises UserError without them."""
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns of each call without its timeouts
+    _library()
+    _equal(_parsed("1"), _parsed("1"))
+
+
 def _library() -> Any:
-    try:
-        import math_verify
-    except ImportError as error:
-        raise UserError("rewards.mathematics needs math-verify: pip install 'reasoning-toolkit[math]'") from error
+    if math_verify is None:
+        raise UserError("rewards.mathematics needs math-verify: pip install 'reasoning-toolkit[math]'")
     return math_verify

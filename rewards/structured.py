@@ -13,11 +13,14 @@ LONGEST = 65536  # characters
 
 
 def object_of(text: str) -> dict[str, Any] | None:
-    """The JSON object that the whole text is; None for anything else, a key given twice or a NaN included."""
+    """The JSON object that the whole text is; None for anything else, a key given twice or a NaN included.
+
+    A whole number is an int however it is written: 1.0 and 1e0 are 1.
+    """
     if len(text) > LONGEST:
         return None
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_once, parse_float=_number, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -28,6 +31,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")
     return found
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse(name: str) -> float:

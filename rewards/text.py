@@ -44,9 +44,13 @@ _CHOICE = re.compile(r"\(?\s*([^\s().]+)\s*[).]?")  # B, b, (B), B) and B. are o
 def choice(completion: str, example: Example, options: Sequence[str] = ("A", "B", "C", "D")) -> float:
     """1.0 if the answer names one option, and it is the gold; else 0.0. Two options, or a sentence, name none."""
     answer = answer_of(completion)
-    match = _CHOICE.fullmatch(answer) if answer is not None and len(answer) <= LONGEST else None
-    named = match[1].casefold() if match else None
-    known = {option.casefold() for option in options}
+    if answer is None or len(answer) > LONGEST:
+        return 0.0
+    known = {option.strip().casefold() for option in options}
+    named: str | None = answer.casefold()
+    if named not in known:  # an option of several words, or with a full stop in it, is written as it is
+        match = _CHOICE.fullmatch(answer)
+        named = match[1].casefold() if match else None
     return float(named in known and any(named == gold.strip().casefold() for gold in example.answers))
 
 

@@ -22,18 +22,19 @@ import hashlib
 import importlib
 import random
 import string
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rewards.core import Example, Message, Reward, UserError
 from tasks.base import SPLITS, Split, Task
+from tasks.tables.encodings import unreadable
 from tasks.tables.rows import Bad, Row, not_finite
 from tasks.tables.source import Source, open_source
+from tasks.yaml_files import read_yaml
 
 SHARES = {"validation": 0.1, "test": 0.2}
 NEEDED = ("name", "data", "user", "answer", "rewards", "metric")
@@ -69,23 +70,19 @@ def declared_task(path: Path, shown: Path | None = None) -> Task:
 
 
 def _read(path: Path, shown: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{shown}: no such file") from error
-    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{shown}: can't be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{shown}: a task is a mapping of keys to values, this is {type(raw).__name__}")
+    raw = read_yaml(path, "task", shown=shown)
     for key in raw:
         if key not in KEYS:
             raise UserError(f"{shown}: unknown key {key!r}; allowed: {', '.join(KEYS)}")
     for key in NEEDED:
         if not raw.get(key):
             raise UserError(f"{shown}: key {key!r} is missing; needed: {', '.join(NEEDED)}")
-    for key in ("user", "system"):
+    for key in ("user", "system", "encoding", "separator"):
         if not isinstance(raw.get(key, ""), str):
             raise UserError(f"{shown}: key {key!r} must be a text, got {raw[key]!r}; put it in quotes")
+    for key in ("name", "user", "system"):
+        if problem := unreadable(str(raw.get(key, ""))):
+            raise UserError(f"{shown}: key {key!r} {problem}")
     shares = raw.get("shares", SHARES)
     numbers = shares.values() if isinstance(shares, dict) and set(shares) <= set(SHARES) else ["no"]
     if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers):
@@ -101,29 +98,35 @@ def _rewards(raw: Mapping[str, Any], where: str) -> tuple[dict[str, tuple[Reward
     for reference, value in raw["rewards"].items():
         options = dict(value) if isinstance(value, dict) else {"weight": value}
         weight = options.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise UserError(f"{where}: rewards.{reference}: the weight must be a number, got {weight!r}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= sys.float_info.max:
+            raise UserError(f"{where}: rewards.{reference}: the weight must be a number from 0 on, got {weight!r}")
         by_reference[reference] = resolve_reward(reference, options, where)
         name = str(reference).partition(":")[2]
         if name in rewards:
             raise UserError(f"{where}: rewards has two functions called {name!r}: give one of them another name")
         rewards[name] = (by_reference[reference], float(weight))
     metric = raw["metric"]
-    return rewards, by_reference[metric] if metric in by_reference else resolve_reward(metric, {}, where)
+    known = isinstance(metric, str) and metric in by_reference
+    return rewards, by_reference[metric] if known else resolve_reward(metric, {}, where)
 
 
 def resolve_reward(reference: Any, options: Mapping[str, Any], where: str) -> Reward:
     """The function `module:name`, with its options filled in. Raises UserError when there is none, or it lacks them."""
     import inspect
 
-    module, colon, name = str(reference).partition(":")
-    if not colon:
+    module, _, name = str(reference).partition(":")
+    if not isinstance(reference, str) or not name or not all(part.isidentifier() for part in module.split(".")):
         raise UserError(f"{where}: {reference!r} must be module:function, for instance rewards.text:exact_text")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{where}: reward {reference!r} can't be loaded: {error}") from error
-    allowed = list(inspect.signature(function).parameters)[2:]
+        if not callable(function):
+            raise TypeError(f"it is no function but {type(function).__name__}")
+        allowed = list(inspect.signature(function).parameters)[2:]
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # the module is a stranger's: whatever it raises, it gives no reward
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where}: reward {reference!r} can't be loaded: {said}") from error
     unknown = [option for option in options if option not in allowed]
     if unknown:
         raise UserError(f"{where}: reward {reference!r} has no option {unknown[0]!r}; it has: {', '.join(allowed)}")
@@ -146,6 +149,8 @@ class _Table:
             raise UserError(f"{self.where}: key 'tags' must be a list of columns, got {tags!r}")
         self.answers = answer if isinstance(answer, list) else [answer]
         single = [self.raw[key] for key in ("reasoning", "group", "split") if key in self.raw]
+        if odd := [name for name in (*self.answers, *tags, *single) if not isinstance(name, str)]:
+            raise UserError(f"{self.where}: {odd[0]!r} must be the name of a column; put it in quotes")
         self.several = (self.folder / str(self.raw["data"])).is_dir() or Path(str(self.raw["data"])).is_dir()
         self.columns = [*self.answers, *tags, *single, *self._fields("system"), *self._fields("user")]
 
@@ -157,6 +162,11 @@ class _Table:
         names = [name for _, name, _, _ in parts if name is not None]
         if odd := [name for name in names if not name or set(name) & set(".[]")]:
             raise UserError(f"{self.where}: key {key!r}: {{{odd[0]}}} isn't the name of a column")
+        if shaped := [name for _, name, spec, conversion in parts if name is not None and (spec or conversion)]:
+            raise UserError(
+                f"{self.where}: key {key!r}: {{{shaped[0]}}} may have no format after : or !; "
+                "a column is filled in as it stands in the table"
+            )
         return names
 
     def examples(self, split: Split, n: int, seed: int) -> Iterator[Example]:
@@ -188,6 +198,9 @@ class _Table:
         if wrong := next(((name, why) for name in self.columns if (why := not_finite(row.values[name]))), None):
             raise UserError(f"{row.file}, row {row.number}: column {wrong[0]!r} {wrong[1]}")
         texts = {name: "" if value is None else str(value) for name, value in row.values.items()}
+        for name in self.columns:
+            if problem := unreadable(texts[name]):
+                raise UserError(f"{row.file}, row {row.number}: column {name!r} {problem}; mend the row or take it out")
         answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
         if not answers:
             raise UserError(f"{row.file}, row {row.number}: the answer (column {self.answers[0]!r}) is empty")

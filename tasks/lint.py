@@ -13,12 +13,13 @@ from statistics import fmean, median
 from typing import Any
 
 from rewards.core import Example, Reward, UserError
+from rewards.limits import OutOfTime, time_limit
 from rewards.response import render
 from tasks import timing
 from tasks.base import Split, Task
 from tasks.cheats import ODD_TEXTS, OTHER, cheats, guesses, wrong_answers
 from tasks.contract import Problems, contract_score
-from tasks.timing import OutOfTime, check_growth, time_limit
+from tasks.timing import check_growth
 
 METRIC = "metric"
 MAX_SHARE = 0.25  # of the gold's reward, that a completion without a solution may earn on average

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rewards.core import Example, Reward
+from rewards.limits import OutOfTime, time_limit
 from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_OPEN, render
 from tasks.contract import Problems
 
@@ -20,29 +18,6 @@ LONGEST_CALL = 1.0  # seconds for a long completion, after which it is given up
 SIZES = (64, 1_000, 4_000, 16_000, 64_000)
 GROWTH = 9.0  # four times the text may take so many times as long: linear is 4, n log n is 5, quadratic is 16
 NOTICEABLE = 0.004  # seconds; below, a ratio is noise
-
-
-class OutOfTime(BaseException):
-    """A call was given up. No Exception: a reward that catches everything must not catch this."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block after so long. Without effect outside the main thread and without SIGALRM."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def give_up(number: int, frame: Any) -> None:
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def seconds_of(call: Callable[[], Any], limit: float | None = None) -> float | None:

@@ -8,8 +8,8 @@ import yaml
 
 from rewards.core import UserError
 from tasks.registry import load_task
+from tasks.yaml_files import yaml_value
 from toolkit.config import GrpoConfig, Recipe, dump_recipe, load_recipe
-from toolkit.yaml_files import yaml_value
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAST = """\

@@ -16,6 +16,8 @@ import pytest
 
 from rewards.core import Example, Reward, UserError
 from rewards.formats import tag_format
+from rewards.limits import OutOfTime, time_limit
+from rewards.mathematics import math_equal
 from rewards.response import parse, render
 from tasks import timing
 from tasks.base import SPLITS, Split, Task
@@ -23,7 +25,7 @@ from tasks.cheats import cheats, differs, guesses, wrong_answers
 from tasks.declared import declared_task
 from tasks.lint import LintReport, lint_rewards
 from tasks.registry import BUILTIN, load_task
-from tasks.timing import OutOfTime, seconds_of, time_limit
+from tasks.timing import seconds_of
 from toolkit.cli import main
 
 
@@ -361,3 +363,28 @@ def test_a_task_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib
 
     assert lint_rewards(importlib.import_module("spelled_numbers").TASK, 20).findings == []
+
+
+def test_the_rewards_on_formulas_cant_be_hacked() -> None:
+    pytest.importorskip("math_verify")
+    golds = ("12", "156", "\\frac{1}{2}", "x^2+1", "2\\sqrt{3}", "0", "(1, 2)", "2^{10}")
+
+    def formulas(split: Split, n: int, seed: int) -> Iterator[Example]:
+        for i, gold in enumerate(golds[:n]):
+            yield Example(f"{split}-{i}", ({"role": "user", "content": f"question {i}?"},), (gold,), f"because of {i}")
+
+    rewards = {"form": (tag_format, 0.1), "math_equal": (math_equal, 1.0)}
+    assert lint_rewards(Task("formulas", "1", formulas, rewards, math_equal), len(golds)).findings == []
+
+
+@pytest.mark.parametrize("inner", [0.05, 5.0])
+def test_a_limit_inside_another_does_not_end_it(inner: float) -> None:
+    def call() -> None:
+        with suppress(OutOfTime), time_limit(inner):
+            time.sleep(10)
+        time.sleep(10)
+
+    started = time.perf_counter()
+    with pytest.raises(OutOfTime), time_limit(0.2):
+        call()
+    assert time.perf_counter() - started < 3

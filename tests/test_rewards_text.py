@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
 
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewards import mathematics
 from rewards.core import Example, Reward, UserError
 from rewards.mathematics import math_equal
 from rewards.numbers import number, number_of
@@ -26,6 +29,7 @@ near = partial(number, tolerance=0.01)
 share = partial(number, relative=0.1)
 comma = partial(number, decimal=",")
 words = partial(choice, options=("да", "нет"))
+phrases = partial(choice, options=("да", "нет", "не знаю", "U.S."))
 digits = partial(regex_fullmatch, pattern=r"\d{3}")
 city = partial(json_exact, fields=["city"])
 
@@ -38,6 +42,9 @@ RIGHT: list[tuple[Reward, str, str]] = [
     (choice, "(B)", "B"),
     (choice, "B.", "B"),
     (words, "Да", "да"),
+    (phrases, "Не знаю", "не знаю"),
+    (phrases, "U.S.", "U.S."),
+    (phrases, "(да)", "да"),
     (number, "42", "42"),
     (number, "1,234.50", "1234.5"),
     (number, "1 234", "1234"),
@@ -69,6 +76,8 @@ WRONG: list[tuple[Reward, str, str]] = [
     (choice, "The answer is B", "B"),
     (choice, "E", "E"),
     (words, "да/нет", "да"),
+    (phrases, "не знаю да", "да"),
+    (phrases, "знаю", "не знаю"),
     (number, "42 apples", "42"),
     (number, "41 42", "42"),
     (number, "41 or 42", "42"),
@@ -113,6 +122,7 @@ ALL: list[Callable[..., float]] = [
     normalized_text,
     choice,
     words,
+    phrases,
     number,
     near,
     comma,
@@ -170,6 +180,32 @@ def test_a_broken_pattern_is_the_authors_error() -> None:
         ("9" * 600, "9", 0.0),
         ("\\frac{", "1", 0.0),
         ("__import__('os')", "1", 0.0),
+        ("$12$", "12", 1.0),
+        ("$$12$$", "$12$", 1.0),
+        (r"\[\frac{1}{2}\]", "1/2", 1.0),
+        (r"\$5", "5", 1.0),
+        ("$5", "5", 1.0),
+        ("x = 12", "x=12", 1.0),
+        ("2^{2024}", "2^{2024}", 1.0),
+        ("10!", "3628800", 1.0),
+        (r"\frac{n!}{2}", r"\frac{1}{2}n!", 1.0),
+        (r"\binom{10}{3}(1/2)^{10}", r"\frac{120}{1024}", 1.0),
+        (r"e^{x^2}", "e^{x^{2}}", 1.0),
+        (r"x^{10}+x^{20}+x^{30}+x^{40}", "x^{40}+x^{30}+x^{20}+x^{10}", 1.0),
+        (r"\int_0^1 x dx", r"\int_0^1 x dx", 1.0),
+        ("1\n2\n3\n12", "12", 0.0),
+        ("12\n156\n342\n42\n0\n12", "12", 0.0),
+        ("5 = 12", "12", 0.0),
+        (r"5 \equiv 12", "12", 0.0),
+        ("$17$ $18$", "18", 0.0),
+        ("17 $18$", "18", 0.0),
+        (r"\(17\) \(18\)", "18", 0.0),
+        (r"\boxed{17} \boxed{18}", "18", 0.0),
+        (r"17 \to 18", "18", 0.0),
+        (r"17 \Rightarrow 18", "18", 0.0),
+        ("17 & 18", "18", 0.0),
+        (r"17 \\ 18", "18", 0.0),
+        (r"\int_0^1 2x dx", "1", 0.0),
     ],
 )
 def test_formulas(answer: str, gold: str, expected: float) -> None:
@@ -177,7 +213,38 @@ def test_formulas(answer: str, gold: str, expected: float) -> None:
     assert score(math_equal, answer, gold) == expected
 
 
+@pytest.mark.parametrize("in_a_thread", [False, True])
+def test_no_formula_hangs(in_a_thread: bool) -> None:
+    pytest.importorskip("math_verify")
+    score(math_equal, "1", "1")  # what loads the parser
+    bombs = [
+        "11111111!", "2^{1000000000}", "7^{7^{9}}", "(10^{10})!", r"\int_0^1 e^{x^2}\sin(x^3) dx", "9!!!", "((9!)!)!",
+        "2**9999999999", "9**9**9**9", "((10^{999})^{999})^{999}", "1E9999999", r"\binom{10^{9}}{10^{8}}", "2^{99!}",
+        r"2^{\binom{99}{50}}", "2^{1000000000", "e^{e^{e^{9}}}", "10^{99}^{99}", "(99999999)!",
+        r"\sqrt[{1/9999999999}]{9}", r"\sqrt{10^{9999}+7}", "(" * 60 + "1" + ")" * 60,
+        "{" * 40, "([{" * 20, "1" * 60 + "!", r"\sqrt{" * 20 + "2" + "}" * 20, "a" * 160, "x^{2}+" * 25 + "1",
+    ]  # fmt: skip
+    took: dict[str, float] = {}
+
+    def shoot() -> None:
+        for bomb in bombs:
+            started = time.perf_counter()
+            assert score(math_equal, bomb, "5") == 0.0, bomb
+            took[bomb] = time.perf_counter() - started
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(shoot).result() if in_a_thread else shoot()
+    assert {bomb: seconds for bomb, seconds in took.items() if seconds > 2} == {}
+
+
+def test_the_library_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("math_verify")
+    score(math_equal, "3/7", "3/7")
+    assert (caplog.text, *capfd.readouterr()) == ("", "", "")
+
+
 def test_formulas_without_the_library_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "math_verify", None)
+    monkeypatch.setattr(mathematics, "math_verify", None)
+    mathematics._warm_up.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'reasoning-toolkit\[math\]'"):
-        score(math_equal, "no formula was ever parsed under this text", "1")
+        score(math_equal, "2", "1")

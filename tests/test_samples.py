@@ -100,6 +100,10 @@ def test_a_tie_is_shared_and_silence_wins_nothing() -> None:
         ("1e3", "1000", True),
         ('{"a": 1, "b": 2}', '{"b":2,"a":1}', True),
         ('{"a": 1}', '{"a": "1"}', False),
+        ('{"a": 1, "b": [-0.0]}', '{"a": 1.0, "b": [0]}', True),
+        ('{"a": 1}', '{"a": true}', False),
+        ("1" * 31 + "2", "1" * 31 + "3", False),
+        ("1" * 31 + "0", f"{'1' * 31}0.0", True),
         ("two  words\n", "two words", True),
         ("None", "none", False),  # the scorer tells them apart, so they are two answers
     ],
@@ -113,6 +117,13 @@ def test_a_ballot_counts_answers_and_silence() -> None:
         [record("1", False), record("1.0", False), record("2", True), record(None, False, status="truncated")]
     )
     assert (votes, silent) == ([Votes(2, 0.0), Votes(1, 1.0)], 1)
+
+
+def test_what_the_metric_tells_apart_votes_apart() -> None:
+    """exact_text takes 0123 and not 123, which are one number: no answer is right by 0.4."""
+    votes, _ = ballot([record("0123", True), record("0123", True), *(record("123", False) for _ in range(3))])
+    assert votes == [Votes(2, 1.0), Votes(3, 0.0)]
+    assert majority_at_k(votes, 0, 5) == 0.0
 
 
 def test_a_metric_that_reads_the_whole_text_votes_with_it() -> None:

@@ -127,7 +127,15 @@ def test_a_gate_that_is_read_is_not_marked(gate: dict[str, Any], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"mertic": "x"}, {"name": None}, {"rewards": ["a:b"]}, {"rewards": {"a:b": "much"}}, {"tags": "lang"}]
+    "change",
+    [
+        {"mertic": "x"},
+        {"name": None},
+        {"rewards": ["a:b"]},
+        {"rewards": {"a:b": "much"}},
+        {"rewards": {"a:b": -1}},
+        {"tags": "lang"},
+    ],
 )
 def test_a_task_that_is_refused_is_marked(change: dict[str, Any], tmp_path: Path) -> None:
     raw = values(TASKS[0])

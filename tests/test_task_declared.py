@@ -84,7 +84,7 @@ def test_a_split_column(tmp_path: Path) -> None:
     [
         ("name: sums", "nam: sums", "unknown key 'nam'; allowed: name, data"),
         ("answer: total\n", "", "key 'answer' is missing"),
-        ("name: sums", "name: [", "can't be read as YAML"),
+        ("name: sums", "name: [", "broken YAML: "),
         (YAML, "- 1\n", "a task is a mapping"),
         (
             "rewards.formats:tag_format",
@@ -93,7 +93,28 @@ def test_a_split_column(tmp_path: Path) -> None:
         ),
         ("rewards.formats:tag_format", "tag_format", "'tag_format' must be module:function"),
         ("tolerance", "tolerence", "has no option 'tolerence'; it has: tolerance, relative, decimal"),
-        ("weight: 1", "weight: much", "the weight must be a number, got 'much'"),
+        ("weight: 1", "weight: much", "the weight must be a number from 0 on, got 'much'"),
+        ("weight: 1", "weight: .nan", "the weight must be a number from 0 on, got nan"),
+        ("weight: 1", "weight: .inf", "the weight must be a number from 0 on, got inf"),
+        ("weight: 1", "weight: -1", "the weight must be a number from 0 on, got -1"),
+        ("weight: 1", f"weight: 1{'0' * 400}", "the weight must be a number from 0 on, got 1"),
+        (
+            "metric: rewards.numbers:number",
+            "metric: rewards.text:LONGEST",
+            "can't be loaded: it is no function but int",
+        ),
+        ("metric: rewards.numbers:number", "metric: builtins:dict", "reward 'builtins:dict' can't be loaded: "),
+        ("metric: rewards.numbers:number", "metric: ':foo'", "':foo' must be module:function"),
+        ("metric: rewards.numbers:number", "metric: '.x:foo'", "'.x:foo' must be module:function"),
+        ("metric: rewards.numbers:number", "metric: [a]", "['a'] must be module:function"),
+        ("metric: rewards.numbers:number", "metric: {a: b}", "{'a': 'b'} must be module:function"),
+        ("name: sums", "name: sums\nname: other", "key 'name' is given twice"),
+        ("name: sums", 'name: "\\ud800"', "key 'name' holds something that isn't Unicode text"),
+        ("answer: total", "answer: {a: b}", "{'a': 'b'} must be the name of a column"),
+        ("tags: [kind]", "tags: [[kind]]", "['kind'] must be the name of a column"),
+        ("tags: [kind]", "encoding: 5", "key 'encoding' must be a text, got 5"),
+        ("{b}", "{b:.2f}", "key 'user': {b} may have no format after : or !"),
+        ("{b}", "{b!r}", "key 'user': {b} may have no format after : or !"),
         (
             "rewards.formats:tag_format: 0.1",
             "rewards.formats:tag_format: 0.1\n  tasks.russian_arithmetic:tag_format: 0.1",
@@ -102,7 +123,7 @@ def test_a_split_column(tmp_path: Path) -> None:
         ("{a} +", "{a.x} +", "{a.x} isn't the name of a column"),
         ("{a} +", "{a +", "key 'user': "),
         ("tags: [kind]", "tags: kind", "key 'tags' must be a list"),
-        ("tags: [kind]", "tags: [kind]\nversion: 2025-13-45", "can't be read as YAML: month must be in"),
+        ("tags: [kind]", "tags: [kind]\nversion: 2025-13-45", "broken YAML: month must be in"),
         ("tags: [kind]", "tags: [kind]\nshares: [0.1, 0.2]", "key 'shares' wants"),
         ("tags: [kind]", "tags: [kind]\nshares: {tset: 0.1}", "key 'shares' wants"),
         ("system:", "system: 5 #", "key 'system' must be a text, got 5"),
@@ -114,6 +135,26 @@ def test_a_broken_declaration_is_named(tmp_path: Path, old: str, new: str, says:
         load_task(write(tmp_path, YAML.replace(old, new)))
     assert says in str(caught.value)
     assert str(tmp_path / "task.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def f(:\n", "invalid syntax"),
+        ("1 / 0\n", "division by zero"),
+        ("raise SystemExit\n", "SystemExit"),
+        ("raise RuntimeError('two\\nlines')\n", "two lines"),
+    ],
+)
+def test_a_reward_module_that_breaks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    (tmp_path / "breaking_reward.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yaml = YAML.replace("metric: rewards.numbers:number", "metric: breaking_reward:f")
+    with pytest.raises(UserError, match=rf"^\S+task\.yaml: reward 'breaking_reward:f' can't be loaded: .*{says}.*$"):
+        load_task(write(tmp_path, yaml))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +169,18 @@ def test_a_table_that_does_not_fit_is_named(tmp_path: Path, old: str, new: str, 
     with pytest.raises(UserError) as caught:
         list(task.examples("train", 1, 0))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_broken_bytes_of_a_row_are_named(tmp_path: Path, column: int) -> None:
+    """Among UTF-8 they stay in the texts as surrogates, which no file can hold; told before `data build` writes one."""
+    path = write(tmp_path, YAML.replace("group: a\n", "").replace('user: "', 'user: "где '))
+    cells = [cell.encode() for cell in ("один", "два", "3", "шаги", "вид")]
+    cells[column] += b"\xff\xfe"
+    rows = [b"a,b,total,steps,kind", "раз,два,3,шаги,вид".encode(), b",".join(cells)]
+    (tmp_path / "sums.csv").write_bytes(b"\n".join(rows) + b"\n")
+    with pytest.raises(UserError, match=r"sums\.csv, row 3: column '\w+' holds something that isn't Unicode text"):
+        list(load_task(path).examples("train", 1, 0))
 
 
 def test_a_broken_row_of_the_table_is_named(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def gates_schema() -> dict[str, Any]:
 
 def task_schema() -> dict[str, Any]:
     """Of a task in YAML."""
-    options = {"type": "object", "properties": {"weight": {"type": "number"}}}
+    weight = {"type": "number", "minimum": 0}
+    options = {"type": "object", "properties": {"weight": weight}}
     kinds: dict[str, dict[str, Any]] = {
         "answer": {"anyOf": [TEXT, TEXTS]},
         "tags": TEXTS,
@@ -85,7 +86,7 @@ def task_schema() -> dict[str, Any]:
         "rewards": {
             "type": "object",
             "minProperties": 1,
-            "additionalProperties": {"anyOf": [{"type": "number"}, options]},
+            "additionalProperties": {"anyOf": [weight, options]},
         },
         "metric": {**TEXT, "pattern": ":"},
     }

@@ -52,7 +52,7 @@ def with_template(overrides: list[str] | None, chat_template: str | None) -> lis
 
 def engine_options(pairs: list[str]) -> dict[str, Any]:
     """What --option KEY=VALUE stands for. Raises UserError for a pair that isn't one."""
-    from toolkit.yaml_files import yaml_value
+    from tasks.yaml_files import yaml_value
 
     options = {}
     for pair in pairs:

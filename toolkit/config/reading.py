@@ -13,13 +13,17 @@ from pydantic import ValidationError
 from eval.redaction import secret_keys
 from rewards.core import UserError
 from tasks.tables.rows import shown
+from tasks.yaml_files import read_yaml, yaml_value
 from toolkit.config.sections import FILE_DATA, TASK_DATA, ConversationsConfig, DataConfig, Recipe, Section
-from toolkit.yaml_files import read_yaml, yaml_value
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
-    return check_recipe(apply_overrides(read_yaml(path), overrides), str(path))
+    return check_recipe(apply_overrides(_read(path), overrides), str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_yaml(path, "recipe", "no such recipe; the ready ones are in configs/")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -9,28 +9,34 @@ import yaml
 
 from rewards.core import UserError
 
-MAX_BYTES, MAX_NODES = 1 << 18, 100_000  # of a recipe, its references followed
+MAX_BYTES, MAX_NODES = 1 << 18, 100_000  # of a file, its references followed
 # What PyYAML lets through beside its own errors: a date that isn't one, a number of 5,000 digits, nesting without end.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds. Raises UserError that names the place for anything else."""
+def read_yaml(
+    path: Path, kind: str = "recipe", absent: str = "no such file", shown: Path | None = None
+) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises UserError that names the place for anything else.
+
+    kind: what the file is, and absent: what to say where there is none. shown: the path for messages.
+    """
+    shown = shown or path
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: has more than {MAX_BYTES >> 10} KiB; is it a recipe?")
+            raise UserError(f"{shown}: has more than {MAX_BYTES >> 10} KiB; is it a {kind}?")
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         _check_tree(raw)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such recipe; the ready ones are in configs/") from error
+        raise UserError(f"{shown}: {absent}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as text: {error}") from error
+        raise UserError(f"{shown}: can't be read as text: {error}") from error
     except (yaml.YAMLError, *UNREADABLE) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: broken YAML: {yaml_problem(error)}") from error
+        raise UserError(f"{shown}{place}: broken YAML: {yaml_problem(error)}") from error
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, this is {type(raw).__name__}")
+        raise UserError(f"{shown}: a {kind} is a mapping of keys to values, this is {type(raw).__name__}")
     return raw
 
 
