@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,23 @@ def test_a_recipe_is_frozen(recipe: Path) -> None:
 def test_a_hash_on_the_command_line_begins_no_comment() -> None:
     found = {text: yaml_value(text, "--set") for text in ("runs/r #1", "my #2.csv ", "'a # b'", "[1, 2] # c", "5")}
     assert list(found.values()) == ["runs/r #1", "my #2.csv", "a # b", [1, 2], 5]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.sft=true", "key 'data.sft': true and false mean nothing here, got True"),
+        ("model.reference=false", "true and false mean nothing here"),
+        ("rewards.exact_datetime=-1", "should be greater than or equal to 0, got -1"),
+        ("output=2024", "key 'output': want a path as a text (in quotes where it is a number), got 2024"),
+    ],
+)
+def test_what_yaml_reads_otherwise_is_refused(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_recipe(CONFIGS / "demo.yaml", [override])
+
+
+def test_true_and_false_are_taken_where_they_mean_something() -> None:
+    found = load_recipe(CONFIGS / "demo.yaml", ["sft.packing=false", "sft.direct=true", "sft.compile=auto"])
+    assert found.sft is not None
+    assert (found.sft.packing, found.sft.direct, found.sft.compile) == (False, True, "auto")

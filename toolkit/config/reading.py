@@ -121,9 +121,12 @@ def _explain(item: Any) -> str:
         near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
         return f"unknown key {key!r}; {hint}"
+    if item["type"] == "path_type":
+        return f"key {key!r}: want a path as a text (in quotes where it is a number), got {shown(item['input'])}"
     if item["type"] == "missing":
         return f"key {key!r} is missing"
-    return f"key {key!r}: {item['msg'][0].lower()}{item['msg'][1:]}, got {shown(item['input'])}"
+    said = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
+    return f"key {key!r}: {said[0].lower()}{said[1:]}, got {shown(item['input'])}"
 
 
 def _keys_at(location: Sequence[Any], data: type[Section]) -> list[str]:

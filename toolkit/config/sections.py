@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
 
@@ -20,6 +32,19 @@ class Section(BaseModel):
     """A part of a recipe. A key that isn't listed is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is 1 to Python, and `sft: true` would train on one example."""
+        if isinstance(value, bool) and not takes_bool(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("true and false mean nothing here")
+        return value
+
+
+def takes_bool(annotation: Any) -> bool:
+    """Whether true or false is among what a field's type admits."""
+    return annotation is bool or isinstance(annotation, bool) or any(map(takes_bool, get_args(annotation)))
 
 
 class ModelConfig(Section):
@@ -223,7 +248,7 @@ class Recipe(Section):
     task: str | None = Field(None, description="a built-in task, a file, or an installed plugin; none with data.path")
     output: Path = Field(description="the run directory")
     seed: int = Field(0, ge=0, lt=2**32, description="of data, weights, batches and sampling")  # numpy takes no larger
-    rewards: dict[str, float] = Field(
+    rewards: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="weights by reward name; default: the task's own"
     )
     model: ModelConfig
