@@ -31,6 +31,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from benchmarks.arms import Round, serve, started
+from benchmarks.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 1.03  # of bare generation
@@ -121,7 +122,7 @@ def bare(chosen: Any) -> Iterator[Round]:
 
     from eval.prompts import load_tokenizer, stop_token_ids
 
-    rows, stops = _rows(chosen), stop_token_ids(load_tokenizer(chosen.model), chosen.model)
+    rows, stops = read_jsonl(chosen.work / "prompts.jsonl"), stop_token_ids(load_tokenizer(chosen.model), chosen.model)
     llm = LLM(model=str(chosen.model), **_engine(chosen))
     sampling = SamplingParams(max_tokens=chosen.max_tokens, temperature=0.0, stop_token_ids=list(stops))
     prompts = [TokensPrompt(prompt_token_ids=row["ids"]) for row in rows]
@@ -155,7 +156,10 @@ def ours(chosen: Any) -> Iterator[Round]:
     own = {"processes": chosen.processes, "engine_core_process": chosen.engine_core_process}
     engine = load_shared([model], {**_engine(chosen), **own, "log_file": chosen.work / "ours.vllm.log"})
     stops = stop_token_ids(load_tokenizer(chosen.model), chosen.model)
-    warm_up = [Request(str(number), tuple(row["ids"]), ()) for number, row in enumerate(_rows(chosen)[:WARM_UP])]
+    warm_up = [
+        Request(str(number), tuple(row["ids"]), ())
+        for number, row in enumerate(read_jsonl(chosen.work / "prompts.jsonl")[:WARM_UP])
+    ]
     list(engine.serve(model).generate(warm_up, Sampling(chosen.max_tokens, stop_token_ids=stops)))
     task, examples = _task(chosen), _examples(chosen)
 
@@ -228,10 +232,6 @@ def _task(chosen: Any) -> Any:
 
 def _examples(chosen: Any) -> list[Any]:
     return list(_task(chosen).examples("test", chosen.n, 0))
-
-
-def _rows(chosen: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (chosen.work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def report(chosen: Any, runs: dict[str, list[dict[str, Any]]]) -> None:

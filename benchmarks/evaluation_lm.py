@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arms import Round
+from benchmarks.jsonl import read_jsonl
 
 ANSWER = r"<answer>\s*(.*?)\s*</answer>"
 
@@ -25,7 +25,7 @@ def lm_eval(model: Path, prompts: Path, max_tokens: int, warm_up: int, engine: M
     harness = importlib.import_module("lm_eval")
     task_class = importlib.import_module("lm_eval.api.task").ConfigurableTask
     instance = importlib.import_module("lm_eval.api.instance").Instance
-    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
+    rows = read_jsonl(prompts)
     asked = {"until": [_end_text(model)], "do_sample": False, "temperature": 0.0, "max_gen_toks": max_tokens}
     config = {
         "task": "equivalent",

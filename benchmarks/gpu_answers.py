@@ -46,7 +46,7 @@ def _bare(name: str, settings: Settings) -> dict[str, Any]:
     """LLM.generate, nothing set."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
-    from eval.prompts import decode, load_tokenizer
+    from eval.prompts import decode, load_tokenizer, stop_token_ids
 
     wait_for_turn(settings, name)
     prompts = [TokensPrompt(prompt_token_ids=ids) for ids in _prompts(settings)]
@@ -59,7 +59,7 @@ def _bare(name: str, settings: Settings) -> dict[str, Any]:
     outputs = [output.outputs[0].token_ids for output in llm.generate(prompts, params, use_tqdm=False)]
     seconds = time.perf_counter() - began
     tokenizer = load_tokenizer(_weights(settings))
-    stops = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    stops = stop_token_ids(tokenizer, _weights(settings))
     return _figures(loaded, seconds, sum(map(len, outputs)), [decode(tokenizer, ids, stops) for ids in outputs])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import json
 import platform
 import time
 from dataclasses import dataclass
@@ -115,8 +114,3 @@ def host_facts() -> dict[str, Any]:
             continue
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {"card": card, "python": platform.python_version(), "versions": versions}
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -15,12 +15,12 @@ from benchmarks.gpu_common import (
     MAX_LENGTH,
     Settings,
     peak_gb,
-    read_json_lines,
     rows_of,
     synchronized,
     timed,
     wait_for_turn,
 )
+from benchmarks.jsonl import read_jsonl
 
 GENERATIONS, PROMPTS, TOKENS = 8, 32, 160  # a step of 256 completions
 SECONDS = 15.0
@@ -287,6 +287,6 @@ def print_table(results: Mapping[str, Mapping[str, Any]]) -> None:
 def curve(rollouts: Path) -> list[float]:
     """Mean reward of each step of a ledger."""
     steps: dict[int, list[float]] = {}
-    for row in read_json_lines(rollouts):
+    for row in read_jsonl(rollouts):
         steps.setdefault(row["step"], []).append(row["reward"])
     return [round(sum(found) / len(found), 4) for _, found in sorted(steps.items())]

@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
 from rewards.core import ExitCode
 from toolkit.config import Recipe, load_recipe
@@ -83,22 +84,17 @@ def outcome(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {path.name: _sha(path) for path in sorted((run / "data").glob("*.jsonl"))}
     for stage in ("sft", "grpo"):
         # the closing entry (train_loss) is the mean over what the last process did
-        log = [row for row in _rows(run / stage / "log.jsonl") if "train_loss" not in row]
+        log = [row for row in read_jsonl(run / stage / "log.jsonl") if "train_loss" not in row]
         found[f"{stage} log"] = [_settled(row) for row in log]
         found[f"{stage} adapter"] = _sha(run / stage / "adapter" / "adapter_model.safetensors")
-    found["rollouts"] = _rows(run / "grpo" / "rollouts.jsonl")
+    found["rollouts"] = read_jsonl(run / "grpo" / "rollouts.jsonl")
     for path in (run / "model", run / "sft" / "model"):
         found[str(path.relative_to(run))] = _sha(path / "model.safetensors")
     for name in ("base", "sft", "tuned"):
-        found[f"eval {name}"] = _rows(run / "eval" / name / "records.jsonl")
+        found[f"eval {name}"] = read_jsonl(run / "eval" / name / "records.jsonl")
     found["comparison"] = json.loads((run / "comparison.json").read_text(encoding="utf-8"))
     found["half-written"] = sorted(str(path.relative_to(run)) for path in run.rglob("*.partial"))
     return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    # Not splitlines: a completion may hold U+2028.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def _settled(row: dict[str, Any]) -> dict[str, Any]:

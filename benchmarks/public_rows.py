@@ -11,13 +11,13 @@ and with our policy (a bare hour, a part of the day, "next Wednesday"), so nobod
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.jsonl import read_jsonl
 from eval.engines.base import ModelSpec, Sampling
 from eval.engines.peers import INSTALL, PARSERS, ask
 from rewards.core import Example
@@ -47,8 +47,7 @@ def read_rows(data: Path) -> list[Row]:
         path = data / f"datetime_public_{lang}.jsonl"
         if not path.is_file():
             raise SystemExit(f"{path}: no such file; the public rows lie outside the repository: give --data")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-            row = json.loads(line)
+        for number, row in enumerate(read_jsonl(path)):
             if row["future"]:
                 key = row["expected_start"][: LENGTHS[row["granularity"]]]
                 reference = datetime.fromisoformat(row["reference"])

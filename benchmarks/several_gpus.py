@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.jsonl import read_jsonl
+
 TASK = "datetime_extraction"
 MAX_LENGTH = 832
 WARM = 0.25  # share of the steps before the clock starts: allocation, compilation
@@ -59,8 +61,7 @@ def _side(processes: int, arguments: Any) -> dict[str, Any]:
     started = time.perf_counter()
     ensure(run, "sft", print)
     seconds = time.perf_counter() - started
-    log = [json.loads(line) for line in (run.dir / "sft" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    entries = [row for row in log if "loss" in row]
+    entries = [row for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row]
     after = [row for row in entries if row["step"] >= arguments.steps * WARM]
     rate = (after[-1]["step"] - after[0]["step"]) / (after[-1]["time"] - after[0]["time"])
     tokens = run.facts("sft")["tokens"] / arguments.steps

@@ -13,7 +13,7 @@ import pytest
 from eval.records import Record
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig, check_recipe
-from toolkit.dead_groups import dead_share, drawn
+from toolkit.dead_groups import dead_shares, drawn
 from toolkit.rundir import open_run
 from toolkit.scan import BINS, advise, histogram, judge, within
 
@@ -50,12 +50,12 @@ def test_a_group_larger_than_the_sample_is_alive_more_often_than_the_sample(kind
     rates, chance = pass_rates(kind), random.Random(1)
     sampled = [[float(chance.random() < rate) for _ in range(4)] for rate in rates]
     truth = sum(rate**size + (1 - rate) ** size for rate in rates) / len(rates)
-    assert dead_share(sampled, size) == pytest.approx(truth, abs=0.08)
+    assert dead_shares(sampled, [size])[size] == pytest.approx(truth, abs=0.08)
 
 
 def test_groups_of_what_never_differs_are_dead() -> None:
-    assert dead_share([[1.0, 1.0]] * 3, 64) == pytest.approx(1, abs=0.01)
-    assert dead_share([[n / 100 + m for m in range(2)] for n in range(20)], 16) == pytest.approx(0, abs=0.01)
+    assert dead_shares([[1.0, 1.0]] * 3, [64])[64] == pytest.approx(1, abs=0.01)
+    assert dead_shares([[n / 100 + m for m in range(2)] for n in range(20)], [16])[16] == pytest.approx(0, abs=0.01)
 
 
 def test_ends_of_the_histogram_are_apart() -> None:

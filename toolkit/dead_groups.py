@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +15,32 @@ Numbers = npt.NDArray[np.float64]
 MOST_VALUES = 8  # of the rewards; with more, two completions hardly ever have the same one
 
 
-def dead_share(outcomes: Sequence[Sequence[float]], size: int) -> float:
-    """The share of groups of `size` without a difference. outcomes: rewards by prompt, of each equally many.
+def dead_shares(outcomes: Sequence[Sequence[float]], sizes: Iterable[int]) -> dict[int, float]:
+    """By size, the share of groups without a difference. outcomes: rewards by prompt, of each equally many.
 
     Up to the sample's size it is unbiased: of all ways to draw a group from the sample without putting back. A larger
     group tells apart what the sample doesn't, so its share is that of a distribution of prompts fitted to all samples:
     some have one reward for ever, the others' chances of each reward are a Dirichlet's.
     """
-    if size <= len(outcomes[0]):
-        return sum(drawn(each, size) for each in outcomes) / len(outcomes)
+    samples, found = len(outcomes[0]), {}
+    share: Callable[[int], float] | None = None
+    for size in sizes:
+        if size <= samples:
+            found[size] = sum(drawn(each, size) for each in outcomes) / len(outcomes)
+        else:
+            share = share or beyond_the_sample(outcomes)
+            found[size] = share(size)
+    return found
+
+
+def beyond_the_sample(outcomes: Sequence[Sequence[float]]) -> Callable[[int], float]:
+    """The share of dead groups by their size, of a distribution that is fitted once."""
     values = sorted({value for each in outcomes for value in each})
     counts = np.array([[each.count(value) for value in values] for each in map(list, outcomes)], dtype=float)
     if len(values) > MOST_VALUES:
-        return float(((counts / counts.sum(1, keepdims=True)) ** size).sum() / len(counts))
-    return fitted(counts, size)
+        frequent = counts / counts.sum(1, keepdims=True)
+        return lambda size: float((frequent**size).sum() / len(frequent))
+    return fitted(counts)
 
 
 def drawn(outcomes: Sequence[float], size: int) -> float:
@@ -37,8 +49,8 @@ def drawn(outcomes: Sequence[float], size: int) -> float:
     return sum(math.comb(count, size) for count in counts) / math.comb(len(outcomes), size)
 
 
-def fitted(counts: Numbers, size: int) -> float:
-    """Of the distribution that makes these counts (prompts x rewards) likeliest, the share of dead groups."""
+def fitted(counts: Numbers) -> Callable[[int], float]:
+    """Of the distribution that makes these counts (prompts x rewards) likeliest, the share of dead groups by size."""
     seen, times = np.unique(counts, axis=0, return_counts=True)
     kinds = counts.shape[1]
     pure, which = (seen > 0).sum(1) == 1, seen.argmax(1)
@@ -61,5 +73,9 @@ def fitted(counts: Numbers, size: int) -> float:
 
     start = np.concatenate([np.zeros(kinds), np.full(kinds, -2.0)])
     alpha, shares = read(minimize(surprise, start, bounds=[(-5, 7)] * kinds + [(-12, 12)] * kinds).x)
-    mixed = sum(float(chance(alpha, size * one)) for one in np.eye(kinds))
-    return float(shares[:kinds].sum()) + float(shares[kinds]) * mixed
+
+    def share(size: int) -> float:
+        mixed = sum(float(chance(alpha, size * one)) for one in np.eye(kinds))
+        return float(shares[:kinds].sum()) + float(shares[kinds]) * mixed
+
+    return share

@@ -170,12 +170,13 @@ def _claim(out: Path, wanted: dict[str, Any]) -> list[Result]:
     """Make the file ours, or take it up where it was; give the results that stand. Engine errors are asked again."""
     manifest = out.with_name(f"{out.name}.manifest.json")
     text = out.read_bytes().decode("utf-8", "replace") if out.exists() else ""
-    if not out.exists() or (manifest.exists() and not _results(text, out.suffix)):
+    stored = _results(text, out.suffix) if manifest.exists() else []
+    if not out.exists() or (manifest.exists() and not stored):
         write_json(manifest, wanted)
     found = read_json(manifest, f"{out} is no file of ours; choose another --out")
     if differing := differences(found, json.loads(json.dumps(wanted))):
         raise UserError(f"{out} holds other results; it differs in {'; '.join(differing)}. Choose another --out")
-    results = [each for each in _results(text, out.suffix) if each.status != "error"]
+    results = [each for each in stored if each.status != "error"]
     write_atomically(out, _head(out.suffix) + "".join(_line(each, out.suffix) for each in results))
     return results
 

@@ -20,7 +20,7 @@ from eval.tables import Grid
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig
 from toolkit.data import read_examples
-from toolkit.dead_groups import dead_share
+from toolkit.dead_groups import dead_shares
 from toolkit.rundir import Run
 from toolkit.stages import model_of, task_of
 from toolkit.training.rollouts import weighted_rewards
@@ -89,7 +89,7 @@ def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoC
     rates = {name: sum(each) / len(each) for name, each in passed.items()}
     samples = len(next(iter(outcomes.values())))
     sizes = sorted({*GROUP_SIZES, config.generations})
-    dead = {size: dead_share(list(outcomes.values()), size) for size in sizes}
+    dead = dead_shares(list(outcomes.values()), sizes)
     mean = sum(rates.values()) / len(rates)
     return Scan(
         prompts=len(rates),
