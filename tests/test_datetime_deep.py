@@ -24,11 +24,11 @@ from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day
 from tasks.datetime_extraction.further_phrases import FURTHER
 from tasks.datetime_extraction.gold import _moved_clock, solve
 from tasks.datetime_extraction.languages import LANGUAGES, goes_with
-from tasks.datetime_extraction.meaning import Meaning, Policy, Setting
+from tasks.datetime_extraction.meaning import LANGS, Lang, Meaning, Policy, Setting
 from tasks.datetime_extraction.policy_pairs import policy_pairs
 from tasks.datetime_extraction.public import is_public, normalized
 from tasks.datetime_extraction.rationale import problems
-from tasks.datetime_extraction.splits import check_menus, held_out, phrases, split_of_today
+from tasks.datetime_extraction.splits import check_menus, held_out, menus, phrases, split_of_today
 from tasks.datetime_extraction.zones import ZONES
 
 FRIDAY = date(2025, 1, 17)
@@ -89,6 +89,51 @@ def test_the_policy(day: Day, clock: Clock, now: int | None, answers: list[str])
 )
 def test_no_moment(day: Day, clock: Clock, now: int | None) -> None:
     assert _answers(day, clock, Setting(FRIDAY, now)) == (NONE,)
+
+
+@pytest.mark.parametrize(
+    ("day", "answer"),
+    [
+        (Day("in_seconds", month=90), "2025-01-17T23:51:30+03:00"),
+        (Day("minutes_seconds", 12, month=5), "2025-01-18T00:02:05+03:00"),
+        (Day("days_hours", 60, 14), "2025-02-01T00:50:00+03:00"),
+        (Day("in_hours", 48 * 60), "2025-01-19T23:50:00+03:00"),
+        (Day("in_minutes", 90), "2025-01-18T01:20:00+03:00"),
+    ],
+)
+def test_moments_with_seconds_and_with_days(day: Day, answer: str) -> None:
+    assert _answers(day, Clock("no_time"), Setting(FRIDAY, 23 * 60 + 50)) == (answer,)
+
+
+@pytest.mark.parametrize(
+    ("lang", "said", "day", "on", "leans"),
+    [
+        ("en", "the 22nd", Day("day_of_month", 0, 22), Day("day_month", 0, 6, 10), True),
+        ("en", "the 22nd", Day("day_of_month", 0, 22), Day("day_month", 0, 20, 1), False),
+        ("en", "the 22nd", Day("day_of_month", 0, 22), Day("weekday", 2), False),
+        ("en", "on the last day of the month", Day("last_day_of_month"), Day("day_month", 0, 6, 10), True),
+        ("en", "October 22", Day("day_month", 0, 22, 10), Day("day_month", 0, 6, 10), False),
+        ("en", "the next day", Day("tomorrow", 1), Day("weekday", 6), True),
+        ("en", "3 days later", Day("in_days", 3), Day("weekday", 6), True),
+        ("en", "later today", Day("today"), Day("weekday", 6), False),
+        ("ru", "на следующий день", Day("tomorrow", 1), Day("weekday", 6), True),
+        ("ru", "спустя 3 дня", Day("in_days", 3), Day("weekday", 6), True),
+        ("ru", "через 3 дня", Day("in_days", 3), Day("weekday", 6), False),
+    ],
+)
+def test_a_day_that_would_go_by_the_day_just_said_is_no_correction(
+    lang: Lang, said: str, day: Day, on: Day, leans: bool
+) -> None:
+    draw = talk.Draw(Random(0), lang, Setting(FRIDAY), menus(lang)["train"], "train")
+    phrase = talk._Phrase(day, Clock("no_time"), said, "", False, "")
+    assert talk._leans(draw, phrase, on) is leans
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_words_that_lean_are_words_of_the_grammar(lang: Lang) -> None:
+    built = [example.context["text"].lower() for example in _built("train", 20_000) if example.tags["lang"] == lang]
+    for words in (*LANGUAGES[lang].talk.LEANING, LANGUAGES[lang].talk.LEANING_WORD):
+        assert any(words in text for text in built), words
 
 
 def test_another_city_s_time_is_converted_and_may_move_the_day() -> None:

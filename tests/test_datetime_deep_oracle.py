@@ -115,6 +115,8 @@ ONE_DATE: dict[str, _One] = {
     "in_months": lambda d, t: t + relativedelta(months=d.n),
     "in_years": lambda d, t: t + relativedelta(years=d.n),
     "couple": lambda d, t: t + relativedelta(**{_UNITS[d.day]: 2}),  # type: ignore[arg-type]
+    "span": lambda d, t: t + relativedelta(years=d.year, months=d.month) + relativedelta(days=d.n),
+    "days_from_weekday": lambda d, t: _strictly_after(t, d.n) + relativedelta(days=d.day),
     "week_and_days": lambda d, t: t + relativedelta(weeks=d.day, days=d.n),
     "weekday": lambda d, t: _strictly_after(t, d.n),
     "weekend_day": lambda d, t: _strictly_after(t, d.n),
@@ -124,7 +126,7 @@ ONE_DATE: dict[str, _One] = {
     "weeks_from_weekday": lambda d, t: _strictly_after(t, d.n) + relativedelta(weeks=d.day),
     "weekdays_from_now": lambda d, t: t + relativedelta(days=1, weekday=weekday(d.n, d.day)),
     "weeks_from_tomorrow": lambda d, t: t + relativedelta(days=1, weeks=d.n),
-    "day_of_month": _monthly,
+    **dict.fromkeys(("day_of_month", "weekday_day_of_month"), _monthly),
     "day_this_month": lambda d, t: t.replace(day=d.day),
     "day_next_month": lambda d, t: t + relativedelta(months=1, day=d.day),
     "nth_weekday": _nth_of_named,
@@ -195,7 +197,9 @@ def _hours(clock: Clock, s: Setting, near_now: bool) -> list[float]:
 def _moments(meaning: Meaning, s: Setting) -> list[datetime]:
     day, today = meaning.day, datetime.combine(s.today, MIDNIGHT)
     if day.kind in day_kinds.RELATIVE:
-        return [] if s.now is None else [today + timedelta(minutes=s.now + day.n)]
+        if s.now is None:
+            return []
+        return [today + timedelta(days=day.day, minutes=s.now + day.n, seconds=day.month)]
     near_now = day.kind in ("today", day_kinds.PART_OF_TODAY, day_kinds.NO_DAY, "same_weekday")
     hours = _hours(meaning.clock, s, near_now)
     if day.kind in ("today", day_kinds.NO_DAY) and len(hours) > 1 and 24 in hours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import isleap, monthrange
 from datetime import date
 
-from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, leap_step, plus_days
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, leap_step, plus_days, plus_months
 
 LAST = 5  # Day.day of «последний понедельник», where 1-4 are the first to the fourth
 
@@ -23,6 +23,36 @@ def shift(start: date, n: int) -> Resolved:
         steps += f", {MONTHS[month - 1]}: {day}+{length}={day + length}"
         day += length
     return Resolved(date(year, month, day), f"{steps} {MONTHS[month - 1]} {year}")
+
+
+def to_weekday(start: date, weekday: int, weeks: int) -> Resolved:
+    """The weekday of the ISO week that is `weeks` after that of start."""
+    now, then = start.weekday() + 1, weekday + 1
+    ahead = then - now + 7 * weeks
+    later = shift(start, ahead)
+    added = f"+{7 * weeks}" if weeks else ""
+    return Resolved(later.date, f"{WEEKDAYS[weekday]}={then}, {then}-{now}{added}={ahead}; {later.steps}")
+
+
+def _weeks_to_next(start: date, weekday: int) -> int:
+    return 0 if weekday > start.weekday() else 1
+
+
+def next_weekday(start: date, weekday: int, more_weeks: int = 0) -> Resolved:
+    """The weekday next after start, and `more_weeks` later."""
+    return to_weekday(start, weekday, _weeks_to_next(start, weekday) + more_weeks)
+
+
+def weeks_from(weekday: int, start: date) -> int:
+    """Weeks to add for the first such weekday on or after start."""
+    return 0 if weekday >= start.weekday() else 1
+
+
+def plus_years(today: date, n: int) -> Resolved:
+    """today + n years, 29 February clamped to the 28th of a common year."""
+    then = plus_months(today, 12 * n).date
+    clamped = "" if then.day == today.day else "29 Feb -> 28; "
+    return Resolved(then, f"{today.year}+{n}={then.year}; {clamped}{then.day} {MONTHS[then.month - 1]} {then.year}")
 
 
 def day_name(day: date) -> str:

@@ -22,10 +22,10 @@ HOLIDAYS = (
 RU_HOLIDAYS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 12, 14, 17)
 EN_HOLIDAYS = (0, 3, 5, 6, 8, 11, 13, 15, 16, 17, 18)
 
-# Full moments that need the current time: Day.n is in minutes.
+# Full moments that need the current time: Day.n is in minutes, Day.day in days and Day.month in seconds beside them.
 RELATIVE = frozenset(
     {"in_minutes", "in_hours", "half_hour", "quarter_hour", "hour_and_half", "hours_and_half", "hours_minutes"}
-    | {"couple_hours", "couple_minutes", "right_now"}
+    | {"couple_hours", "couple_minutes", "right_now", "in_seconds", "minutes_seconds", "days_hours"}
 )
 NO_DAY = "no_day"  # a clock time alone
 PART_OF_TODAY = "part_of_today"  # «сегодня вечером в 8», "tonight at 8": the clock phrase says the day too
@@ -67,9 +67,14 @@ def _calendar(kind: str, weekday: Callable[[Random, date], int] | None = None) -
     return sample
 
 
+FAR_DAYS = 40 * 365  # with the last year of training, 2059, within this century
+
+
 def _full(kind: str) -> Sampler:
     def sample(rng: Random, today: date) -> Day:
-        then = date.fromordinal(today.toordinal() + below(rng, 1, 1200))
+        # One in four is far off: a model that has met three years ahead at most takes later ones for past.
+        days = below(rng, 1, 1200 if rng.random() < 0.75 else FAR_DAYS)
+        then = date.fromordinal(today.toordinal() + days)
         return Day(kind, 0, then.day, then.month, then.year)
 
     return sample
@@ -85,6 +90,22 @@ def _day_of_month(rng: Random, today: date) -> Day | None:
     if day == today.day or (day > 28 and not today.day < day <= monthrange(today.year, today.month)[1]):
         return None
     return Day("day_of_month", 0, day)
+
+
+def _weekday_day_of_month(rng: Random, today: date) -> Day | None:
+    day = _day_of_month(rng, today)
+    if day is None:
+        return None
+    return day._replace(kind="weekday_day_of_month", n=days.resolve_day(day, today).date.weekday())
+
+
+def _span(rng: Random, today: date) -> Day | None:
+    """Two of years, months and days. From a 29 February the order of the years and the months would matter."""
+    if (today.month, today.day) == (2, 29):
+        return None
+    years, months, more = below(rng, 1, 4), below(rng, 1, 12), below(rng, 1, 29)
+    left_out = below(rng, 0, 4)  # years, half of the time
+    return Day("span", 0 if left_out == 3 else more, 0, 0 if left_out == 2 else months, 0 if left_out < 2 else years)
 
 
 def _nth_weekday(rng: Random, today: date) -> Day:
@@ -162,6 +183,34 @@ def _invalid(rng: Random, today: date) -> Day:
     return Day("invalid_date", 0, day, month)
 
 
+def _in_minutes(rng: Random, today: date) -> Day:
+    if rng.random() < 0.15:
+        return Day("in_minutes", (60, 65, 70, 75, 80, 90)[below(rng, 0, 6)])
+    return Day("in_minutes", below(rng, 1, 60) if rng.random() < 0.4 else 5 * below(rng, 1, 12))
+
+
+def _in_hours(rng: Random, today: date) -> Day:
+    if rng.random() < 0.2:
+        return Day("in_hours", 60 * (24, 24, 36, 48, below(rng, 13, 24))[below(rng, 0, 5)])
+    return Day("in_hours", 60 * below(rng, 1, 13))
+
+
+def _in_seconds(rng: Random, today: date) -> Day:
+    return Day(
+        "in_seconds", month=below(rng, 1, 60) if rng.random() < 0.5 else (10, 15, 20, 30, 45, 90)[below(rng, 0, 6)]
+    )
+
+
+def _minutes_seconds(rng: Random, today: date) -> Day:
+    seconds = below(rng, 1, 60) if rng.random() < 0.3 else 5 * below(rng, 1, 12)
+    return Day("minutes_seconds", below(rng, 1, 31), month=seconds)
+
+
+def _days_hours(rng: Random, today: date) -> Day:
+    minutes = 5 * below(rng, 1, 12) if rng.random() < 0.3 else 0
+    return Day("days_hours", 60 * below(rng, 1, 13) + minutes, below(rng, 1, 8))
+
+
 def _hours_minutes(rng: Random, today: date) -> Day:
     return Day("hours_minutes", 60 * below(rng, 1, 6) + 5 * below(rng, 1, 12))
 
@@ -174,6 +223,7 @@ SAMPLERS: dict[str, Sampler] = {
     "every_other_day": _fixed("every_other_day", 2),
     "week_and_days": lambda rng, today: Day("week_and_days", below(rng, 1, 7), below(rng, 1, 4)),
     "in_years": _upto("in_years", 1, 4),
+    "span": _span,
     "same_weekday": lambda rng, today: Day("same_weekday", today.weekday()),
     "this_weekday": _this_weekday,
     "following_weekday": _upto("following_weekday", 0, 7),
@@ -182,10 +232,12 @@ SAMPLERS: dict[str, Sampler] = {
     "weekday_in_months": _weekday_in_months,
     "skip_weekday": _other_weekday("skip_weekday"),
     "weeks_from_weekday": _other_weekday("weeks_from_weekday", 1, 4),
+    "days_from_weekday": _other_weekday("days_from_weekday", 1, 7),
     "weekdays_from_now": _other_weekday("weekdays_from_now", 2, 5),
     "weeks_from_tomorrow": _upto("weeks_from_tomorrow", 1, 5),
     "day_this_month": _day_this_month,
     "day_next_month": lambda rng, today: Day("day_next_month", 0, below(rng, 1, 29)),
+    "weekday_day_of_month": _weekday_day_of_month,
     "day_month_words": _calendar("day_month_words"),
     "nth_day_of_month": _calendar("nth_day_of_month"),
     "full_date": _full("full_date"),
@@ -209,10 +261,11 @@ SAMPLERS: dict[str, Sampler] = {
     "business_days": _upto("business_days", 1, 6),
     "leap_day": _leap_day,
     "invalid_date": _invalid,
-    "in_minutes": lambda rng, today: Day(
-        "in_minutes", below(rng, 1, 60) if rng.random() < 0.4 else 5 * below(rng, 1, 12)
-    ),
-    "in_hours": lambda rng, today: Day("in_hours", 60 * below(rng, 1, 13)),
+    "in_seconds": _in_seconds,
+    "in_minutes": _in_minutes,
+    "minutes_seconds": _minutes_seconds,
+    "in_hours": _in_hours,
+    "days_hours": _days_hours,
     "half_hour": _fixed("half_hour", 30),
     "quarter_hour": _fixed("quarter_hour", 15),
     "hour_and_half": _fixed("hour_and_half", 90),

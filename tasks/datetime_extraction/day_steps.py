@@ -10,7 +10,18 @@ from collections.abc import Callable
 from datetime import date
 
 from tasks.datetime_extraction import days
-from tasks.datetime_extraction.date_steps import end_of_february, named_day, named_end, nth_weekday, plain_date, shift
+from tasks.datetime_extraction.date_steps import (
+    end_of_february,
+    named_day,
+    named_end,
+    next_weekday,
+    nth_weekday,
+    plain_date,
+    plus_years,
+    shift,
+    to_weekday,
+    weeks_from,
+)
 from tasks.datetime_extraction.days import (
     MONTHS,
     WEEKDAYS,
@@ -42,24 +53,6 @@ def _in_days(day: Day, s: Setting) -> Dates:
     return (Resolved(then.date, f"days: {then.steps}"),)
 
 
-def _to_weekday(start: date, weekday: int, weeks: int) -> Resolved:
-    """The weekday of the ISO week that is `weeks` after that of start."""
-    now, then = start.weekday() + 1, weekday + 1
-    ahead = then - now + 7 * weeks
-    later = shift(start, ahead)
-    added = f"+{7 * weeks}" if weeks else ""
-    return Resolved(later.date, f"{WEEKDAYS[weekday]}={then}, {then}-{now}{added}={ahead}; {later.steps}")
-
-
-def _weeks_to_next(start: date, weekday: int) -> int:
-    return 0 if weekday > start.weekday() else 1
-
-
-def _after(start: date, weekday: int, more_weeks: int = 0) -> Resolved:
-    """The weekday next after start, and `more_weeks` later."""
-    return _to_weekday(start, weekday, _weeks_to_next(start, weekday) + more_weeks)
-
-
 def _distinct(*dates: Resolved) -> Dates:
     return dates[:1] + tuple(other for other in dates[1:] if other.date != dates[0].date)
 
@@ -84,14 +77,21 @@ def _week_and_days(day: Day, s: Setting) -> Dates:
 
 
 def _years(day: Day, s: Setting) -> Dates:
-    then = plus_months(s.today, 12 * day.n).date
-    clamped = "" if then.day == s.today.day else "29 Feb -> 28; "
-    steps = f"{s.today.year}+{day.n}={then.year}; {clamped}{then.day} {MONTHS[then.month - 1]} {then.year}"
-    return (Resolved(then, steps),)
+    return (plus_years(s.today, day.n),)
+
+
+def _span(day: Day, s: Setting) -> Dates:
+    """Years and months first, then days: «через месяц и 3 дня»."""
+    then, steps = s.today, list[str]()
+    for n, plus in ((day.year, plus_years), (day.month, plus_months), (day.n, plus_days)):
+        if n:
+            ahead = plus(then, n)
+            then, steps = ahead.date, [*steps, ahead.steps]
+    return (Resolved(then, "; ".join(steps)),)
 
 
 def _following(day: Day, s: Setting) -> Dates:
-    week, near = _to_weekday(s.today, day.n, 1), _after(s.today, day.n)
+    week, near = to_weekday(s.today, day.n, 1), next_weekday(s.today, day.n)
     if s.policy.following == "nearest":
         return (near,)
     return (week,) if s.policy.following == "week" else _distinct(week, near)
@@ -99,14 +99,7 @@ def _following(day: Day, s: Setting) -> Dates:
 
 def _weekday_in_weeks(day: Day, s: Setting) -> Dates:
     weeks = day.day
-    return _distinct(
-        _to_weekday(s.today, day.n, weeks), _to_weekday(s.today, day.n, weeks + _weeks_from(day.n, s.today))
-    )
-
-
-def _weeks_from(weekday: int, start: date) -> int:
-    """Weeks to add for the first such weekday on or after start."""
-    return 0 if weekday >= start.weekday() else 1
+    return _distinct(to_weekday(s.today, day.n, weeks), to_weekday(s.today, day.n, weeks + weeks_from(day.n, s.today)))
 
 
 def _weekday_in_months(day: Day, s: Setting) -> Dates:
@@ -115,21 +108,27 @@ def _weekday_in_months(day: Day, s: Setting) -> Dates:
     def steps(then: Resolved) -> Resolved:
         return Resolved(then.date, f"{base.steps}; {named_day(s.today, base.date)}; {then.steps}")
 
-    same_week = _to_weekday(base.date, day.n, 0)
-    on_or_after = _to_weekday(base.date, day.n, _weeks_from(day.n, base.date))
+    same_week = to_weekday(base.date, day.n, 0)
+    on_or_after = to_weekday(base.date, day.n, weeks_from(day.n, base.date))
     return _distinct(steps(same_week), steps(on_or_after))
 
 
 def _skip_weekday(day: Day, s: Setting) -> Dates:
-    return (_after(s.today, day.n, 1),)
+    return (next_weekday(s.today, day.n, 1),)
 
 
 def _weeks_from_weekday(day: Day, s: Setting) -> Dates:
-    return (_after(s.today, day.n, day.day),)
+    return (next_weekday(s.today, day.n, day.day),)
+
+
+def _days_from_weekday(day: Day, s: Setting) -> Dates:
+    base = next_weekday(s.today, day.n)
+    then = plus_days(base.date, day.day)
+    return (Resolved(then.date, f"{base.steps}; {then.steps}"),)
 
 
 def _weekdays_from_now(day: Day, s: Setting) -> Dates:
-    return (_after(s.today, day.n, day.day - 1),)
+    return (next_weekday(s.today, day.n, day.day - 1),)
 
 
 def _week_from_tomorrow(day: Day, s: Setting) -> Dates:
@@ -185,7 +184,7 @@ def _nth_weekday_this_month(day: Day, s: Setting) -> Dates:
 
 def _weekday_after(day: Day, s: Setting) -> Dates:
     base = resolve_day(Day("day_of_month", 0, day.day), s.today)
-    then = _after(base.date, day.n)
+    then = next_weekday(base.date, day.n)
     return (Resolved(then.date, f"{base.steps}; {named_day(s.today, base.date)}; {then.steps}"),)
 
 
@@ -254,7 +253,7 @@ def _core(kind: str) -> Callable[[Day, Setting], Dates]:
 
 def _same_weekday(day: Day, s: Setting) -> Dates:
     # Which of the two it is depends on the clock: gold.py decides.
-    return days.resolve_day(Day("today"), s.today), _to_weekday(s.today, day.n, 1)
+    return days.resolve_day(Day("today"), s.today), to_weekday(s.today, day.n, 1)
 
 
 _RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
@@ -264,18 +263,21 @@ _RESOLVERS: dict[str, Callable[[Day, Setting], Dates]] = {
     "every_other_day": _every_other_day,
     "week_and_days": _week_and_days,
     "in_years": _years,
+    "span": _span,
     "same_weekday": _same_weekday,
-    "this_weekday": lambda day, s: (_to_weekday(s.today, day.n, 0),),
+    "this_weekday": lambda day, s: (to_weekday(s.today, day.n, 0),),
     "following_weekday": _following,
     "weekend_day": _core("weekday"),
     "weekday_in_weeks": _weekday_in_weeks,
     "weekday_in_months": _weekday_in_months,
     "skip_weekday": _skip_weekday,
     "weeks_from_weekday": _weeks_from_weekday,
+    "days_from_weekday": _days_from_weekday,
     "weekdays_from_now": _weekdays_from_now,
     "weeks_from_tomorrow": _week_from_tomorrow,
     "day_this_month": _day_this_month,
     "day_next_month": _day_next_month,
+    "weekday_day_of_month": _core("day_of_month"),
     "day_month_words": _core("day_month"),
     "nth_day_of_month": _core("day_month"),
     "numeric_year": _core("full_date"),

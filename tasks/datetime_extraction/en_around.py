@@ -31,6 +31,8 @@ EVENTS = (
     "dinner",
     "lesson",
     "review",
+    *("pick up the parcel", "pay the rent", "interview with Kate", "water the plants", "send the invoice"),
+    *("parents' evening", "yoga", "flight to Oslo", "car service", "the kids' concert", "call the bank"),
 )
 NAMES = ("Anna", "John", "Maria", "Oliver", "Grace", "Tim", "Olga", "David", "Leila", "Paul", "Nina", "Kate")
 ASIDES = (

@@ -75,7 +75,13 @@ CLOCKS: ClockForms = {
         lambda c: f"at {c.hour:02}{c.minute:02} hours",
         lambda c: f"at {c.hour}h{c.minute:02}",
     ),
-    "hh_mm_words": (lambda c: f"at {_face(c)}", _face, lambda c: f"around {_face(c)}"),
+    "hh_mm_words": (
+        lambda c: f"at {_face(c)}",
+        _face,
+        lambda c: f"around {_face(c)}",
+        lambda c: f"at {w.apart(_face(c))}",
+        lambda c: w.apart(_face(c)),
+    ),
     "hh_mm_part": (
         lambda c: f"at {_hh_mm(c)} {_ampm(c)}",
         lambda c: f"{_hh_mm(c)}{_ampm(c)}",
@@ -88,6 +94,8 @@ CLOCKS: ClockForms = {
         lambda c: f"at {c.hour}{c.minute:02}{_ampm(c)}",
         lambda c: f"{c.hour}-{c.minute:02} {_ampm(c)}",
         lambda c: f"at {_hh_mm(c)}{_ampm(c)[0]}",
+        lambda c: f"{w.apart(_face(c))} {_ampm(c)[0]} m",
+        lambda c: f"at {w.apart(_face(c))} {_ampm(c)}",
     ),
     "hours_minutes": (
         lambda c: f"at {c.hour} hours {c.minute} minutes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from tasks.datetime_extraction import en_words as w
 from tasks.datetime_extraction.day_kinds import EN_HOLIDAYS
 from tasks.datetime_extraction.days import Day
@@ -33,6 +35,10 @@ def _short(d: Day) -> str:
     return w.MONTHS_SHORT[d.month - 1]
 
 
+def _weekday_of(d: Day) -> str:
+    return WEEKDAYS[date(d.year, d.month, d.day).weekday()]
+
+
 def _nth(d: Day) -> str:
     return f"the {w.NTH[d.day - 1]} {WEEKDAYS[d.n]}"
 
@@ -52,6 +58,9 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"on {ordinal(d.day)}",
         lambda d: f"for the {ordinal(d.day)}",
         lambda d: f"on the {d.day}",
+        lambda d: f"the {w.apart(w.ORDINAL[d.day])}",
+        lambda d: f"on the {w.apart(w.ORDINAL[d.day])}",
+        lambda d: f"on {d.day}",
     ),
     "day_this_month": (
         lambda d: f"on the {ordinal(d.day)} of this month",
@@ -88,6 +97,20 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"the {w.ORDINAL[d.day]} of {_month(d)}",
         lambda d: f"{w.ORDINAL[d.day]} of {_short(d)}",
         lambda d: f"{_month(d)} {w.NUMBER[d.day]}",
+        lambda d: f"{_month(d)} {w.apart(w.ORDINAL[d.day])}",
+        lambda d: f"on the {w.apart(w.ORDINAL[d.day])} of {_month(d)}",
+        lambda d: f"{_month(d)} {w.apart(w.NUMBER[d.day])}",
+        lambda d: f"{_short(d)} {w.apart(w.NUMBER[d.day])}",
+        lambda d: f"on {_month(d)} the {w.apart(w.ORDINAL[d.day])}",
+    ),
+    "weekday_day_of_month": (
+        lambda d: f"on {WEEKDAYS[d.n]} the {ordinal(d.day)}",
+        lambda d: f"{WEEKDAYS[d.n]} the {ordinal(d.day)}",
+        lambda d: f"on {WEEKDAYS[d.n]}, the {ordinal(d.day)}",
+        lambda d: f"{w.WEEKDAYS_SHORT[d.n]} {ordinal(d.day)}",
+        lambda d: f"{WEEKDAYS[d.n]} {ordinal(d.day)}",
+        lambda d: f"on the {ordinal(d.day)}, {WEEKDAYS[d.n]}",
+        lambda d: f"on {WEEKDAYS[d.n]} the {w.apart(w.ORDINAL[d.day])}",
     ),
     "nth_day_of_month": (
         lambda d: f"on the {ordinal(d.day)} day of {_month(d)}",
@@ -109,6 +132,10 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{ordinal(d.day)} {_month(d)}, {d.year}",
         lambda d: f"{d.day}-{_month(d)} {d.year}",
         lambda d: f"{_short(d)}. {d.day}, {d.year}",
+        lambda d: f"{_weekday_of(d)}, {_month(d)} {d.day}, {d.year}",
+        lambda d: f"{_weekday_of(d)[:3]}, {d.day} {_short(d)} {d.year}",
+        lambda d: f"{d.year} {_month(d)} {d.day}",
+        lambda d: f"{_month(d)} {w.apart(w.ORDINAL[d.day])} {d.year}",
     ),
     "numeric_year": (
         lambda d: f"{d.month}/{d.day}/{d.year}",

@@ -16,6 +16,20 @@ def _unit(d: Day) -> str:
     return ("days", "weeks", "months")[d.day]
 
 
+def _units(d: Day) -> list[str]:
+    return [w.count(n, unit) for n, unit in ((d.year, "year"), (d.month, "month"), (d.n, "day")) if n]
+
+
+def _hours(d: Day) -> str:
+    hours, minutes = divmod(d.n, 60)
+    return w.count(hours, "hour") + (f" {minutes} minutes" if minutes else "")
+
+
+def _short_hours(d: Day) -> str:
+    hours, minutes = divmod(d.n, 60)
+    return f"{hours}h" + (f" {minutes}min" if minutes else "")
+
+
 RELATIVE_DAYS: DayForms = {
     "today": (lambda d: "this day", lambda d: "for today"),
     "tomorrow": (lambda d: "the next day", lambda d: "for tomorrow", lambda d: "tmr"),
@@ -53,6 +67,15 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"{w.count(d.n, 'year')} from now",
         lambda d: f"in {w.count_words(d.n, 'year')}",
         lambda d: f"{w.count(d.n, 'year')} from today",
+    ),
+    "span": (
+        lambda d: f"in {' and '.join(_units(d))}",
+        lambda d: f"{' and '.join(_units(d))} from now",
+        lambda d: f"in {' '.join(_units(d))}",
+        lambda d: f"{' '.join(_units(d))} later",
+        lambda d: f"{', '.join(_units(d))} from today",
+        lambda d: f"in {', '.join(_units(d))}",
+        lambda d: f"after {' and '.join(_units(d))}",
     ),
     "couple": (
         lambda d: f"in a couple of {_unit(d)}",
@@ -114,6 +137,15 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"{w.count(d.day, 'week')} after {_on(d)}",
         lambda d: f"{w.count_words(d.day, 'week')} from {_on(d)}",
     ),
+    "days_from_weekday": (
+        lambda d: f"{w.count(d.day, 'day')} after {_on(d)}",
+        lambda d: f"{w.count_words(d.day, 'day')} after {_on(d)}",
+        lambda d: f"{w.count(d.day, 'day')} from {_on(d)}",
+        lambda d: f"{w.count(d.day, 'day')} after this coming {_on(d)}",
+        lambda d: f"the day after {_on(d)}" if d.day == 1 else f"{_on(d)} plus {d.day} days",
+        lambda d: f"{w.count_words(d.day, 'day')} from {_on(d)}",
+        lambda d: f"{_on(d)} +{d.day} days" if d.day > 1 else f"the next day after {_on(d)}",
+    ),
     "weekdays_from_now": (
         lambda d: f"{d.day} {_on(d)}s from now",
         lambda d: f"{w.NUMBER[d.day]} {_on(d)}s from now",
@@ -133,6 +165,34 @@ RELATIVE_DAYS: DayForms = {
 }
 
 MOMENTS: DayForms = {
+    "in_seconds": (
+        lambda d: f"in {w.count(d.month, 'second')}",
+        lambda d: f"in {w.count_words(d.month, 'second')}",
+        lambda d: f"{w.count(d.month, 'second')} from now",
+        lambda d: f"in {d.month} sec",
+        lambda d: f"in {d.month} secs",
+        lambda d: f"{d.month} seconds later",
+        lambda d: f"after {w.count(d.month, 'second')}",
+        lambda d: f"in about {w.count(d.month, 'second')}",
+    ),
+    "minutes_seconds": (
+        lambda d: f"in {w.count(d.n, 'minute')} and {w.count(d.month, 'second')}",
+        lambda d: f"in {w.count(d.n, 'minute')} {w.count(d.month, 'second')}",
+        lambda d: f"{w.count(d.n, 'minute')} and {w.count(d.month, 'second')} from now",
+        lambda d: f"in {d.n} min {d.month} sec",
+        lambda d: f"in {d.n}m {d.month}s",
+        lambda d: f"after {w.count(d.n, 'minute')} and {w.count(d.month, 'second')}",
+    ),
+    "days_hours": (
+        lambda d: f"in {w.count(d.day, 'day')} and {_hours(d)}",
+        lambda d: f"in {w.count(d.day, 'day')} {_hours(d)}",
+        lambda d: f"{w.count(d.day, 'day')} and {_hours(d)} from now",
+        lambda d: f"in {d.day}d {_short_hours(d)}",
+        lambda d: f"+{d.day} day{'' if d.day == 1 else 's'} {_short_hours(d)}",
+        lambda d: f"after {w.count(d.day, 'day')} and {_hours(d)}",
+        lambda d: f"in {w.count(d.day, 'day')}, {_short_hours(d)}",
+        lambda d: f"{w.count(d.day, 'day')} {_hours(d)} later",
+    ),
     "in_minutes": (
         lambda d: f"in {w.count(d.n, 'minute')}",
         lambda d: f"in {w.count_words(d.n, 'minute')}",

@@ -7,7 +7,7 @@ _TEENS = (
     *("ten", "eleven", "twelve", "thirteen", "fourteen"),
     *("fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty")
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 
 MONTHS_SHORT = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sept", "Oct", "Nov", "Dec")
@@ -16,7 +16,7 @@ NTH = ("first", "second", "third", "fourth", "last")
 
 
 def number(n: int) -> str:
-    """`twenty-five`, for 1-59."""
+    """`twenty-five`, for 1-99."""
     if 10 <= n < 20:
         return _TEENS[n - 10]
     tens, unit = _TENS[n // 10], _UNITS[n % 10]
@@ -32,7 +32,7 @@ def _ordinal(n: int) -> str:
     return f"{word[:-1]}ieth" if word.endswith("y") else f"{word.replace('twelve', 'twelf')}th"
 
 
-NUMBER = ("zero", *(number(n) for n in range(1, 60)))
+NUMBER = ("zero", *(number(n) for n in range(1, 100)))
 ORDINAL = ("", *(_ordinal(n) for n in range(1, 32)))
 
 
@@ -45,3 +45,8 @@ def count(n: int, noun: str) -> str:
 def count_words(n: int, noun: str) -> str:
     """`one week`, `two weeks`."""
     return f"{NUMBER[n]} {noun}{'' if n == 1 else 's'}"
+
+
+def apart(word: str) -> str:
+    """`twenty five`: as speech recognition writes a number, without its hyphen."""
+    return word.replace("-", " ")

@@ -13,7 +13,7 @@ from tasks.datetime_extraction.clock_kinds import Reading, read
 from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
-from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day, Resolved
 from tasks.datetime_extraction.languages import NUMERIC
 from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_text
 from tasks.datetime_extraction.zones import ZONES
@@ -153,15 +153,31 @@ def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
 def _relative(meaning: Meaning, setting: Setting, stated: str) -> Gold:
     if setting.now is None:
         return Gold((NONE,), f"{stated}no current time")
-    n, now = meaning.day.n, setting.now
-    hour, minute = divmod(now, 60)
-    days, then = divmod(now + n, DAY_MINUTES)
+    said, now = meaning.day, setting.now
+    minutes, seconds = divmod(said.month, 60)
+    added = said.n + minutes
     # The unit comes first: «11 часов спустя» is no date, unlike «11 дней спустя».
-    unit = "now" if not n else "minutes" if n < 60 else "hours"
-    steps = ", ".join((f"{unit}: {_clock_face(now)} + {_clock_face(n)}", *_moved_clock(hour, minute, n)))
-    day = shift(setting.today, days) if days else _no_day(setting)[0]
-    reasoning = f"{stated}{steps}; {day.steps}; {then // 60:02}:{then % 60:02}"
-    return Gold((_answer(day.date, then // 60, then % 60, setting.offset),), reasoning)
+    steps = [f"{_unit(said)}: {_clock_face(now)} + {_clock_face(added)}{f':{seconds:02}' if said.month else ''}"]
+    if said.kind == "in_minutes" and added > 59:
+        steps.insert(0, f"minutes: {added}-60={added - 60}, {_clock_face(added)}")
+    if said.month > 59:
+        steps.append(f"{said.month}-60={seconds}")
+    steps += _moved_clock(*divmod(now, 60), added)
+    days, then = divmod(now + added, DAY_MINUTES)
+    day = shift(setting.today, said.day + days) if said.day + days else _no_day(setting)[0]
+    if said.day and days:
+        steps.append(f"{said.day}+{days}={said.day + days}")
+    clock = f"{then // 60:02}:{then % 60:02}{f':{seconds:02}' if said.month else ''}"
+    answer = _answer(day.date, then // 60, then % 60, setting.offset, seconds)
+    return Gold((answer,), f"{stated}{', '.join(steps)}; {day.steps}; {clock}")
+
+
+def _unit(said: Day) -> str:
+    if said.day:
+        return f"{said.day} day{'s' if said.day > 1 else ''}"
+    if said.month:
+        return "seconds"
+    return "now" if not said.n else "minutes" if said.n < 60 else "hours"
 
 
 def _combine(meaning: Meaning, setting: Setting, dates: tuple[Resolved, ...], time: _Time, stated: str) -> Gold | None:
@@ -215,10 +231,12 @@ def _moved_clock(hour: int, minute: int, by: int) -> list[str]:
     for more in filter(None, (hours, abs(carry))):  # sums of two numbers: small models miss sums of three
         steps.append(f"{end}{sign}{more}={end - more if by < 0 else end + more}")
         end += -more if by < 0 else more
-    if not 0 <= end < 24:
-        steps.append(f"{end}{'+' if end < 0 else '-'}24={end % 24}, {'day before' if end < 0 else 'next day'}")
+    while not 0 <= end < 24:
+        more = 24 if end < 0 else -24
+        steps.append(f"{end}{more:+}={end + more}, {'day before' if end < 0 else 'next day'}")
+        end += more
     return steps
 
 
-def _answer(then: date, hour: int, minute: int, offset: int) -> str:
-    return f"{then.isoformat()}T{hour:02}:{minute:02}:00{offset_text(offset)}"
+def _answer(then: date, hour: int, minute: int, offset: int, second: int = 0) -> str:
+    return f"{then.isoformat()}T{hour:02}:{minute:02}:{second:02}{offset_text(offset)}"

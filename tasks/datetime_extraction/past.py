@@ -10,13 +10,13 @@ from tasks.datetime_extraction.meaning import Lang
 
 
 def fill(text: str, rng: Random, lang: Lang, today: date) -> str:
-    """The phrase with its slots filled. A year is one of the three before today's."""
+    """The phrase with its slots filled. A year is one of the twenty before today's, mostly of the last three."""
     n, month, weekday = 2 + int(rng.random() * 8), int(rng.random() * 12), int(rng.random() * 7)
     slots: dict[str, str | int] = {
         "n": n,
         "month": month + 1,
         "day": 4 + int(rng.random() * 17),
-        "year": today.year - 1 - int(rng.random() * 3),
+        "year": today.year - 1 - int(20 * rng.random() ** 3),
     }
     if lang == "ru":
         slots |= {"days": ru_words.plural(n, "день", "дня", "дней"), "last": ru_talk.LAST[weekday]}

@@ -15,7 +15,7 @@ _TERM = re.compile(r"([+*-])(\d+)")
 _AFTERNOON = re.compile(r"(\d{1,2})(?::(\d\d))?\+12 = (\d\d):(\d\d)")
 _DATE = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})")
 _NAMED = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)})=({'|'.join(WEEKDAYS)})=(\d)")
-_CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?![\d:])")
+_CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?::(\d\d))?(?![\d:])")
 _LEAP = re.compile(r"(\d\d(\d)(\d)) (even|odd) (\d) (leap|common)")
 _YEARS_AHEAD = 4
 EXAMPLES = 4000
@@ -88,6 +88,6 @@ def _wrong_end(reasoning: str, answer: str) -> list[str]:
     wrong = []
     if not dates or f"{dates[-1][2]}-{MONTHS.index(dates[-1][1]) + 1:02}-{int(dates[-1][0]):02}" != answer[:10]:
         wrong.append(f"the last date isn't that of {answer}")
-    if not clocks or ":".join(clocks[-1]) != answer[11:16]:
+    if not clocks or ":".join((*clocks[-1][:2], clocks[-1][2] or "00")) != answer[11:19]:
         wrong.append(f"the last time isn't that of {answer}")
     return wrong

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from tasks.datetime_extraction import ru_words as w
 from tasks.datetime_extraction import russian
 from tasks.datetime_extraction.day_kinds import RU_HOLIDAYS
@@ -50,6 +52,10 @@ def _end_in(d: Day) -> str:
 
 def _on(n: int) -> str:
     return russian.ON_WEEKDAY[n]
+
+
+def _weekday_of(d: Day) -> int:
+    return date(d.year, d.month, d.day).weekday()
 
 
 def _span(n: int) -> str:
@@ -102,6 +108,15 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{w.ORDINAL_GEN[d.day]} числа {_month(d)}",
         lambda d: f"{w.ORDINAL_GEN[d.day]} {w.MONTHS_SHORT[d.month - 1]}",
     ),
+    "weekday_day_of_month": (
+        lambda d: f"{_on(d.n)} {d.day}-го",
+        lambda d: f"{_on(d.n)}, {d.day}-го",
+        lambda d: f"{_on(d.n)} {d.day} числа",
+        lambda d: f"{d.day}-го, {_on(d.n)}",
+        lambda d: f"{d.day} числа, {_on(d.n)}",
+        lambda d: f"{_on(d.n)} {w.ORDINAL_GEN[d.day]}",
+        lambda d: f"{w.IN[d.n]} {w.WEEKDAY_SHORT[d.n]} {d.day}го",
+    ),
     "nth_day_of_month": (lambda d: f"{'во' if d.day == 2 else 'в'} {w.ORDINAL_MASC[d.day]} день {_month(d)}",),
     "numeric_date": (
         lambda d: f"{d.day}.{d.month}",
@@ -118,6 +133,8 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{d.day} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
         lambda d: f"{d.day} {_month(d)} {d.year}г",
         lambda d: f"{d.day}/{_month(d)}/{d.year}",
+        lambda d: f"{_on(_weekday_of(d))}, {_day_month(d)} {d.year} года",
+        lambda d: f"{_day_month(d)} {d.year} г., {_on(_weekday_of(d))}",
     ),
     "numeric_year": (
         lambda d: f"{d.day:02}.{d.month:02}.{d.year}",
@@ -194,6 +211,13 @@ NOMINAL_DATES: DayForms = {
         lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year} года",
         lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year}",
         lambda d: f"{d.day}-е {_month(d)} {d.year}",
+        lambda d: f"{w.WEEKDAY[_weekday_of(d)]}, {_day_month(d)} {d.year} года",
+        lambda d: f"{w.WEEKDAY_SHORT[_weekday_of(d)]}, {d.day:02} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
+        lambda d: f"{_day_month(d)} {d.year}г., {w.WEEKDAY[_weekday_of(d)]}",
+    ),
+    "weekday_day_of_month": (
+        lambda d: f"{w.WEEKDAY[d.n]} {d.day}-е",
+        lambda d: f"{w.WEEKDAY[d.n]}, {d.day}-е число",
     ),
     "nth_weekday": (lambda d: f"{w.weekday_with(_nth(d), d.n)} {_month(d)}",),
     "nth_weekday_this_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} месяца",),

@@ -16,6 +16,14 @@ def _unit(d: Day) -> str:
     return ("дней", "недель", "месяцев")[d.day]
 
 
+def _days(n: int) -> str:
+    return "день" if n == 1 else w.days(n)
+
+
+def _units(d: Day) -> list[str]:
+    return [write(n) for n, write in ((d.year, w.years), (d.month, w.months), (d.n, _days)) if n]
+
+
 RELATIVE_DAYS: DayForms = {
     "today": (lambda d: "на сегодня", lambda d: "прямо сегодня"),
     "tomorrow": (lambda d: "завтра же", lambda d: "уже завтра", lambda d: "на следующий день"),
@@ -47,6 +55,14 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"через {w.years(d.n)}",
         lambda d: f"ровно через {w.years(d.n)}",
         lambda d: f"{w.years(d.n)} спустя",
+    ),
+    "span": (
+        lambda d: f"через {' и '.join(_units(d))}",
+        lambda d: f"через {' '.join(_units(d))}",
+        lambda d: f"спустя {' и '.join(_units(d))}",
+        lambda d: f"{' и '.join(_units(d))} спустя",
+        lambda d: f"ровно через {' и '.join(_units(d))}",
+        lambda d: f"через {', '.join(_units(d))}",
     ),
     "couple": (
         lambda d: f"через пару {_unit(d)}",
@@ -103,6 +119,18 @@ RELATIVE_DAYS: DayForms = {
     "weeks_from_weekday": (
         lambda d: f"через {w.weeks(d.day)} после {w.WEEKDAY_GEN[d.n]}",
         lambda d: f"через {w.weeks(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}",
+    ),
+    "days_from_weekday": (
+        lambda d: f"через {_days(d.day)} после {w.WEEKDAY_GEN[d.n]}",
+        lambda d: f"через {w.days_words(d.day)} после {w.WEEKDAY_GEN[d.n]}",
+        lambda d: (
+            f"на следующий день после {w.WEEKDAY_GEN[d.n]}"
+            if d.day == 1
+            else f"через {_days(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}"
+        ),
+        lambda d: f"спустя {_days(d.day)} после {w.WEEKDAY_GEN[d.n]}",
+        lambda d: f"{w.WEEKDAY[d.n]} плюс {_days(d.day)}",
+        lambda d: f"после {w.WEEKDAY_GEN[d.n]} через {_days(d.day)}",
     ),
     "business_days": (
         lambda d: f"через {d.n} {w.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",

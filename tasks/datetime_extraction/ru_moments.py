@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 from tasks.datetime_extraction import ru_words as w
+from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.forms import DayForms
 
 _HALVES = ("", "", "два", "три", "четыре", "пять")
 
+
+def _days_hours(d: Day) -> list[str]:
+    hours, minutes = divmod(d.n, 60)
+    return ["день" if d.day == 1 else w.days(d.day), w.hours(hours), *([w.minutes(minutes)] if minutes else [])]
+
+
 MOMENTS: DayForms = {
+    "in_seconds": (
+        lambda d: f"через {w.seconds(d.month)}",
+        lambda d: f"через {w.seconds_words(d.month)}",
+        lambda d: f"через {d.month} {w.plural(d.month, 'секундочку', 'секундочки', 'секундочек')}",
+        lambda d: f"через {d.month} сек",
+        lambda d: f"{w.seconds(d.month)} спустя",
+        lambda d: f"секунд через {d.month}" if d.month > 4 else f"через {w.seconds(d.month)}",
+        lambda d: "через полторы минуты" if d.month == 90 else f"спустя {w.seconds(d.month)}",
+    ),
+    "minutes_seconds": (
+        lambda d: f"через {w.minutes(d.n)} {w.seconds(d.month)}",
+        lambda d: f"через {w.minutes(d.n)} и {w.seconds(d.month)}",
+        lambda d: f"через {d.n} мин {d.month} сек",
+        lambda d: f"спустя {w.minutes(d.n)} {w.seconds(d.month)}",
+        lambda d: f"{w.minutes(d.n)} {w.seconds(d.month)} спустя",
+        lambda d: f"через {w.minutes_words(d.n)} {w.seconds_words(d.month)}",
+    ),
+    "days_hours": (
+        lambda d: f"через {' и '.join(_days_hours(d)[:2])}{' '.join(['', *_days_hours(d)[2:]])}",
+        lambda d: f"через {' '.join(_days_hours(d))}",
+        lambda d: f"спустя {' '.join(_days_hours(d))}",
+        lambda d: f"через {', '.join(_days_hours(d))}",
+        lambda d: f"+{w.plural(d.day, 'сутки', f'{d.day} суток', f'{d.day} суток')} {' '.join(_days_hours(d)[1:])}",
+        lambda d: f"{' '.join(_days_hours(d))} спустя",
+        lambda d: f"через {d.day} {w.plural(d.day, 'сутки', 'суток', 'суток')} и {' '.join(_days_hours(d)[1:])}",
+    ),
     "in_minutes": (
         lambda d: f"через {w.minutes(d.n)}",
         lambda d: f"через {w.minutes_words(d.n)}",

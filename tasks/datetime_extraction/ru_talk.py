@@ -56,6 +56,10 @@ NOMINAL_FRAMES = (
     "давайте так: {}",
 )
 
+# Days that are counted from a day just said: those words, and every phrase with this one.
+LEANING = ("на следующий день",)
+LEANING_WORD = "спустя"
+
 # The last one wins. {a} is taken back, {b} stands.
 CORRECTIONS = (
     *("{a}, нет, лучше {b}", "{a}… ой, то есть {b}", "{a}, хотя нет, давайте {b}", "хотел {a}, но лучше {b}"),

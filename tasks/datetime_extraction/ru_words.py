@@ -56,7 +56,7 @@ _TEENS = (
     *("десять", "одиннадцать", "двенадцать", "тринадцать", "четырнадцать"),
     *("пятнадцать", "шестнадцать", "семнадцать", "восемнадцать", "девятнадцать"),
 )
-_TENS = ("", "", "двадцать", "тридцать", "сорок", "пятьдесят")
+_TENS = ("", "", "двадцать", "тридцать", "сорок", "пятьдесят", "шестьдесят", "семьдесят", "восемьдесят", "девяносто")
 _ONE = {"m": "один", "f": "одну", "n": "одно"}
 
 
@@ -71,8 +71,8 @@ def _number(n: int, gender: str) -> str:
     return f"{tens} {unit}".strip()
 
 
-# NUMBER[gender][n]: accusative of 1-59, as after «через»; inanimate, so only «одну» differs from the nominative.
-NUMBER = {gender: ("ноль", *(_number(n, gender) for n in range(1, 60))) for gender in "mfn"}
+# NUMBER[gender][n]: accusative of 1-99, as after «через»; inanimate, so only «одну» differs from the nominative.
+NUMBER = {gender: ("ноль", *(_number(n, gender) for n in range(1, 100))) for gender in "mfn"}
 CLOCK_NUMBER = ("ноль", *(_number(n, "m") for n in range(1, 60)))  # on a clock face: «двадцать один», «сорок два»
 MINUTE_NUMBER = ("ноль", *(_number(n, "f").replace("одну", "одна") for n in range(1, 60)))
 
@@ -170,3 +170,13 @@ def hours_words(n: int) -> str:
 def minutes_words(n: int) -> str:
     """«двадцать минут»."""
     return f"{NUMBER['f'][n]} {plural(n, 'минуту', 'минуты', 'минут')}"
+
+
+def seconds(n: int) -> str:
+    """«секунду», «30 секунд»."""
+    return "секунду" if n == 1 else f"{n} {plural(n, 'секунду', 'секунды', 'секунд')}"
+
+
+def seconds_words(n: int) -> str:
+    """«тридцать секунд»."""
+    return f"{NUMBER['f'][n]} {plural(n, 'секунду', 'секунды', 'секунд')}"

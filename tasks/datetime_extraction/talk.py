@@ -33,6 +33,11 @@ OTHER_DAYS = (
     "day_month",
     "weekday_next_week",
 )
+# Days that belong to a month which they may leave unsaid.
+OF_A_MONTH = frozenset(
+    {"day_of_month", "weekday_day_of_month", "day_this_month", "nth_weekday_this_month", "weekday_after_date"}
+    | {"last_day_of_month", "last_business_day"}
+)
 OTHER_CLOCKS = ("bare_hour", "hh_mm", "hour_part", "hour_24", "half_past")
 
 
@@ -111,6 +116,21 @@ def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
     return day, forms[int(d.rng.random() * len(forms))].write(day)
 
 
+def _leans(d: Draw, phrase: _Phrase, on: Day) -> bool:
+    """Whether the phrase's day would be counted from `on`, said beside it, instead of from today.
+
+    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is.
+    """
+    if phrase.day_text in LANGUAGES[d.lang].talk.LEANING or LANGUAGES[d.lang].talk.LEANING_WORD in phrase.day_text:
+        return True
+    if on.kind != "day_month" or phrase.day.kind not in OF_A_MONTH:
+        return False
+    ours, theirs = resolve_dates(phrase.day, d.setting), resolve_dates(on, d.setting)
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return False
+    return (ours[0].date.year, ours[0].date.month) != (theirs[0].date.year, theirs[0].date.month)
+
+
 def _other_clock(d: Draw, than: Clock) -> str | None:
     kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
@@ -154,7 +174,7 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     if phrase is None or phrase.nominal or not phrase.day_text:
         return None
     other = _other_day(d, phrase.day)
-    if other is None:
+    if other is None or _leans(d, phrase, other[0]):
         return None
     said = other[1]
     if d.rng.random() < with_clock and (clock := _other_clock(d, phrase.clock)) is not None:
@@ -203,7 +223,7 @@ def _correction_of_day(d: Draw) -> Built | None:
     if phrase is None or phrase.nominal or not phrase.day_text or not phrase.clock_text:
         return None
     other = _other_day(d, phrase.day)
-    if other is None:
+    if other is None or _leans(d, phrase, other[0]):
         return None
     frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
     text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
