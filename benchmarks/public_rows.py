@@ -95,7 +95,8 @@ def model_answers(rows: Sequence[Row], model: Path, engine: str, out: Path) -> l
         engine=engine,
         sampling=Sampling(max_tokens=256),
         out_dir=out,
-        options={"enforce_eager": True} if engine == "vllm" else {},  # for so few rows compiling takes the longest
+        # For so few rows compiling takes the longest, and little memory is enough beside another job.
+        options={"enforce_eager": True, "gpu_memory_utilization": 0.4} if engine == "vllm" else {},
     )
     right = {}
     for record in read_records(out / RECORDS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from random import Random
 
 import pytest
@@ -17,10 +17,12 @@ from dateutil.relativedelta import relativedelta, weekday
 
 from rewards.datetimes import NONE
 from tasks.base import SPLITS, Split
-from tasks.datetime_extraction import clock_kinds, day_kinds, deep
+from tasks.datetime_extraction import clock_kinds, day_kinds, deep, talk
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.days import Day
-from tasks.datetime_extraction.meaning import Meaning, Setting
+from tasks.datetime_extraction.gold import solve
+from tasks.datetime_extraction.meaning import LANGS, Lang, Meaning, Setting
+from tasks.datetime_extraction.splits import menus
 from tasks.datetime_extraction.zones import ZONES
 
 MIDNIGHT = datetime.min.time()
@@ -242,3 +244,20 @@ def test_an_independent_computation_agrees(n: int) -> None:
             seen[meaning.day.kind] += 1
             seen[meaning.clock.kind] += 1
     assert set(day_kinds.SAMPLERS) | set(clock_kinds.SAMPLERS) <= set(seen), "a phenomenon was never drawn"
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("n", [40_000, pytest.param(600_000, marks=pytest.mark.slow)])
+def test_no_phrase_is_another_meaning_s_phrase_too(lang: Lang, n: int) -> None:
+    """«Через день 10 часов» would be, if days and hours were said without «и»: ten o'clock, or 34 hours from now."""
+    rng, setting = Random(1), Setting(date(2025, 1, 15), 10 * 60 + 7)
+    of_splits = [menus(lang)[name] for name in ("train", "train", "test", "validation", "held_out")]
+    read: dict[str, tuple[frozenset[str], str]] = {}
+    for i in range(n):
+        phrase = talk._phrase(talk.Draw(rng, lang, setting, of_splits[i % len(of_splits)], "train"))
+        gold = phrase and solve(Meaning(lang, "plain", phrase.day, phrase.clock), setting)
+        if phrase is None or gold is None:
+            continue
+        text = " ".join(phrase.said(rng).lower().replace(",", " ").split())
+        answers, group = read.setdefault(text, (frozenset(gold.answers), phrase.group))
+        assert answers & set(gold.answers), (text, group, phrase.group)

@@ -190,7 +190,7 @@ MOMENTS: DayForms = {
         lambda d: f"in {d.day}d {_short_hours(d)}",
         lambda d: f"+{d.day} day{'' if d.day == 1 else 's'} {_short_hours(d)}",
         lambda d: f"after {w.count(d.day, 'day')} and {_hours(d)}",
-        lambda d: f"in {w.count(d.day, 'day')}, {_short_hours(d)}",
+        lambda d: f"in {w.count(d.day, 'day')}, {_hours(d)}",
         lambda d: f"{w.count(d.day, 'day')} {_hours(d)} later",
     ),
     "in_minutes": (

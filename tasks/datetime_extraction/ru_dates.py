@@ -122,7 +122,6 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{d.day}.{d.month}",
         lambda d: f"{d.day:02}/{d.month:02}",
         lambda d: f"{d.day:02}.{d.month:02}.",
-        lambda d: f"{d.day} {d.month:02}",
         lambda d: f"{d.day}/{d.month}",
     ),
     "full_date": (

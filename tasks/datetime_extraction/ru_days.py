@@ -56,13 +56,13 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"ровно через {w.years(d.n)}",
         lambda d: f"{w.years(d.n)} спустя",
     ),
-    "span": (
+    "span": (  # with «и»: «через 3 года 4 дня» may be four in the afternoon
         lambda d: f"через {' и '.join(_units(d))}",
-        lambda d: f"через {' '.join(_units(d))}",
+        lambda d: f"примерно через {' и '.join(_units(d))}",
         lambda d: f"спустя {' и '.join(_units(d))}",
         lambda d: f"{' и '.join(_units(d))} спустя",
         lambda d: f"ровно через {' и '.join(_units(d))}",
-        lambda d: f"через {', '.join(_units(d))}",
+        lambda d: f"где-то через {' и '.join(_units(d))}",
     ),
     "couple": (
         lambda d: f"через пару {_unit(d)}",

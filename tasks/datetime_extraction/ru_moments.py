@@ -9,9 +9,13 @@ from tasks.datetime_extraction.forms import DayForms
 _HALVES = ("", "", "два", "три", "четыре", "пять")
 
 
-def _days_hours(d: Day) -> list[str]:
+def _hours(d: Day) -> str:
     hours, minutes = divmod(d.n, 60)
-    return ["день" if d.day == 1 else w.days(d.day), w.hours(hours), *([w.minutes(minutes)] if minutes else [])]
+    return w.hours(hours) + (f" {w.minutes(minutes)}" if minutes else "")
+
+
+def _days_hours(d: Day) -> str:
+    return f"{'день' if d.day == 1 else w.days(d.day)} и {_hours(d)}"
 
 
 MOMENTS: DayForms = {
@@ -32,21 +36,27 @@ MOMENTS: DayForms = {
         lambda d: f"{w.minutes(d.n)} {w.seconds(d.month)} спустя",
         lambda d: f"через {w.minutes_words(d.n)} {w.seconds_words(d.month)}",
     ),
-    "days_hours": (
-        lambda d: f"через {' и '.join(_days_hours(d)[:2])}{' '.join(['', *_days_hours(d)[2:]])}",
-        lambda d: f"через {' '.join(_days_hours(d))}",
-        lambda d: f"спустя {' '.join(_days_hours(d))}",
-        lambda d: f"через {', '.join(_days_hours(d))}",
-        lambda d: f"+{w.plural(d.day, 'сутки', f'{d.day} суток', f'{d.day} суток')} {' '.join(_days_hours(d)[1:])}",
-        lambda d: f"{' '.join(_days_hours(d))} спустя",
-        lambda d: f"через {d.day} {w.plural(d.day, 'сутки', 'суток', 'суток')} и {' '.join(_days_hours(d)[1:])}",
+    "days_hours": (  # with «и»: «через день 10 часов» is ten o'clock, the day after tomorrow
+        lambda d: f"через {_days_hours(d)}",
+        lambda d: f"спустя {_days_hours(d)}",
+        lambda d: f"ровно через {_days_hours(d)}",
+        lambda d: f"{_days_hours(d)} спустя",
+        lambda d: f"+ {_days_hours(d)}",
+        lambda d: f"через {d.day} {w.plural(d.day, 'сутки', 'суток', 'суток')} и {_hours(d)}",
+        lambda d: f"примерно через {_days_hours(d)}",
     ),
     "in_minutes": (
         lambda d: f"через {w.minutes(d.n)}",
         lambda d: f"через {w.minutes_words(d.n)}",
         lambda d: f"через {d.n} {w.plural(d.n, 'минутку', 'минутки', 'минуток')}",
         lambda d: f"+{d.n} мин",
-        lambda d: f"минут через {d.n}" if d.n > 4 else f"через {w.minutes(d.n)}",
+        lambda d: (
+            f"минут через {d.n}"
+            if d.n > 4
+            else f"минуты через {w.NUMBER['f'][d.n]}"
+            if d.n > 2
+            else f"через {w.minutes(d.n)}"
+        ),
         lambda d: f"{w.minutes(d.n)} спустя",
         lambda d: f"через {d.n} мин" if d.n > 1 else "через минутку",
     ),
@@ -78,6 +88,9 @@ MOMENTS: DayForms = {
         lambda d: "через половину часа",
         lambda d: "через пол-часа",
         lambda d: "через пол часика",
+        lambda d: "спустя полчаса",
+        lambda d: "где-то через пол-часа",
+        lambda d: "полчаса спустя",
     ),
     "quarter_hour": (
         lambda d: "через четверть часа",
