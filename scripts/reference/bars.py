@@ -42,7 +42,7 @@ BARS = {
             ("ours: packed", "ours"),
             ("TRL tuned by hand", "TRL tuned by hand"),
             ("TRL, batch 64", "TRL, batch 64, no checkpointing"),
-            ("TRL as it comes", "TRL as it comes"),
+            ("TRL as it comes: batch 8", "TRL as it comes"),
         ),
     ),
     "benchmark_sft_lora": Bars(
@@ -64,9 +64,9 @@ BARS = {
         0,
         "completions/s",
         (
-            ("ours, `vllm_memory: auto`, H200, second run", "ours, 1,024 completions a step"),
-            ("TRL, vLLM in the process, H200, second run", "TRL, 128"),
-            ("unsloth as it comes, vLLM", "unsloth, 128"),
+            ("ours, the brief set alone on an H200", "ours, 1,024 completions a step"),
+            ("TRL, vLLM in the process, the same call", "TRL, 128"),
+            ("unsloth as it comes, vLLM", "unsloth, 128, beside other jobs"),
         ),
     ),
     "benchmark_answers": Bars(
@@ -87,6 +87,7 @@ BARS = {
         0,
         "exact",
         (
+            ("SmolLM2-135M, version 7, seed 1", "ours: SmolLM2-135M, version 7"),
             ("SmolLM2-135M, 400,000 examples once (version 6), seed 1", "ours: SmolLM2-135M, version 6"),
             ("Gemma-3-270M, 400,000 examples once, version 6", "ours: Gemma-3-270M, version 6"),
             ("rationales of version 3", "ours: SmolLM2-135M, version 3"),
