@@ -17,7 +17,17 @@ from rewards.core import Example
 from rewards.datetimes import NONE, moment
 from rewards.response import TAGS, render
 from tasks.base import SPLITS, Split, Task
-from tasks.datetime_extraction import PLAIN, TASK, clock_kinds, day_kinds, leaks, noise, rationale, talk
+from tasks.datetime_extraction import (
+    PLAIN,
+    TASK,
+    clock_kinds,
+    day_kinds,
+    leaks,
+    noise,
+    rationale,
+    talk,
+    together,
+)
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.date_steps import named_day
 from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Day
@@ -28,7 +38,7 @@ from tasks.datetime_extraction.meaning import LANGS, Lang, Meaning, Policy, Sett
 from tasks.datetime_extraction.policy_pairs import policy_pairs
 from tasks.datetime_extraction.public import is_public, normalized
 from tasks.datetime_extraction.rationale import problems
-from tasks.datetime_extraction.splits import check_menus, held_out, menus, phrases, split_of_today
+from tasks.datetime_extraction.splits import check_menus, held_out, phrases, split_of_today
 from tasks.datetime_extraction.zones import ZONES
 
 FRIDAY = date(2025, 1, 17)
@@ -124,9 +134,65 @@ def test_moments_with_seconds_and_with_days(day: Day, answer: str) -> None:
 def test_a_day_that_would_go_by_the_day_just_said_is_no_correction(
     lang: Lang, said: str, day: Day, on: Day, leans: bool
 ) -> None:
-    draw = talk.Draw(Random(0), lang, Setting(FRIDAY), menus(lang)["train"], "train")
-    phrase = talk._Phrase(day, Clock("no_time"), said, "", False, "")
-    assert talk._leans(draw, phrase, on) is leans
+    assert together.leans(day, said, on, lang, Setting(FRIDAY)) is leans
+
+
+@pytest.mark.parametrize(
+    ("kind", "clock", "goes_on"),
+    [
+        ("every_other_day", "10 часов", True),
+        ("in_years", "три дня", True),
+        ("in_years", "16h", True),
+        ("couple", "5 часов 1 мин.", True),
+        ("in_weeks", "в 10 часов", False),
+        ("in_weeks", "часов в 10", False),
+        ("in_weeks", "10:30", False),
+        ("tomorrow", "10 часов", False),
+    ],
+)
+def test_a_clock_in_units_beside_a_span_is_left_out(kind: str, clock: str, goes_on: bool) -> None:
+    assert together.go_on(kind, clock) is goes_on
+
+
+@pytest.mark.parametrize(
+    ("day", "now", "answers"),
+    [
+        (Day("today"), 14 * 60, ["2025-01-18T02:00"]),
+        (Day(day_kinds.PART_OF_TODAY), 14 * 60, ["2025-01-18T02:00"]),
+        (Day("today"), 60, ["2025-01-17T02:00"]),
+        (Day("today"), None, ["2025-01-18T02:00", "2025-01-17T02:00"]),
+        (Day("weekday", 0), None, ["2025-01-20T02:00", "2025-01-21T02:00"]),
+    ],
+)
+def test_an_hour_of_the_night_is_in_the_coming_one(day: Day, now: int | None, answers: list[str]) -> None:
+    found = _answers(day, Clock("hour_part", 2, 0, clock_kinds.NIGHT), Setting(FRIDAY, now))
+    assert found == tuple(f"{answer}:00+03:00" for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("lang", "day", "clock", "policy"),
+    [
+        ("ru", Day("tomorrow", 1), Clock("hh_mm", 9, 40), Policy(afternoon=9)),
+        ("en", Day("skip_weekday", 6), Clock("noon"), Policy(following="week")),
+        ("ru", Day("holiday", 0, 1, 1), Clock("bare_hour", 6), Policy()),
+    ],
+)
+def test_what_the_policy_leaves_open_is_left_out(lang: Lang, day: Day, clock: Clock, policy: Policy) -> None:
+    assert solve(Meaning(lang, "plain", day, clock), Setting(FRIDAY, policy=policy)) is None
+
+
+def test_a_correction_never_takes_back_a_time_that_would_stay() -> None:
+    """«В среду в 5, нет, 21-го» is 17:00, which is the kind correction_day."""
+    found = [
+        example.context["text"]
+        for example in _built("train", 20_000)
+        if example.tags["talk"] == "correction"
+        and example.tags["clock"] == "no_time"
+        and example.tags["day"] not in day_kinds.RELATIVE
+        and example.tags["around"] != "aside"
+    ]
+    assert len(found) > 100
+    assert [text for text in found if re.search(r"\bв \d|\bat \d|\d:\d\d|\d[ap]m\b", text)] == []
 
 
 @pytest.mark.parametrize("lang", LANGS)

@@ -196,6 +196,18 @@ def _hours(clock: Clock, s: Setting, near_now: bool) -> list[float]:
     return [chosen, value] if clock.kind == "hh_mm_early" and s.policy.afternoon is None else [chosen]
 
 
+def _of_the_night(meaning: Meaning, s: Setting, hours: list[float]) -> list[float]:
+    """Small hours «ночи» are in the coming night; of a night that is named by a day, before or after it."""
+    kind, clock = meaning.day.kind, meaning.clock
+    if clock.part != 3 or "part" not in clock.kind or hours[0] >= 6 or kind in ("same_weekday", day_kinds.NO_DAY):
+        return hours
+    if kind not in ("today", day_kinds.PART_OF_TODAY):
+        return [hours[0], hours[0] + 24]
+    if s.now is None:
+        return [hours[0] + 24, hours[0]]
+    return hours if s.now < round(60 * hours[0]) else [hours[0] + 24]
+
+
 def _moments(meaning: Meaning, s: Setting) -> list[datetime]:
     day, today = meaning.day, datetime.combine(s.today, MIDNIGHT)
     if day.kind in day_kinds.RELATIVE:
@@ -203,7 +215,7 @@ def _moments(meaning: Meaning, s: Setting) -> list[datetime]:
             return []
         return [today + timedelta(days=day.day, minutes=s.now + day.n, seconds=day.month)]
     near_now = day.kind in ("today", day_kinds.PART_OF_TODAY, day_kinds.NO_DAY, "same_weekday")
-    hours = _hours(meaning.clock, s, near_now)
+    hours = _of_the_night(meaning, s, _hours(meaning.clock, s, near_now))
     if day.kind in ("today", day_kinds.NO_DAY) and len(hours) > 1 and 24 in hours:
         hours = [24]
     if near_now and s.now is not None:

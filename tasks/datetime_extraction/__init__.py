@@ -41,7 +41,7 @@ def _ask_plain(text: str, now: datetime) -> tuple[Message, ...]:
 
 TASK = Task(
     name="datetime_extraction",
-    version="7",
+    version="8",
     examples=deep.generate,
     rewards=_REWARDS,
     metric=exact_datetime,

@@ -15,6 +15,8 @@ from tasks.datetime_extraction.clocks import MINUTES, Clock
 from tasks.datetime_extraction.meaning import Lang, Policy
 
 PART_NAMES = ("morning", "day", "evening", "night")
+NIGHT = 3  # of them
+MIDNIGHT = ("midnight", "twelve_at_night")
 # The parts that can go with an hour on a twelve-hour face. Twelve at night has its own kind: its date is disputed.
 _PARTS: dict[Lang, tuple[tuple[int, ...], ...]] = {
     "ru": ((), *((1, 3),) * 3, (1, 0), (1, 0, 2), *((0, 2),) * 6, (1,)),
@@ -131,15 +133,15 @@ def read(clock: Clock, lang: Lang, policy: Policy) -> Reading:
         return Reading(policy.parts[1], 0, True, "lunch ")
     if kind == "noon":
         return Reading(12, 0, True, "noon ")
-    if kind in ("midnight", "twelve_at_night"):
+    if kind in MIDNIGHT:
         return Reading(0, 0, True, "midnight ", (0, 1))
-    if kind in _HAS_PART:
+    if kind in WITH_PART:
         return _with_day_part(clock, lang)
     fixed = kind in FIXED or clock.hour > 12 or clock.hour == 0
     return Reading(clock.hour, clock.minute, fixed, _borrow(clock, lang))
 
 
-_HAS_PART = frozenset(
+WITH_PART = frozenset(
     {"hour_part", "part_hour", "today_part_hour", "hh_mm_part"}
     | {"half_past_part", "minutes_past_part", "minutes_to_part"}
 )

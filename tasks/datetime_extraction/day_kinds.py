@@ -9,7 +9,7 @@ from random import Random
 
 from tasks.datetime_extraction import days
 from tasks.datetime_extraction.chance import below
-from tasks.datetime_extraction.date_steps import LAST, nth_weekday
+from tasks.datetime_extraction.date_steps import LAST, next_weekday, nth_weekday
 from tasks.datetime_extraction.days import Day
 
 Sampler = Callable[[Random, date], Day | None]
@@ -124,8 +124,11 @@ def _nth_weekday_this_month(rng: Random, today: date) -> Day | None:
 
 
 def _weekday_after(rng: Random, today: date) -> Day | None:
-    day = below(rng, 1, 29)
-    return Day("weekday_after_date", below(rng, 0, 7), day) if day != today.day else None
+    """Not where the date is past but its weekday is still ahead: people mean that one, the rule for dates the next."""
+    day, n = below(rng, 1, 29), below(rng, 0, 7)
+    if day == today.day or (day < today.day and next_weekday(today.replace(day=day), n).date >= today):
+        return None
+    return Day("weekday_after_date", n, day)
 
 
 def _month_end(kind: str) -> Sampler:

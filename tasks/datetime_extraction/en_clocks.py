@@ -48,7 +48,8 @@ def _past(c: Clock) -> str:
 
 
 def _to(c: Clock) -> str:
-    said = "quarter" if c.minute == 45 else w.NUMBER[60 - c.minute]
+    left = 60 - c.minute
+    said = "quarter" if left == 15 else w.NUMBER[left] if left % 5 == 0 else f"{w.NUMBER[left]} minutes"
     return f"{said} to {_next_word(c)}"
 
 
@@ -188,7 +189,7 @@ CLOCKS: ClockForms = {
     ),
     "minutes_to": (
         lambda c: f"at {_to(c)}",
-        lambda c: f"at {60 - c.minute} to {c.hour % 12 + 1}",
+        lambda c: f"at {60 - c.minute} minutes to {c.hour % 12 + 1}",
         lambda c: f"{w.NUMBER[60 - c.minute]} minutes to {_next_word(c)}",
         lambda c: f"{60 - c.minute} minutes before {_next_word(c)}",
     ),

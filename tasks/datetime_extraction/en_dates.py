@@ -118,7 +118,6 @@ CALENDAR_DAYS: DayForms = {
     ),
     "numeric_date": (
         lambda d: f"{d.month:02}/{d.day:02}",
-        lambda d: f"{d.month}-{d.day}",
         lambda d: f"for {d.month}/{d.day}",
     ),
     "full_date": (

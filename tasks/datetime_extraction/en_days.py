@@ -202,7 +202,6 @@ MOMENTS: DayForms = {
         lambda d: f"in {d.n} mins",
         lambda d: f"+{d.n} minutes",
         lambda d: f"{d.n} minutes later",
-        lambda d: f"within {w.count(d.n, 'minute')}",
         lambda d: f"after {w.count(d.n, 'minute')}",
     ),
     "in_hours": (

@@ -9,7 +9,7 @@ from datetime import date
 from typing import NamedTuple
 
 from rewards.datetimes import NONE
-from tasks.datetime_extraction.clock_kinds import Reading, read
+from tasks.datetime_extraction.clock_kinds import MIDNIGHT, NIGHT, WITH_PART, Reading, read
 from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
@@ -20,6 +20,7 @@ from tasks.datetime_extraction.zones import ZONES
 
 DAY_MINUTES = 24 * 60
 AFTERNOON = 7  # a bare hour up to this one is in the afternoon, unless the prompt says otherwise
+EVENING, MORNING = 16, 6  # hours after the one, and before the other
 TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "correction_day": "last day; "}
 
 
@@ -42,16 +43,35 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
     dates = resolve_dates(meaning.day, setting) if meaning.day.kind != NO_DAY else _no_day(setting)
     if isinstance(dates, str):
         return Gold((NONE,), f"{stated}; {talk}{dates}")
+    if _disputed(meaning, setting):
+        return None
     said = _said(meaning, setting)
     dates = tuple(resolved._replace(steps=f"{said}{resolved.steps}") for resolved in dates)
     time = _time(meaning, setting)
-    if time is None:
+    if time is None or _new_year_s_eve(meaning, time):
         return None
     if meaning.day.kind == "same_weekday":
         return _combine(meaning, setting, *_today_or_in_a_week(meaning, setting, dates, time, f"{stated}; {talk}"))
     if time.past:
         return Gold((NONE,), f"{stated}; {talk}{dates[0].steps}; {time.step}, {time.past}")
     return _combine(meaning, setting, dates, time, f"{stated}; {talk}")
+
+
+def _disputed(meaning: Meaning, setting: Setting) -> bool:
+    """What people would read in two ways, and the policy, the prompt's too, doesn't settle."""
+    day, clock, policy = meaning.day, meaning.clock, setting.policy
+    if clock.kind in ("hh_mm", "hh_mm_spaced", "hh_mm_compact") and clock.hour <= (policy.afternoon or 0):
+        return True  # «в 9:40» where hours up to 9 are in the afternoon
+    # "The Tuesday after next", where the next one is next week's.
+    after_next = day.kind == "skip_weekday" and meaning.lang == "en" and policy.following == "week"
+    return after_next and day.n > setting.today.weekday()
+
+
+def _new_year_s_eve(meaning: Meaning, time: _Time) -> bool:
+    """«На Новый год вечером»: the evening before it as well."""
+    return (
+        meaning.day.kind == "holiday" and meaning.day.n == 0 and meaning.lang == "ru" and time.options[0][1] > EVENING
+    )
 
 
 def _said(meaning: Meaning, setting: Setting) -> str:
@@ -99,8 +119,10 @@ def _compared(now: int, hour: int, minute: int) -> str:
 def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     reading = read(meaning.clock, meaning.lang, setting.policy)
     kind = meaning.day.kind
-    if kind in ("today", NO_DAY) and len(reading.shifts) > 1:
+    if kind in ("today", NO_DAY) and meaning.clock.kind in MIDNIGHT:
         reading = reading._replace(shifts=(1,))  # today's midnight is the one to come
+    elif kind not in ("same_weekday", NO_DAY) and meaning.clock.kind in WITH_PART and meaning.clock.part == NIGHT:
+        reading = _in_the_night(reading, kind, setting.now)
     if setting.now is None or kind not in ("today", PART_OF_TODAY, "same_weekday", NO_DAY) or reading.shifts != (0,):
         return _settled(reading, meaning, setting)
     if not reading.fixed and setting.policy.afternoon is None:
@@ -115,6 +137,17 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
         return None  # «сегодня» at a default hour that has passed: nobody means that
     return _Time(time.options[:1], time.step, _compared(setting.now, hour, minute))
+
+
+def _in_the_night(reading: Reading, kind: str, now: int | None) -> Reading:
+    """«Сегодня ночью в 2» is in the coming night; «в понедельник ночью в 2» in the night to Monday or from it."""
+    if reading.hour >= MORNING:
+        return reading
+    if kind not in ("today", PART_OF_TODAY):
+        return reading._replace(shifts=(0, 1))
+    if now is not None and now < 60 * reading.hour + reading.minute:
+        return reading  # it is that night already
+    return reading._replace(shifts=(1, 0) if now is None else (1,), prefix=f"coming {reading.prefix}")
 
 
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:

@@ -171,7 +171,7 @@ CLOCKS: ClockForms = {
     "today_part_hour": (
         lambda c: f"сегодня {DAY_PARTS[c.part]} в {c.hour}",
         lambda c: f"сегодня {DAY_PARTS[c.part]} в {_word(c)}",
-        lambda c: f"сегодня в {c.hour} {DAY_PARTS[c.part]}",
+        lambda c: f"сегодня в {c.hour} {_part(c)}",
         lambda c: f"{DAY_PARTS[c.part]} сегодня в {_word(c)}",
     ),
     "half_past": (
@@ -187,7 +187,7 @@ CLOCKS: ClockForms = {
         lambda c: f"в {_joined_half(c)} {_part(c)}",
         lambda c: f"в половине {HALF_OF[c.hour - 1]} {_part(c)}",
         lambda c: f"в пол {HALF_OF[c.hour - 1]} {_part(c)}",
-        lambda c: f"в {_word(c)} с половиной {_part(c)}" if c.hour > 1 else f"в {_joined_half(c)} {_part(c)}",
+        lambda c: f"ровно в {_joined_half(c)} {_part(c)}",
         lambda c: f"{DAY_PARTS[c.part]} в {_joined_half(c)}",
         lambda c: (
             f"в половине {HALF_OF[c.hour - 1]} после обеда"

@@ -27,7 +27,7 @@ def _units(d: Day) -> list[str]:
 RELATIVE_DAYS: DayForms = {
     "today": (lambda d: "на сегодня", lambda d: "прямо сегодня"),
     "tomorrow": (lambda d: "завтра же", lambda d: "уже завтра", lambda d: "на следующий день"),
-    "day_after_tomorrow": (lambda d: "послезавтра же", lambda d: "через два дня, послезавтра"),
+    "day_after_tomorrow": (lambda d: "послезавтра же", lambda d: "уже послезавтра"),
     "two_days_after_tomorrow": (
         lambda d: "послепослезавтра",
         lambda d: "на послепослезавтра",
@@ -120,17 +120,17 @@ RELATIVE_DAYS: DayForms = {
         lambda d: f"через {w.weeks(d.day)} после {w.WEEKDAY_GEN[d.n]}",
         lambda d: f"через {w.weeks(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}",
     ),
-    "days_from_weekday": (
-        lambda d: f"через {_days(d.day)} после {w.WEEKDAY_GEN[d.n]}",
-        lambda d: f"через {w.days_words(d.day)} после {w.WEEKDAY_GEN[d.n]}",
+    "days_from_weekday": (  # one day has words of its own: «через день» may be the second
+        lambda d: f"{'на следующий день' if d.day == 1 else f'через {w.days(d.day)}'} после {w.WEEKDAY_GEN[d.n]}",
+        lambda d: f"{'назавтра' if d.day == 1 else f'через {w.days_words(d.day)}'} после {w.WEEKDAY_GEN[d.n]}",
         lambda d: (
-            f"на следующий день после {w.WEEKDAY_GEN[d.n]}"
+            f"на другой день после {w.WEEKDAY_GEN[d.n]}"
             if d.day == 1
-            else f"через {_days(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}"
+            else f"через {w.days(d.day)} после ближайш{'ей' if w.GENDER[d.n] == 'f' else 'его'} {w.WEEKDAY_GEN[d.n]}"
         ),
-        lambda d: f"спустя {_days(d.day)} после {w.WEEKDAY_GEN[d.n]}",
+        lambda d: f"{'сразу на другой день' if d.day == 1 else f'спустя {w.days(d.day)}'} после {w.WEEKDAY_GEN[d.n]}",
         lambda d: f"{w.WEEKDAY[d.n]} плюс {_days(d.day)}",
-        lambda d: f"после {w.WEEKDAY_GEN[d.n]} через {_days(d.day)}",
+        lambda d: f"после {w.WEEKDAY_GEN[d.n]} {'на следующий день' if d.day == 1 else f'через {w.days(d.day)}'}",
     ),
     "business_days": (
         lambda d: f"через {d.n} {w.plural(d.n, 'рабочий день', 'рабочих дня', 'рабочих дней')}",

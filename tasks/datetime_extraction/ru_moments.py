@@ -129,6 +129,6 @@ MOMENTS: DayForms = {
         lambda d: "сейчас",
         lambda d: "сию минуту",
         lambda d: "вот прямо сейчас",
-        lambda d: "сейчас же",
+        lambda d: "прямо вот сейчас",
     ),
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from tasks.datetime_extraction import clock_kinds, day_kinds
+from tasks.datetime_extraction import clock_kinds, day_kinds, together
 from tasks.datetime_extraction.chance import pick
 from tasks.datetime_extraction.clock_kinds import ZONED
 from tasks.datetime_extraction.clocks import Clock
@@ -32,11 +32,6 @@ OTHER_DAYS = (
     "day_of_month",
     "day_month",
     "weekday_next_week",
-)
-# Days that belong to a month which they may leave unsaid.
-OF_A_MONTH = frozenset(
-    {"day_of_month", "weekday_day_of_month", "day_this_month", "nth_weekday_this_month", "weekday_after_date"}
-    | {"last_day_of_month", "last_business_day"}
 )
 OTHER_CLOCKS = ("bare_hour", "hh_mm", "hour_part", "hour_24", "half_past")
 
@@ -70,7 +65,9 @@ class _Phrase(NamedTuple):
     def said(self, rng: Random) -> str:
         if not self.clock_text or not self.day_text:
             return self.day_text or self.clock_text
-        if not self.nominal and rng.random() < CLOCK_FIRST:
+        # «Ночью на среду» is the night before it.
+        turns = not self.nominal and not (self.clock.kind == "day_part" and self.day_text.startswith("на "))
+        if turns and rng.random() < CLOCK_FIRST:
             return f"{self.clock_text} {self.day_text}"
         return f"{self.day_text} {self.clock_text}"
 
@@ -99,6 +96,8 @@ def _phrase(d: Draw) -> _Phrase | None:
     if day is None:
         return None
     clock = clock_kinds.SAMPLERS[choice.clock](d.rng, d.lang)
+    if together.go_on(kind, pair.clock(clock)):
+        return None
     return _Phrase(day, clock, _day_text(d, day, pair), pair.clock(clock), pair.day.nominal, pair.group)
 
 
@@ -116,25 +115,11 @@ def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
     return day, forms[int(d.rng.random() * len(forms))].write(day)
 
 
-def _leans(d: Draw, phrase: _Phrase, on: Day) -> bool:
-    """Whether the phrase's day would be counted from `on`, said beside it, instead of from today.
-
-    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is.
-    """
-    if phrase.day_text in LANGUAGES[d.lang].talk.LEANING or LANGUAGES[d.lang].talk.LEANING_WORD in phrase.day_text:
-        return True
-    if on.kind != "day_month" or phrase.day.kind not in OF_A_MONTH:
-        return False
-    ours, theirs = resolve_dates(phrase.day, d.setting), resolve_dates(on, d.setting)
-    if isinstance(ours, str) or isinstance(theirs, str):
-        return False
-    return (ours[0].date.year, ours[0].date.month) != (theirs[0].date.year, theirs[0].date.month)
-
-
 def _other_clock(d: Draw, than: Clock) -> str | None:
     kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
-    if clock[1:] == than[1:]:
+    keeps_part = kind == "hour_part" and than.kind not in clock_kinds.FIXED  # «в 8 вечера, точнее в 9»
+    if clock[1:] == than[1:] or keeps_part:
         return None
     forms = LANGUAGES[d.lang].clocks[kind]
     return forms[int(d.rng.random() * len(forms))](clock)
@@ -174,12 +159,13 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     if phrase is None or phrase.nominal or not phrase.day_text:
         return None
     other = _other_day(d, phrase.day)
-    if other is None or _leans(d, phrase, other[0]):
+    if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
     said = other[1]
-    if d.rng.random() < with_clock and (clock := _other_clock(d, phrase.clock)) is not None:
+    whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
+    if whole and d.rng.random() < with_clock and (clock := _other_clock(d, phrase.clock)) is not None:
         said = f"{said} {clock}"
-    text = pick(frames, d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
+    text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
     return _built(d, talk, phrase, text, reason)
 
 
@@ -223,7 +209,7 @@ def _correction_of_day(d: Draw) -> Built | None:
     if phrase is None or phrase.nominal or not phrase.day_text or not phrase.clock_text:
         return None
     other = _other_day(d, phrase.day)
-    if other is None or _leans(d, phrase, other[0]):
+    if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
     frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
     text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
@@ -234,7 +220,11 @@ def _exclusion(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
-    text = pick(LANGUAGES[d.lang].talk.EXCLUSIONS, d.rng).replace("{a}", phrase.day_text)
+    if phrase.day_text.startswith(("не ", "not ")):  # «через среду» may be said so
+        return None
+    text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, phrase.day_text), d.rng).replace(
+        "{a}", phrase.day_text
+    )
     return _built(d, "exclusion", phrase._replace(clock=Clock("no_time")), text, "only what doesn't suit")
 
 

@@ -1,0 +1,52 @@
+"""What can't be said together, since people would read it in another way than it is meant."""
+
+from __future__ import annotations
+
+import re
+
+from tasks.datetime_extraction.day_steps import resolve_dates
+from tasks.datetime_extraction.days import Day
+from tasks.datetime_extraction.languages import LANGUAGES
+from tasks.datetime_extraction.meaning import Lang, Setting
+
+# Days that belong to a month which they may leave unsaid.
+OF_A_MONTH = frozenset(
+    {"day_of_month", "weekday_day_of_month", "day_this_month", "nth_weekday_this_month", "weekday_after_date"}
+    | {"last_day_of_month", "last_business_day"}
+)
+# Days that end in a number of units. A clock in units beside them would be more of the same: «через день 10 часов».
+SPANS = frozenset(
+    {"in_days", "in_weeks", "in_months", "in_years", "span", "couple", "week_and_days", "every_other_day"}
+    | {"business_days", "days_after_date", "days_from_weekday", "two_days_after_tomorrow"}
+)
+_COUNTED = re.compile(
+    r"(?!.*\b(?:в|во|на|к|ко|с|около|до|без|at|by|for|around|from|between|after|past|to|of)\b)"
+    r"(?:.*\b(?:час\w*|ч|мин\w*|дня|hours?|minutes?)\b.*|\d+ ?[hч]\w*)"
+)
+
+
+def go_on(kind: str, clock_text: str) -> bool:
+    """Whether the clock would go on with the day's number of units: «через день 10 часов», "3 years later 16h"."""
+    return kind in SPANS and _COUNTED.fullmatch(clock_text) is not None
+
+
+def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
+    """Whether the day, said so, would be counted from `on`, said before it, instead of from today.
+
+    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is.
+    """
+    words = LANGUAGES[lang].talk
+    if text in words.LEANING or words.LEANING_WORD in text:
+        return True
+    if on.kind != "day_month" or day.kind not in OF_A_MONTH:
+        return False
+    ours, theirs = resolve_dates(day, setting), resolve_dates(on, setting)
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return False
+    return (ours[0].date.year, ours[0].date.month) != (theirs[0].date.year, theirs[0].date.month)
+
+
+def frames_for(frames: tuple[str, ...], refused: str) -> tuple[str, ...]:
+    """The frames that fit a day that is refused: «только не на среду», but nobody «на среду не может»."""
+    fitting = tuple(frame for frame in frames if "не {a}" in frame or "записали {a}" in frame)
+    return fitting if fitting and refused.startswith("на ") else frames
