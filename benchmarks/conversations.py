@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from toolkit.ending import exit_code
 from toolkit.models import resolve_model
 
 NAMES = ("Анна", "Борис", "Вера", "Глеб", "Дарья", "Егор")
@@ -172,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
@@ -24,6 +25,7 @@ from tasks.datetime_extraction.meaning import Lang
 from tasks.datetime_extraction.noise import MISSPELLED
 from tasks.datetime_extraction.public import normalized
 from tasks.datetime_extraction.talk import WITHOUT_PAIR
+from toolkit.ending import exit_code
 
 DRAWS = 1500
 LONGEST = 12  # words of a phrase
@@ -179,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

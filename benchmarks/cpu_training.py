@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from toolkit.ending import exit_code
+
 STEP_ROWS = 8
 LEARNING_RATE = 1e-3
 MAX_LENGTH = 832
@@ -56,7 +58,8 @@ def _run(side: str, arguments: Any, folder: Path) -> dict[str, Any]:
         "--out",
         str(out),
     ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(code)  # the side has said why
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result
 
@@ -158,4 +161,4 @@ def _ours(chosen: Any) -> tuple[Any, list[int]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -6,6 +6,7 @@ Writes each task's training split to a temporary file, through the writer that `
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from pathlib import Path
 from tasks.base import Task
 from tasks.registry import BUILTIN, load_task
 from toolkit.data import write_examples
+from toolkit.ending import exit_code
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
@@ -44,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

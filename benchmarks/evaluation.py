@@ -32,6 +32,7 @@ from scipy.special import stdtrit
 
 from benchmarks.arms import Round, serve, started
 from benchmarks.jsonl import read_jsonl
+from toolkit.ending import exit_code
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 1.03  # of bare generation
@@ -278,4 +279,4 @@ def vllm_versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import gpu_answers, gpu_grpo, gpu_sft
 from benchmarks.gpu_common import Settings, host_facts, prepare, wait_for
+from toolkit.ending import exit_code
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -136,4 +137,4 @@ def _result(settings: Settings, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -34,6 +34,7 @@ from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK, write_tiny_llama
 from rewards.core import ExitCode
 from toolkit.config import Recipe, load_recipe
+from toolkit.ending import exit_code
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import stages_of
@@ -187,4 +188,4 @@ def main(say: Callable[[str], None] = print) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

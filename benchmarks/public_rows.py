@@ -11,6 +11,7 @@ and with our policy (a bare hour, a part of the day, "next Wednesday"), so nobod
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ from rewards.core import Example
 from rewards.response import parse
 from tasks.base import Task
 from tasks.datetime_extraction import TASK
+from toolkit.ending import exit_code
 
 LENGTHS = {"day": 10, "hour": 13, "minute": 16, "second": 19}
 MOSCOW = timezone(timedelta(hours=3))
@@ -147,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

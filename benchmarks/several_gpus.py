@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.jsonl import read_jsonl
+from toolkit.ending import exit_code
 
 TASK = "datetime_extraction"
 MAX_LENGTH = 832
@@ -103,4 +105,4 @@ def _recipe(processes: int, arguments: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -187,11 +187,16 @@ def _pair(
             )
     pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
     if count := sum(map(_scored_otherwise, pairs)):
-        reasons.append(
-            f"{count} examples have the same completion and another score: the scorer isn't the same; "
-            "`toolkit rescore` scores both evaluations as it does now"
-        )
+        reasons.append(another_scorer(count))
     return pairs, reasons
+
+
+def another_scorer(count: int) -> str:
+    """The reason that so many examples were scored otherwise though the same was said."""
+    return (
+        f"{count} examples have the same completion and another score: the scorer isn't the same; "
+        "`toolkit rescore` scores both evaluations as it does now"
+    )
 
 
 def _scored_otherwise(pair: Pair) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
+from eval.prompts import short_hash
 from eval.records import Record
 from eval.statistics import Interval, detectable, holm, paired_score, sign_flip
 
@@ -24,13 +26,14 @@ LOW_IS_GOOD = ("truncated",)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One example of an evaluation. values: metric -> mean over its samples."""
+    """One example of an evaluation. values: metric -> mean over its samples. said: hash of its completions, or "" """
 
     id: str
     group: str
     tags: Mapping[str, str]
     prompt_hash: str
     values: Mapping[str, float]
+    said: str = ""
 
     @property
     def cluster(self) -> str:
@@ -81,7 +84,8 @@ def _item(records: Sequence[Record], samples: int) -> Item:
     columns |= {f"{REWARD}{name}": [record.rewards[name] for record in records] for name in first.rewards}
     absent = max(0, samples - len(records))
     means = {name: fmean([*values, *[worst_of(name)] * absent]) for name, values in columns.items()}
-    return Item(first.id, first.group, first.tags, first.prompt_hash, means)
+    said = json.dumps(sorted([record.sample, record.completion, record.finish_reason] for record in records))
+    return Item(first.id, first.group, first.tags, first.prompt_hash, means, short_hash(said))
 
 
 def independent(clusters: Sequence[str]) -> list[str]:

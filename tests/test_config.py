@@ -285,6 +285,10 @@ def test_a_hash_on_the_command_line_begins_no_comment() -> None:
         ("data.sft=true", "key 'data.sft': true and false mean nothing here, got True"),
         ("model.reference=false", "true and false mean nothing here"),
         ("rewards.exact_datetime=-1", "should be greater than or equal to 0, got -1"),
+        ('sft.packing="yes"', "key 'sft.packing': want true or false or auto, got 'yes'"),
+        ("sft.packing=1", "key 'sft.packing': want true or false or auto, got 1"),
+        ('data.sft="8"', "key 'data.sft': want a number, this is a text: leave the quotes out, got '8'"),
+        ("rewards.exact_datetime=true", "key 'rewards.exact_datetime': true and false mean nothing here, got True"),
         ("output=2024", "key 'output': want a path as a text (in quotes where it is a number), got 2024"),
     ],
 )
@@ -297,3 +301,12 @@ def test_true_and_false_are_taken_where_they_mean_something() -> None:
     found = load_recipe(CONFIGS / "demo.yaml", ["sft.packing=false", "sft.direct=true", "sft.compile=auto"])
     assert found.sft is not None
     assert (found.sft.packing, found.sft.direct, found.sft.compile) == (False, True, "auto")
+
+
+def test_a_number_with_an_exponent_is_one_in_a_file_too(tmp_path: Path) -> None:
+    """PyYAML gives 1e-5 as text, and so 2e1, which an editor takes for the number it is."""
+    text = LEAST + "sft: {learning_rate: 1e-5, batch_size: 2e1}\nrewards: {exact_datetime: 5e-1}\n"
+    loaded = load_recipe(write(tmp_path, text))
+    assert loaded.sft is not None
+    assert (loaded.sft.learning_rate, loaded.sft.batch_size) == (1e-5, 20)
+    assert loaded.rewards == {"exact_datetime": 0.5}

@@ -18,7 +18,7 @@ from eval.gating.rules import Gate, Rules, read_rules
 from eval.gating.scores import Scores, read_scores, write_baseline
 from eval.gating.verdicts import Report, check, judge
 from eval.validity import DEFAULT_LIMITS, Counts
-from rewards.core import Example, UserError
+from rewards.core import Example, Reward, UserError
 from rewards.response import parse, render
 from tasks.base import Task
 from tests.scripted import evaluate_script
@@ -53,9 +53,11 @@ def run(
     version: str = "1",
     samples: int = 1,
     limit: int = 9,
+    metric: Reward = exact,
+    reward: Reward = brief,
 ) -> Path:
     """Evaluate a scripted model. said: "right", another text, or None for an engine's error."""
-    chosen = Task("echo", version, lambda split, n, seed: iter(()), {"brief": (brief, 0.1)}, exact)
+    chosen = Task("echo", version, lambda split, n, seed: iter(()), {"brief": (reward, 0.1)}, metric)
     texts = [render("", str(i)) if text == "right" else text for i, text in enumerate(said)]
     sampling = Sampling(max_tokens=limit, n=samples, temperature=float(samples > 1))
     evaluate_script(directory, chosen, examples(len(said), groups), texts, sampling)
@@ -186,6 +188,45 @@ def test_other_examples_are_not_comparable_and_named(tmp_path: Path) -> None:
     assert report.reasons == ("task_version: '1' in the baseline, '2' in the run",)
     shorter = check(gates(tmp_path, NON_INFERIOR), run(tmp_path / "third", words(HALF[:50])), first)
     assert any(reason.startswith("examples: ") for reason in shorter.reasons)
+
+
+def half(completion: str, example: Example) -> float:
+    return 0.5 * exact(completion, example)
+
+
+def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
+    """As in compare: nobody changed the task's version, the same was said, and the scores aren't the same."""
+    first = run(tmp_path / "first", words([True] * 8 + [False] * 8), samples=2)
+    write_baseline(first, tmp_path / "baseline.json")
+    rules = gates(tmp_path, NON_INFERIOR)
+    second = run(tmp_path / "second", words([True] * 16), samples=2, metric=half)
+    for baseline in (first, tmp_path / "baseline.json"):
+        report = check(rules, second, baseline)
+        assert (report.outcome, report.exit_code) == ("not comparable", 12)
+        (reason,) = report.reasons
+        assert reason.startswith("8 examples have the same completion and another score: the scorer isn't the same; ")
+    assert check(rules, first, tmp_path / "baseline.json").notes == ()
+
+
+def test_a_reward_that_no_gate_asks_for_may_change(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", words(HALF))
+    second = run(tmp_path / "second", words(HALF), reward=half)
+    assert check(gates(tmp_path, NON_INFERIOR), second, first).outcome == "pass"
+    more = '[[gate]]\nkind = "at_most"\nmetric = "reward:brief"\nbound = 0.9\n'
+    assert check(gates(tmp_path, NON_INFERIOR + more), second, first).outcome == "not comparable"
+
+
+def test_a_baseline_from_before_completions_had_hashes_still_works(tmp_path: Path) -> None:
+    first = run(tmp_path / "first", words(HALF))
+    write_baseline(first, tmp_path / "baseline.json")
+    row = json.loads((tmp_path / "baseline.json").read_text(encoding="utf-8"))
+    row["format"] = 1
+    row["items"] = {key: item[:4] for key, item in row["items"].items()}
+    (tmp_path / "baseline.json").write_text(json.dumps(row), encoding="utf-8")
+    for directory in (first, run(tmp_path / "second", words(HALF), metric=half)):
+        report = check(gates(tmp_path, NON_INFERIOR), directory, tmp_path / "baseline.json")
+        assert report.outcome == ("pass" if directory == first else "fail")
+        assert report.notes[0].startswith("the baseline doesn't hold hashes of its completions")
 
 
 def test_other_prompts_need_a_word(tmp_path: Path) -> None:
@@ -373,8 +414,9 @@ def test_a_tag_that_the_baseline_lacks_is_refused_in_words(tmp_path: Path) -> No
         {"completions": {"total": "x", "truncated": 0}},
         {"items": {"test-0": ["g", "h", [1] * len(METRICS), None]}},
         {"items": {"test-0": ["g", "h", [float("nan")] * len(METRICS), {}]}},
+        {"items": {"test-0": ["g", "h", [1] * len(METRICS), {}, "said", "more"]}},
     ],
-    ids=["identity", "versions", "completions", "tags", "nan"],
+    ids=["identity", "versions", "completions", "tags", "nan", "more"],
 )
 def test_a_damaged_baseline_is_refused_in_words(tmp_path: Path, damage: dict[str, Any]) -> None:
     whole = {

@@ -42,6 +42,13 @@ def test_folded_keeps_letters_and_digits_in_lower_case() -> None:
         ("5 $", "5 €"),
         ("की", "का"),
         ("за́мок", "замо́к"),
+        ("(2+3)*4?", "2+3*4?"),
+        ("2 * (3 + 4)?", "2 * 3 + 4?"),
+        ("(5 - 3) - 1", "5 - (3 - 1)"),
+        ("(-3)^2", "-3^2"),
+        ("f(x)", "f[x]"),
+        ("a[12]", "a12"),
+        ("(a+b)c", "a+bc"),
     ],
 )
 def test_signs_that_carry_meaning_are_kept(one: str, other: str) -> None:
@@ -51,7 +58,10 @@ def test_signs_that_carry_meaning_are_kept(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("Да, в 5.", "да в 5"), ("«Да»?", "Да!"), ("1. Да", "1 да"), ("A,5", "a 5"), ("Конец: 7,", "конец 7")],
+    [
+        *[("Да, в 5.", "да в 5"), ("«Да»?", "Да!"), ("1. Да", "1 да"), ("A,5", "a 5"), ("Конец: 7,", "конец 7")],
+        *[("Привет))", "привет"), ("1) Да", "1. да"), ("(7)", "7"), ("Да (в 5)", "да в 5"), ("Да [1].", "да, 1")],
+    ],
 )
 def test_case_white_space_and_punctuation_are_left_out(one: str, other: str) -> None:
     (first, _), (second, _) = fingerprints([chat(one), chat(other)])[0]
@@ -62,6 +72,12 @@ def test_a_point_between_two_texts_is_not_between_digits() -> None:
     letters, ends = folded(["1.", "5", "2", ",3", "4.5"])
     assert letters.tobytes().decode("utf-32-le") == "15234.5"
     assert ends.tolist() == [1, 2, 3, 4, 7]
+
+
+def test_a_bracket_has_its_neighbours_in_its_own_text() -> None:
+    letters, ends = folded(["f", "(x)", "+", "", "(x )", "-1", "a(", ")", ")", "2"])
+    assert letters.tobytes().decode("utf-32-le") == "fx+x-1a(2"
+    assert ends.tolist() == [1, 2, 3, 3, 4, 6, 8, 8, 8, 9]
 
 
 def test_near_duplicates_by_the_share_of_what_they_share() -> None:

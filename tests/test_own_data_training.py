@@ -377,8 +377,8 @@ def work(part):
     if 1000 in part:
         os.kill(os.getpid(), 9)
     return len(part)
-from toolkit.cli import _exit_code
-raise SystemExit(_exit_code(lambda: list(in_chunks(range(5000), work))))
+from toolkit.ending import exit_code
+raise SystemExit(exit_code(lambda: list(in_chunks(range(5000), work))))
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -333,8 +333,8 @@ def test_slow_rewards_are_a_warning(make: Make) -> None:
 # the rest
 
 
-def scanned(run: Run, dead: float) -> None:
-    report = {"dead": {"8": dead}, "advice": ["train longer with sft before GRPO"]}
+def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
+    report = {"dead": {"8": dead}, "advice": ["train longer with sft before GRPO"], "rates": dict(rates or {})}
     (run.dir / "scan").mkdir(exist_ok=True)
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
@@ -355,6 +355,20 @@ def test_the_arithmetic_is_one_line(make: Make) -> None:
     assert steps_line(run, "grpo") == (
         "4 prompts x 8 generations = 32 completions a step, in 2 passes of 16; "
         "10 steps see 40 prompts of 16: 2.5 epochs"
+    )
+
+
+def test_epochs_are_of_the_prompts_that_grpo_scan_leaves(make: Make) -> None:
+    run = make(grpo={"prompts": 4, "generations": 8, "batch_size": 16, "steps": 10, "scan": [0.1, 0.9]})
+    unknown = "10 steps see 40 prompts of at most 16 (grpo.scan is yet to choose): 2.5 epochs or more"
+    assert steps_line(run, "grpo").endswith(unknown)
+    scanned(run, 0.1, {f"train-{i}": i / 15 for i in range(16)})
+    assert steps_line(run, "grpo").endswith(
+        "10 steps see 40 prompts of 12 (what grpo.scan leaves of 16 scanned): 3.3 epochs"
+    )
+    scanned(run, 0.1, {"train-0": 1.0})
+    assert steps_line(run, "grpo").endswith(
+        "40 prompts of 0 (what grpo.scan leaves of 1 scanned), too few for a step of 4"
     )
 
 

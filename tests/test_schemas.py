@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ from jsonschema import Draft202012Validator
 
 from eval.gating.rules import read_rules
 from rewards.core import UserError
+from scripts.reference.parameters import Key, keys
 from scripts.reference.schemas import gates_schema, recipe_schema, task_schema
 from tasks.declared import declared_task
-from toolkit.config import load_recipe
+from toolkit.config import ColumnsConfig, ConversationsConfig, check_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = re.compile(r"^# yaml-language-server: \$schema=(\S+)$|^#:schema (\S+)$", re.MULTILINE)
@@ -66,6 +70,8 @@ def refused(schema: dict[str, Any], value: Any) -> bool:
         "grpo.loss_type=ppo",
         "lora.dropout=1",
         "launch.address=nowhere",
+        "launch.address=host:٣",
+        "grpo.scan=[0.1, 1.5]",
     ],
 )
 def test_a_recipe_that_is_refused_is_marked(override: str) -> None:
@@ -81,6 +87,64 @@ def test_a_recipe_that_is_refused_is_marked(override: str) -> None:
     here[last] = yaml.safe_load(value)
     assert refused(recipe_schema(), raw)
     assert not refused(recipe_schema(), values(path))
+
+
+OF_A_TASK = {
+    "task": "datetime_extraction_plain",
+    "output": "runs/x",
+    "model": {"reference": "m", "backend": "transformers"},
+    "data": {"sft": 9, "grpo": 99, "test": 9},
+}
+OF_A_FILE = {"output": "runs/x", "model": {"reference": "m"}, "data": {"path": "rows.csv"}, "sft": {}}
+# No .nan and .inf, which JSON lacks, and no texts like 1e-5, which are numbers to an editor.
+CANDIDATES: list[Any] = [
+    *(None, True, False, 0, 1, 2, -1, -2, 8, 0.5, -0.5, 1.5, 0.0, 1.0, 8.0, -1.0, 2**32 - 1, 2**32, 2**64, 10**30),
+    *("", "x", "xx", ",", "yes", "no", "on", "true", "t", "null", "0", "1", "8", "-1", "0.5", "8.0", "1_000", " 1 "),
+    *("nan", "inf", "host:1", "host:", "host: 1", "host:x", ":1"),
+    *([], [0.1, 0.9], [0, 1], [-0.1, 0.5], [0.1, 1.5], [0.1], [0.1, 0.5, 0.9], ["0.1", "0.9"], [True, 0.5], [0, False]),
+    *(["x"], ["1"], [1], [None], [True], [[]], ["tags"], ["tags", "x"], [{}]),
+    *({}, {"x": 1}, {"x": 0}, {"x": -1}, {"x": 0.5}, {"x": "1"}, {"x": "y"}, {"x": True}, {"x": None}, {"x": {}}),
+]
+
+
+def named_values(schema: Any) -> Iterator[Any]:
+    """Every value that a schema names."""
+    if isinstance(schema, dict):
+        yield from [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+    if isinstance(schema, dict | list):
+        for each in schema.values() if isinstance(schema, dict) else schema:
+            yield from named_values(each)
+
+
+@cache
+def recipe_validator() -> Any:
+    return Draft202012Validator(recipe_schema())
+
+
+def refused_by_the_reader(raw: dict[str, Any]) -> bool:
+    """Whether a value is refused for itself: only then the line names its key first. A schema knows no sums."""
+    try:
+        check_recipe(copy.deepcopy(raw), "here")
+    except UserError as error:
+        return any(line.startswith("here: key ") for line in str(error).splitlines())
+    return False
+
+
+@pytest.mark.parametrize("key", keys(), ids=lambda key: key.shown)
+def test_the_schema_and_the_reader_agree_on_every_value_of(key: Key) -> None:
+    validator = recipe_validator()
+    known = [each for each in named_values(validator.schema) if not isinstance(each, bool | int)]
+    differing = []
+    for value in [*CANDIDATES, *dict.fromkeys(known)]:
+        raw = copy.deepcopy(OF_A_FILE if key.section in (ConversationsConfig, ColumnsConfig) else OF_A_TASK)
+        here: dict[str, Any] = raw
+        *parents, last = key.shown.split(".")
+        for parent in parents:
+            here = here.setdefault(parent, {})
+        here[last] = value
+        if validator.is_valid(raw) == refused_by_the_reader(raw):
+            differing.append(value)
+    assert differing == []
 
 
 def test_an_editor_shows_the_teaching_text() -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from eval.progress import QUIET
-from eval.redaction import redact_text
-from rewards.core import ExitCode, UserError
 from toolkit.commands import (
     data,
     doctor,
@@ -37,7 +35,7 @@ from toolkit.commands import (
     ui,
 )
 from toolkit.commands.road import road
-from toolkit.commands.shared import say
+from toolkit.ending import exit_code
 
 
 class Verbs(TyperGroup):
@@ -120,26 +118,7 @@ def _quiet(
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Errors that a person can put right are one line each; the rest keeps its traceback."""
-    sys.exit(_exit_code(lambda: command()(arguments, standalone_mode=True)))
-
-
-def _exit_code(call: Callable[[], Any]) -> int:
-    try:
-        call()
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {redact_text(line)}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except OSError as error:  # a path of the person's, or a full disk; without a name it is a bug's
-        if error.filename is None or isinstance(error, ConnectionError):
-            raise
-        print(f"error: {redact_text(str(error.filename))}: {error.strerror}", file=sys.stderr, flush=True)
-        return ExitCode.USAGE
-    except SystemExit as end:
-        if end.code == ExitCode.INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
-            say("interrupted; the same command goes on where it stopped")
-        raise
-    return 0
+    sys.exit(exit_code(lambda: command()(arguments, standalone_mode=True)))
 
 
 if __name__ == "__main__":

@@ -145,12 +145,22 @@ def stored_scan(run: Run) -> dict[str, Any] | None:
     return read_json(path, "scan again: toolkit scan CONFIG") if path.is_file() else None
 
 
+def pass_rates(run: Run) -> dict[str, float] | None:
+    """By prompt, what the stored scan found; None before there is one."""
+    found = stored_scan(run)
+    return None if found is None else found["rates"]
+
+
+def is_within(rate: float, bounds: tuple[float, float]) -> bool:
+    """Whether grpo.scan keeps a prompt of that pass rate."""
+    return bounds[0] <= rate <= bounds[1]
+
+
 def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -> list[Example]:
     """The examples whose pass rate in the stored scan is within the bounds. Raises UserError without a scan."""
-    if (found := stored_scan(run)) is None:
+    if (rates := pass_rates(run)) is None:
         raise UserError(f"grpo.scan: {run.dir} has no scan; first: toolkit scan CONFIG")
-    rates = found["rates"]
-    kept = [each for each in examples if bounds[0] <= rates.get(each.id, -1) <= bounds[1]]
+    kept = [each for each in examples if is_within(rates.get(each.id, -1), bounds)]
     assert run.recipe.grpo is not None
     if len(kept) < run.recipe.grpo.prompts:
         raise UserError(

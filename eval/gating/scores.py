@@ -17,7 +17,8 @@ from eval.summary import SUMMARY
 from eval.validity import Counts, Limits, check_validity, counts_of
 from rewards.core import ExitCode, UserError
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)  # 1 lacks the hashes of completions
 WRITE_AGAIN = "write it with toolkit baseline write RUN --out FILE"
 
 
@@ -89,14 +90,21 @@ def write_baseline(run: Path, out: Path) -> Scores:
         "completions": {"truncated": scores.completions.truncated, "total": scores.completions.found},
         "metrics": metrics,
     }
-    rows = [
-        f"    {_line(key)}: {_line([item.group, item.prompt_hash, [item.values[name] for name in metrics], item.tags])}"
-        for key, item in scores.items.items()
-    ]
+    rows = [f"    {_line(key)}: {_line(_stored(item, metrics))}" for key, item in scores.items.items()]
     top = json.dumps(head, ensure_ascii=False, indent=2)[:-2]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, top + ',\n  "items": {\n' + ",\n".join(rows) + "\n  }\n}\n")
     return scores
+
+
+def _stored(item: Item, metrics: list[str]) -> list[Any]:
+    return [item.group, item.prompt_hash, [item.values[name] for name in metrics], item.tags, item.said]
+
+
+def _item(
+    key: str, metrics: list[str], group: Any, prompt: Any, values: list[float], tags: Any, said: Any = ""
+) -> Item:
+    return Item(key, str(group), _mapping(tags), str(prompt), _values(metrics, values), str(said))
 
 
 def _line(value: Any) -> str:
@@ -109,14 +117,11 @@ def _line(value: Any) -> str:
 
 def _of_file(path: Path) -> Scores:
     row = read_json(path, WRITE_AGAIN)
-    if row.get("format") != FORMAT:
+    if row.get("format") not in FORMATS:
         raise UserError(f"{path}: want a baseline of format {FORMAT}, got {row.get('format')!r}; {WRITE_AGAIN}")
     try:
         metrics = row["metrics"]
-        items = {
-            key: Item(key, str(group), _mapping(tags), str(prompt), _values(metrics, values))
-            for key, (group, prompt, values, tags) in row["items"].items()
-        }
+        items = {key: _item(key, metrics, *stored) for key, stored in row["items"].items()}
         total, truncated = (int(row["completions"][name]) for name in ("total", "truncated"))
         if not items or not set(METRICS) <= set(metrics):
             raise ValueError("no items, or a metric is missing")

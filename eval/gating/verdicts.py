@@ -15,13 +15,13 @@ at most alpha / 2 however many gates there are (Holm), and a run for which one i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.compare import MUST_MATCH, WORTH_A_NOTE
+from eval.compare import MUST_MATCH, WORTH_A_NOTE, another_scorer
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
@@ -113,7 +113,7 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
     problems = check_validity(run.completions, rules.valid)
     if problems:
         return replace(blank, outcome="invalid run", reasons=tuple(problems))
-    reasons = [] if baseline is None else _reasons(baseline, run, rules.same_prompts)
+    reasons = [] if baseline is None else _reasons(baseline, run, rules)
     if baseline is not None and reasons:
         return replace(blank, outcome="not comparable", reasons=tuple(reasons), notes=_notes(baseline, run, rules))
     gates = [each for gate in rules.gates for each in _expand(gate, run, baseline)]
@@ -130,8 +130,8 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
     return replace(blank, outcome=outcome, judgements=tuple(judgements), notes=notes)
 
 
-def _reasons(baseline: Scores, run: Scores, same_prompts: bool) -> list[str]:
-    keys = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
+def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
+    keys = [key for key in MUST_MATCH if key != "prompts" or rules.same_prompts]
     ours, theirs = baseline.identity, run.identity
     reasons = [
         f"{key}: {ours.get(key)!r} in the baseline, {theirs.get(key)!r} in the run"
@@ -141,7 +141,18 @@ def _reasons(baseline: Scores, run: Scores, same_prompts: bool) -> list[str]:
     extra = sorted(set(run.items) - set(baseline.items))
     if extra:
         reasons.append(f"the baseline lacks {len(extra)} examples of the run, for instance {extra[0]!r}")
+    if count := _scored_otherwise(baseline, run, {gate.metric for gate in rules.gates}):
+        reasons.append(f"{another_scorer(count)}; then write the baseline again")
     return reasons
+
+
+def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
+    """Examples to which the two said the same, and whose gated figures differ all the same."""
+    pairs = ((item, run.items[key]) for key, item in baseline.items.items() if key in run.items)
+    same = [(ours.values, theirs.values) for ours, theirs in pairs if ours.said and ours.said == theirs.said]
+    return sum(
+        any(ours[name] != theirs[name] for name in metrics & ours.keys() & theirs.keys()) for ours, theirs in same
+    )
 
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
@@ -151,6 +162,9 @@ def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
+    if not any(item.said for item in baseline.items.values()):
+        unseen = "the baseline doesn't hold hashes of its completions, so a changed scorer goes unseen"
+        notes.append(f"{unseen}; {WRITE_AGAIN}")
     return (*notes, *(f"the baseline: {problem}" for problem in check_validity(baseline.completions, rules.valid)))
 
 

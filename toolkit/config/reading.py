@@ -53,15 +53,13 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
     """Values that don't go together. Said here, since the trainer would find out after minutes, or never."""
     from toolkit.training.launch import launch_misfits
 
-    if recipe.sft is not None and recipe.sft.max_steps == 0:
-        yield "key 'sft.max_steps': 0 would train nothing; give a number of steps, or -1 to go by sft.epochs"
     if recipe.sft is not None and recipe.sft.evaluate_steps is not None and recipe.task is None:
         yield "sft.evaluate_steps: conversations alone have no metric to evaluate by; leave it out"
     yield from launch_misfits(recipe)
     grpo = recipe.grpo
     if grpo is None:
         return
-    if grpo.scan is not None and not 0 <= grpo.scan[0] < grpo.scan[1] <= 1:
+    if grpo.scan is not None and grpo.scan[0] >= grpo.scan[1]:
         yield f"grpo.scan {list(grpo.scan)}: give the lowest and the highest pass rate, such as [0.1, 0.9]"
     if grpo.vllm and recipe.model.backend == "unsloth" and recipe.model.tuning == "full":
         yield "grpo.vllm: unsloth's engine shares an adapter's base; set model.tuning to lora, or backend transformers"

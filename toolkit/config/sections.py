@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from eval.validity import MAX_FAILED, MAX_TRUNCATED
+from toolkit.config.values import Share, Weight, as_written
 
 Engine = Literal["vllm", "server", "transformers", "scripted"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -35,16 +36,9 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
         """True is 1 to Python, and `sft: true` would train on one example."""
-        if isinstance(value, bool) and not takes_bool(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("true and false mean nothing here")
-        return value
-
-
-def takes_bool(annotation: Any) -> bool:
-    """Whether true or false is among what a field's type admits."""
-    return annotation is bool or isinstance(annotation, bool) or any(map(takes_bool, get_args(annotation)))
+        return as_written(value, cls.model_fields[str(info.field_name)].annotation)
 
 
 class ModelConfig(Section):
@@ -118,13 +112,24 @@ class ConversationsConfig(Section):
     too_long: Literal["error", "drop"] = Field("error", description="a conversation longer than model.max_length")
 
 
+def _some_steps(steps: int) -> int:
+    if steps == 0:
+        raise ValueError("0 would train nothing; give a number of steps, or -1 to go by sft.epochs")
+    return steps
+
+
 class SftConfig(Section):
     """Supervised warm start: cross-entropy on the completion only."""
 
     batch_size: PositiveInt = Field(8, description="sequences in one optimizer step")
     learning_rate: PositiveFloat = Field(1e-3, description="after warmup; it falls along a cosine")
     epochs: PositiveFloat = Field(1.0, description="how often each training example is seen")
-    max_steps: int = Field(-1, ge=-1, description="stop after so many optimizer steps; -1: after `epochs`")
+    max_steps: Annotated[int, AfterValidator(_some_steps)] = Field(
+        -1,
+        ge=-1,
+        description="stop after so many optimizer steps; -1: after `epochs`",
+        json_schema_extra={"not": {"const": 0}},
+    )
     warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
     packing: Switch = Field(
@@ -169,7 +174,7 @@ class GrpoConfig(Section):
     oversample: float = Field(
         1.0, ge=1, le=8, description="prompts sampled for each trained on; groups whose rewards differ are preferred"
     )
-    scan: tuple[float, float] | None = Field(
+    scan: tuple[Share, Share] | None = Field(
         None, description="train on prompts whose pass rate in a scan is within; toolkit run scans before grpo"
     )
     vllm: bool | Literal["server"] = Field(
@@ -220,7 +225,9 @@ class LaunchConfig(Section):
     hosts: PositiveInt = Field(
         1, description="machines, each with processes / hosts of them and the same run directory"
     )
-    address: str | None = Field(None, pattern=r"^[^:\s]+:\d+$", description="HOST:PORT of the first host, for several")
+    address: str | None = Field(
+        None, pattern=r"^[^:\s]+:[0-9]+$", description="HOST:PORT of the first host, for several"
+    )
 
 
 class EvalConfig(Section):
@@ -248,7 +255,7 @@ class Recipe(Section):
     task: str | None = Field(None, description="a built-in task, a file, or an installed plugin; none with data.path")
     output: Path = Field(description="the run directory")
     seed: int = Field(0, ge=0, lt=2**32, description="of data, weights, batches and sampling")  # numpy takes no larger
-    rewards: dict[str, NonNegativeFloat] = Field(
+    rewards: dict[str, Weight] = Field(
         default_factory=dict, description="weights by reward name; default: the task's own"
     )
     model: ModelConfig

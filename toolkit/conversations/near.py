@@ -12,6 +12,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ import numpy as np
 FEATURES = 3
 MARK = "\x02"  # is kept like a letter, to stand between turns
 _SIGNS = "*/-%"  # punctuation to Unicode, but 7*5 isn't 7/5; + < = > are symbols to it
+_OPENING, _CLOSING = 1, 2  # brackets, kept in formulas: (2+3)*4 isn't 2+3*4, but a smile :) is none
+_LAST = 127  # of ASCII, which has all brackets that are looked at
+_SIGN, _WORD = 1, 2  # what stands outside a bracket of a formula
 _POINTS = (ord("."), ord(","))  # are kept between digits: 1.5 isn't 15
 _RUN = 4  # letters
 _BINS = 16
@@ -31,7 +35,7 @@ _MIX = np.random.default_rng(1).integers(0, 2**63, _BINS, dtype=np.uint64) * 2 +
 def folded(texts: Sequence[str]) -> tuple[Any, Any]:
     """(all texts in lower case without what says nothing, as code points, [len(texts)] where each text ends in them).
 
-    Letters, digits, vowel signs and accents, symbols and signs of arithmetic stay.
+    Letters, digits, vowel signs and accents, symbols, signs of arithmetic and the brackets of formulas stay.
     """
     raw = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
@@ -39,6 +43,9 @@ def folded(texts: Sequence[str]) -> tuple[Any, Any]:
     points = np.flatnonzero((raw == _POINTS[0]) | (raw == _POINTS[1]))
     points = points[_between_digits(raw, points, ends)]
     letters[points] = raw[points]
+    brackets = np.flatnonzero(_brackets()[np.minimum(raw, _LAST)])
+    brackets = brackets[_in_formula(raw, brackets, ends)]
+    letters[brackets] = raw[brackets]
     kept = letters != 0
     before = np.concatenate(([0], np.cumsum(kept)))
     return letters[kept], before[ends]
@@ -50,6 +57,45 @@ def _between_digits(raw: Any, places: Any, ends: Any) -> Any:
     sides = (raw[np.clip(places + step, 0, max(len(raw) - 1, 0))] for step in (-1, 1))
     before, after = ((side < _PLANE) & _digits()[np.minimum(side, _PLANE - 1)] for side in sides)
     return inside & before & after
+
+
+def _in_formula(raw: Any, places: Any, ends: Any) -> Any:
+    """[len(places)] whether a sign or, as in f(x), a Latin letter or digit touches the bracket's outer side.
+
+    A space may stand before the sign, since people write 2 * (3 + 4).
+    """
+    outwards = np.where(_brackets()[raw[places]] == _OPENING, -1, 1)
+    text = np.searchsorted(ends, places, side="right")
+
+    def beside(step: int) -> tuple[Any, Any]:
+        """What stands there: the code point and its kind, 0 outside the text."""
+        there = places + step * outwards
+        inside = (there >= 0) & (there < len(raw)) & (np.searchsorted(ends, there, side="right") == text)
+        found = np.where(inside, raw[np.clip(there, 0, max(len(raw) - 1, 0))], 0)
+        return found, _neighbours()[np.minimum(found, _PLANE - 1)]
+
+    (near, touching), (_, beyond) = beside(1), beside(2)
+    return (touching != 0) | ((near == ord(" ")) & (beyond == _SIGN))
+
+
+@cache
+def _brackets() -> Any:
+    """Of each code point up to _LAST: _OPENING, _CLOSING or 0."""
+    kinds = np.zeros(_LAST + 1, np.uint8)
+    kinds[list(b"([{")] = _OPENING
+    kinds[list(b")]}")] = _CLOSING
+    return kinds
+
+
+@cache
+def _neighbours() -> Any:
+    """Of each code point of the basic plane: _SIGN, _WORD or 0."""
+    kinds = np.zeros(_PLANE, np.uint8)
+    for code in range(_PLANE):
+        if chr(code) in f"{_SIGNS}^" or unicodedata.category(chr(code)) == "Sm":
+            kinds[code] = _SIGN
+    kinds[list(f"{ascii_letters}{digits}".encode())] = _WORD
+    return kinds
 
 
 @cache

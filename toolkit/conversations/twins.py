@@ -23,10 +23,11 @@ SHOWN = 5  # groups of twins that a report names
 def fingerprints(batch: Sequence[Sequence[Message]]) -> tuple[list[tuple[int, int]], Any]:
     """(64 bits of each conversation's prompt and of its last turn, its features for `near_groups`).
 
-    Case, white space and punctuation don't count, but signs and symbols do (`near.folded`).
+    Case, white space and punctuation don't count, but signs, symbols and the brackets of formulas do (`near.folded`).
     """
     halves = [half for messages in batch for half in (messages[:-1], messages[-1:])]
-    texts = ["".join([f"{MARK}{turn['role'][0]}{turn['content']}" for turn in half]) for half in halves]
+    # the space is left out, but keeps the role's letter from what the turn begins with: u(7) would be a call
+    texts = ["".join([f"{MARK}{turn['role'][0]} {turn['content']}" for turn in half]) for half in halves]
     letters, ends = folded(texts)
     data, starts = letters.tobytes(), [0, *(4 * ends).tolist()]
     hashes = [

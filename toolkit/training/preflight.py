@@ -16,7 +16,7 @@ from typing import Any
 
 from eval.files import write_json
 from rewards.core import UserError
-from toolkit.config import DataConfig, Recipe
+from toolkit.config import DataConfig, GrpoConfig, Recipe
 from toolkit.doctor.checks import shown
 from toolkit.doctor.findings import Finding, fine
 from toolkit.doctor.gather import memory as machine_memory
@@ -24,6 +24,7 @@ from toolkit.doctor.gather import nvidia
 from toolkit.doctor.needs import needs_of
 from toolkit.doctor.report import finding_lines
 from toolkit.rundir import Run
+from toolkit.scan import is_within, pass_rates
 from toolkit.training.preflight_messages import found
 from toolkit.training.preflight_rewards import check_groups, check_rewards
 from toolkit.training.preflight_tokens import check_lengths, check_tags, check_template, take_sample
@@ -100,11 +101,26 @@ def steps_line(run: Run, stage: str) -> str:
     completions, batch = grpo.prompts * grpo.generations, grpo.forward_batch(processes)
     spare = f" (of {grpo.prompts + grpo.extra_prompts} sampled)" if grpo.extra_prompts else ""
     each = f" on each of {processes} processes" if processes > 1 else ""
-    seen, passes = grpo.steps * grpo.prompts, completions // processes // batch
+    passes = completions // processes // batch
     return (
         f"{grpo.prompts} prompts{spare} x {grpo.generations} generations = {completions} completions a step, in "
-        f"{passes} passes of {batch}{each}; {grpo.steps} steps see {seen} prompts of {recipe.data.grpo}: "
-        f"{seen / recipe.data.grpo:.2g} epochs"
+        f"{passes} passes of {batch}{each}; {grpo.steps} steps see {_epochs(run, grpo, recipe.data.grpo)}"
+    )
+
+
+def _epochs(run: Run, grpo: GrpoConfig, built: int) -> str:
+    """How often GRPO sees its prompts, of which so many were built and grpo.scan leaves some."""
+    seen = grpo.steps * grpo.prompts
+    if grpo.scan is None:
+        return f"{seen} prompts of {built}: {seen / built:.2g} epochs"
+    if (rates := pass_rates(run)) is None:
+        return f"{seen} prompts of at most {built} (grpo.scan is yet to choose): {seen / built:.2g} epochs or more"
+    left = sum(is_within(rate, grpo.scan) for rate in rates.values())
+    chosen = f"{seen} prompts of {left} (what grpo.scan leaves of {len(rates)} scanned)"
+    return (
+        f"{chosen}, too few for a step of {grpo.prompts}"
+        if left < grpo.prompts
+        else f"{chosen}: {seen / left:.2g} epochs"
     )
 
 
