@@ -47,9 +47,11 @@ FRAMES = (
 )
 NOMINAL_FRAMES = FRAMES[:16]
 
-# Days that are counted from a day just said: those words, and every phrase with this one.
-LEANING = (*("this day", "the next day", "on the next business day", "the next working day", "next business day"),)
-LEANING_WORD = " later"
+# Days that are counted from a day just said: expressions for the whole phrase.
+LEANING = (
+    *("this day", "the next day", "on the next business day", "the next working day", "next business day"),
+    *(".* later", r"\+.*", "after .*"),
+)
 
 CORRECTIONS = (
     *("{a}, no, make it {b}", "{a}... sorry, I mean {b}", "{a}, actually {b}", "I wanted {a}, but {b} is better"),

@@ -60,8 +60,11 @@ def solve(meaning: Meaning, setting: Setting) -> Gold | None:
 def _disputed(meaning: Meaning, setting: Setting) -> bool:
     """What people would read in two ways, and the policy, the prompt's too, doesn't settle."""
     day, clock, policy = meaning.day, meaning.clock, setting.policy
-    if clock.kind in ("hh_mm", "hh_mm_spaced", "hh_mm_compact") and clock.hour <= (policy.afternoon or 0):
-        return True  # «в 9:40» where hours up to 9 are in the afternoon
+    faces = ("hh_mm", "hh_mm_spaced", "hh_mm_compact", *(("range_start",) if clock.hour > AFTERNOON else ()))
+    if clock.kind in faces and clock.hour <= (policy.afternoon or 0):
+        return True  # «в 9:40», «с 9:00 до 11:00» where hours up to 9 are in the afternoon
+    if day.kind == "same_weekday" and clock.kind in WITH_PART and clock.part == NIGHT and clock.hour < MORNING:
+        return True  # today's night to come, or one of next week's
     # "The Tuesday after next", where the next one is next week's.
     after_next = day.kind == "skip_weekday" and meaning.lang == "en" and policy.following == "week"
     return after_next and day.n > setting.today.weekday()
@@ -134,8 +137,8 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
         return _Time(time.options[:1], step)
     if kind == NO_DAY:
         return _Time(((1, hour, minute),), f"{time.step}, {_compared(setting.now, hour, minute)}, tomorrow")
-    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
-        return None  # «сегодня» at a default hour that has passed: nobody means that
+    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch", "range_start"):
+        return None  # a default hour that has passed, which nobody means, or a range that may still go on
     return _Time(time.options[:1], time.step, _compared(setting.now, hour, minute))
 
 

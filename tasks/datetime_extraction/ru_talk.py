@@ -56,9 +56,8 @@ NOMINAL_FRAMES = (
     "давайте так: {}",
 )
 
-# Days that are counted from a day just said: those words, and every phrase with this one.
-LEANING = ("на следующий день",)
-LEANING_WORD = "спустя"
+# Days that are counted from a day just said: expressions for the whole phrase.
+LEANING = ("на следующий день", ".*спустя.*", r"\+.*")
 
 # The last one wins. {a} is taken back, {b} stands.
 CORRECTIONS = (

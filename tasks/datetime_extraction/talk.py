@@ -33,6 +33,7 @@ OTHER_DAYS = (
     "day_month",
     "weekday_next_week",
 )
+REFUSALS = ("не ", "not ")  # «через среду» may be said with one
 OTHER_CLOCKS = ("bare_hour", "hh_mm", "hour_part", "hour_24", "half_past")
 
 
@@ -65,8 +66,7 @@ class _Phrase(NamedTuple):
     def said(self, rng: Random) -> str:
         if not self.clock_text or not self.day_text:
             return self.day_text or self.clock_text
-        # «Ночью на среду» is the night before it.
-        turns = not self.nominal and not (self.clock.kind == "day_part" and self.day_text.startswith("на "))
+        turns = not self.nominal and together.can_turn(self.day_text, self.clock, self.clock_text)
         if turns and rng.random() < CLOCK_FIRST:
             return f"{self.clock_text} {self.day_text}"
         return f"{self.day_text} {self.clock_text}"
@@ -96,9 +96,10 @@ def _phrase(d: Draw) -> _Phrase | None:
     if day is None:
         return None
     clock = clock_kinds.SAMPLERS[choice.clock](d.rng, d.lang)
-    if together.go_on(kind, pair.clock(clock)):
+    day_text, clock_text = _day_text(d, day, pair), pair.clock(clock)
+    if together.go_on(kind, clock_text) or together.runs_on(day_text, clock_text):
         return None
-    return _Phrase(day, clock, _day_text(d, day, pair), pair.clock(clock), pair.day.nominal, pair.group)
+    return _Phrase(day, clock, day_text, clock_text, pair.day.nominal, pair.group)
 
 
 def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
@@ -162,8 +163,13 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
     said = other[1]
+    if talk == "negation" and ("," in said or phrase.day_text.startswith(REFUSALS)):
+        return None
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
-    if whole and d.rng.random() < with_clock and (clock := _other_clock(d, phrase.clock)) is not None:
+    if whole and d.rng.random() < with_clock:
+        clock = _other_clock(d, phrase.clock)
+        if clock is None or together.go_on(other[0].kind, clock) or together.runs_on(said, clock):
+            return None
         said = f"{said} {clock}"
     text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
     return _built(d, talk, phrase, text, reason)
@@ -194,7 +200,7 @@ def _of_times(d: Draw, talk: str, frames: tuple[str, ...], reason: str = "") -> 
     if phrase is None or not phrase.day_text or not phrase.clock_text or phrase.clock.kind in ("day_part", "lunch"):
         return None
     other = _other_clock(d, phrase.clock)
-    if other is None:
+    if other is None or together.go_on(phrase.day.kind, other) or together.runs_on(phrase.day_text, other):
         return None
     text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", other).replace("{b}", phrase.clock_text)
     return _built(d, talk, phrase, text, reason)
@@ -211,6 +217,8 @@ def _correction_of_day(d: Draw) -> Built | None:
     other = _other_day(d, phrase.day)
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
+    if together.go_on(other[0].kind, phrase.clock_text) or together.runs_on(other[1], phrase.clock_text):
+        return None
     frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
     text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
     return _built(d, "correction_day", phrase, text)
@@ -220,7 +228,7 @@ def _exclusion(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
-    if phrase.day_text.startswith(("не ", "not ")):  # «через среду» may be said so
+    if phrase.day_text.startswith(REFUSALS) or "," in phrase.day_text:  # "not in 2 months, on Friday": on Friday?
         return None
     text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, phrase.day_text), d.rng).replace(
         "{a}", phrase.day_text

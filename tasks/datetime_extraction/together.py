@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.languages import LANGUAGES
@@ -14,15 +15,19 @@ OF_A_MONTH = frozenset(
     {"day_of_month", "weekday_day_of_month", "day_this_month", "nth_weekday_this_month", "weekday_after_date"}
     | {"last_day_of_month", "last_business_day"}
 )
+WEEKDAYS = ("weekday", "same_weekday", "weekend_day")  # without their week
 # Days that end in a number of units. A clock in units beside them would be more of the same: «через день 10 часов».
 SPANS = frozenset(
     {"in_days", "in_weeks", "in_months", "in_years", "span", "couple", "week_and_days", "every_other_day"}
     | {"business_days", "days_after_date", "days_from_weekday", "two_days_after_tomorrow"}
+    | {"weekday_in_weeks", "weekday_in_months"}
 )
 _COUNTED = re.compile(
     r"(?!.*\b(?:в|во|на|к|ко|с|около|до|без|at|by|for|around|from|between|after|past|to|of)\b)"
     r"(?:.*\b(?:час\w*|ч|мин\w*|дня|hours?|minutes?)\b.*|\d+ ?[hч]\w*)"
 )
+
+_BARE_DAY = re.compile(r"on \d{1,2}")
 
 
 def go_on(kind: str, clock_text: str) -> bool:
@@ -30,13 +35,28 @@ def go_on(kind: str, clock_text: str) -> bool:
     return kind in SPANS and _COUNTED.fullmatch(clock_text) is not None
 
 
+def runs_on(day_text: str, clock_text: str) -> bool:
+    """Whether a bare day of the month would take the clock for its own: "on 9 in the evening"."""
+    return _BARE_DAY.fullmatch(day_text) is not None and clock_text != "" and not clock_text.startswith("at ")
+
+
+def can_turn(day_text: str, clock: Clock, clock_text: str) -> bool:
+    """Whether the clock may come first. «Ночью на среду» is the night before it, «3 дня за неделю до» a number."""
+    if clock.kind == "day_part" and day_text.startswith("на "):
+        return False
+    counts = clock_text.endswith("дня") and day_text.startswith(("за ", "через ", "спустя ", "после "))
+    return not counts and not (clock_text[-1:].isdigit() and day_text[:1].isdigit())
+
+
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
     """Whether the day, said so, would be counted from `on`, said before it, instead of from today.
 
-    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is.
+    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is; and
+    "Friday next week, no, Sunday" is next week's.
     """
-    words = LANGUAGES[lang].talk
-    if text in words.LEANING or words.LEANING_WORD in text:
+    if re.fullmatch("|".join(LANGUAGES[lang].talk.LEANING), text):
+        return True
+    if day.kind in WEEKDAYS and on.kind in ("day_month", "weekday_next_week"):
         return True
     if on.kind != "day_month" or day.kind not in OF_A_MONTH:
         return False
