@@ -12,7 +12,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,14 +137,31 @@ def with_cache(
     identity: the evaluation's (`eval.manifest.identity`), with the options of KEY_OPTIONS. No path, or an engine whose
     completions aren't repeatable under this sampling: load() itself.
     """
-    repeatable = GREEDY if sampling.temperature == 0 else SEEDED if sampling.seed is not None else frozenset()
-    if path is None or identity["engine"] not in repeatable:
+    if path is None or not _repeatable(identity["engine"], sampling):
         return load()
     store, facts = Store(path), facts_of(identity, model)
     found = {request.id: _all_samples(store, facts, request, sampling) for request in requests}
     kept = {key: completions for key, completions in found.items() if completions is not None}
     inner = load() if len(kept) < len(requests) else None
     return Cached(inner, store, facts, kept)
+
+
+def keeps_nothing(path: Path | None, identity: Mapping[str, Any], model: ModelSpec, sampling: Sampling) -> bool:
+    """Whether `with_cache` will call load(), whatever the prompts are: no completion is kept under these facts."""
+    if path is None or not _repeatable(identity["engine"], sampling):
+        return True
+    group = _group(facts_of(identity, model))
+    try:
+        with closing(_connected(path)) as connection:
+            query = "SELECT 1 FROM completions WHERE key BETWEEN ? AND ? LIMIT 1"
+            return connection.execute(query, (group, group + b"\xff" * 16)).fetchone() is None
+    except (sqlite3.Error, OSError, UnicodeError):
+        return False  # `Store` says so, once
+
+
+def _repeatable(engine: str, sampling: Sampling) -> bool:
+    kept = GREEDY if sampling.temperature == 0 else SEEDED if sampling.seed is not None else frozenset()
+    return engine in kept
 
 
 def facts_of(identity: Mapping[str, Any], model: ModelSpec) -> str:
@@ -178,11 +195,19 @@ def _chips() -> list[str]:
 
 
 def key_of(facts: str, request: Request, sampling: Sampling, index: int) -> bytes:
-    """32 bytes for one sample. A greedy completion depends on no seed, id or index; a sampled one on its own seed."""
+    """32 bytes for one sample, half of them the facts'.
+
+    A greedy completion depends on no seed, id or index; a sampled one on its own seed.
+    """
     how = {key: value for key, value in asdict(sampling).items() if key not in ("n", "seed")}
     seed = None if sampling.temperature == 0 else [sample_seed(sampling, request.id, index), index]
-    text = json.dumps([facts, request.prompt_ids, how, seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()
+    text = json.dumps([request.prompt_ids, how, seed], sort_keys=True)
+    return _group(facts) + hashlib.sha256(text.encode()).digest()[:16]
+
+
+def _group(facts: str) -> bytes:
+    """What the keys of all completions under these facts begin with."""
+    return hashlib.sha256(facts.encode()).digest()[:16]
 
 
 def _all_samples(store: Store, facts: str, request: Request, sampling: Sampling) -> tuple[Completion, ...] | None:

@@ -38,10 +38,16 @@ def identity(
         "examples": examples_hash(examples),
         "model": fingerprint(model.path, model.name),
         "adapter": None if model.adapter is None else fingerprint(model.adapter, model.name),
-        "sampling": json.loads(json.dumps(asdict(sampling))),
+        "sampling": plain(sampling),
         "engine": engine,
         "options": stated(options, NUMERIC_OPTIONS),
     }
+
+
+def plain(sampling: Sampling) -> dict[str, Any]:
+    """The sampling as JSON gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(sampling)))
+    return found
 
 
 def stated(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:

@@ -6,17 +6,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.cache import KEY_OPTIONS, with_cache
+from eval.cache import KEY_OPTIONS, keeps_nothing, with_cache
 from eval.engines.base import Generator, ModelSpec, Request, Sampling
-from eval.engines.registry import WITHOUT_TOKENIZER, check_engine, load_engine
+from eval.engines.registry import WITHOUT_TOKENIZER, EngineLoader, begun_engine, check_engine, load_engine
 from eval.files import write_json
-from eval.manifest import claim, identity, stated
+from eval.manifest import claim, identity, plain, stated
 from eval.progress import live
 from eval.prompts import (
     load_tokenizer,
@@ -34,8 +34,6 @@ from eval.trained import check_trained_for
 from eval.validity import DEFAULT_LIMITS, Limits
 from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
-
-EngineLoader = Callable[[str, ModelSpec, Mapping[str, Any]], Generator]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def evaluate(
     cache: Path | None = None,
     any_template: bool = False,
     shuffle: int | None = None,
-    load: EngineLoader = load_engine,
+    load: EngineLoader | None = None,
 ) -> Summary:
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
 
@@ -74,7 +72,8 @@ def evaluate(
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
     where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
-    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing.
+    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing. By itself
+    vLLM's process starts before the prompts are rendered, where it is sure to be needed.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory, stored scores that the task no longer gives; with exit code 14 when the
@@ -83,39 +82,38 @@ def evaluate(
     check_engine(engine)
     _check_ids(examples)
     chosen = dict(options or {})
-    prepared = prepare(examples, model, engine, sampling, any_template)
-    source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
-    rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
-    run = identity(examples, model, engine, chosen, prepared.sampling)
-    claim(out_dir, {**source, **rendered, **run}, model, {"shuffle": shuffle, "any_template": any_template})
     if engine == "vllm":
         chosen.setdefault("log_file", out_dir / "vllm.log")
-    records = keep_complete(out_dir / RECORDS, sampling.n)
-    known = {record.id for record in records}
+    cache = cache if shuffle is None else None
+    run = identity(examples, model, engine, chosen, sampling)
+    kept = {**run, "options": stated(chosen, KEY_OPTIONS)}
+    source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
     by_id = {example.id: example for example in examples}
-    _check_scorer(task, by_id, records, out_dir)
-    missing = [request for request in prepared.requests if request.id not in known]
-    if shuffle is not None:
-        random.Random(shuffle).shuffle(missing)
     fresh: list[Record] = []
     seconds, cached = 0.0, 0
-    if missing:
-        total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
-        cache = cache if shuffle is None else None
-        source_of = partial(
-            with_cache,
-            cache,
-            {**run, "options": stated(chosen, KEY_OPTIONS)},
-            model,
-            missing,
-            prepared.sampling,
-            partial(load, engine, model, chosen),
-        )
-        with live(total, first, progress) as show, closing(source_of()) as generator:
-            fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
-            if not known and all(record.status == "error" for record in fresh):
-                raise UserError(f"the engine answered nothing; it said: {fresh[0].problem}", ExitCode.FAILED)
-            cached = getattr(generator, "hits", 0)
+    with ExitStack() as stack:
+        if load is None:
+            sure = _is_new(out_dir) and keeps_nothing(cache, kept, model, sampling)
+            load = stack.enter_context(begun_engine(engine, model, chosen)) if sure else load_engine
+        prepared = prepare(examples, model, engine, sampling, any_template)
+        rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
+        run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
+        claim(out_dir, {**source, **rendered, **run}, model, {"shuffle": shuffle, "any_template": any_template})
+        records = keep_complete(out_dir / RECORDS, sampling.n)
+        known = {record.id for record in records}
+        _check_scorer(task, by_id, records, out_dir)
+        missing = [request for request in prepared.requests if request.id not in known]
+        if shuffle is not None:
+            random.Random(shuffle).shuffle(missing)
+        if missing:
+            total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
+            loading = partial(load, engine, model, chosen)
+            source_of = partial(with_cache, cache, kept, model, missing, prepared.sampling, loading)
+            with live(total, first, progress) as show, closing(source_of()) as generator:
+                fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
+                if not known and all(record.status == "error" for record in fresh):
+                    raise UserError(f"the engine answered nothing; it said: {fresh[0].problem}", ExitCode.FAILED)
+                cached = getattr(generator, "hits", 0)
     place = {example_id: index for index, example_id in enumerate(by_id)}
     records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
     counts = {"cached": cached, "expected": len(examples) * sampling.n}
@@ -149,6 +147,11 @@ def prepare(
         sampling = replace(sampling, stop_token_ids=stop_token_ids(tokenizer, model.path))
     hashes = {request.id: prompt_hash(request.prompt_ids) for request in requests}
     return Prepared(requests, hashes, template_hash(tokenizer), sampling)
+
+
+def _is_new(out_dir: Path) -> bool:
+    """Whether the directory can be this evaluation's, and holds no answers."""
+    return not (out_dir / RECORDS).exists() and (out_dir.is_dir() or not out_dir.exists())
 
 
 def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path) -> None:

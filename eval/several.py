@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.engines.base import Generator, ModelSpec
-from eval.engines.registry import load_engine
-from eval.runner import EngineLoader, evaluate
+from eval.engines.registry import EngineLoader
+from eval.runner import evaluate
 from eval.summary import Summary
 from rewards.core import Example, UserError
 from tasks.base import Task
@@ -51,10 +51,13 @@ def evaluate_several(
 
 
 @contextmanager
-def shared_engine(engine: str, models: Sequence[ModelSpec], shared: Mapping[str, Any]) -> Iterator[EngineLoader]:
-    """A loader for models of one base: one vLLM engine, started with `shared` options when the first is asked."""
+def shared_engine(engine: str, models: Sequence[ModelSpec], shared: Mapping[str, Any]) -> Iterator[EngineLoader | None]:
+    """A loader for models of one base: one vLLM engine, started with `shared` options when the first is asked.
+
+    None for what shares nothing.
+    """
     if engine != "vllm" or len(models) == 1:
-        yield load_engine
+        yield None
         return
     from eval.engines.vllm import Engine, load_shared
 

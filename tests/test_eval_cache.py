@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eval import cache
-from eval.cache import KEY_OPTIONS, Cached, Store, facts_of, key_of, with_cache
+from eval.cache import KEY_OPTIONS, Cached, Store, facts_of, keeps_nothing, key_of, with_cache
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
 from eval.manifest import identity
 from eval.records import read_records
@@ -78,6 +78,33 @@ def test_the_second_time_the_engine_isnt_even_loaded(tmp_path: Path, sampling: S
     again, _, loaded = ask(tmp_path / "c", sampling=sampling)
     assert again == first
     assert not loaded
+
+
+@pytest.mark.parametrize(
+    ("sampling", "identity", "nothing"),
+    [
+        (GREEDY, {}, False),
+        (SAMPLED, {}, False),  # other completions of the same model: only its prompts could tell
+        (replace(SAMPLED, seed=None), {}, True),
+        (GREEDY, {"model": "other weights"}, True),
+        (GREEDY, {"engine": "server"}, True),
+    ],
+)
+def test_whether_an_engine_is_needed_is_known_before_the_prompts(
+    tmp_path: Path, sampling: Sampling, identity: dict[str, Any], nothing: bool
+) -> None:
+    assert keeps_nothing(tmp_path / "c", IDENTITY, MODEL, sampling)
+    ask(tmp_path / "c")
+    assert keeps_nothing(tmp_path / "c", {**IDENTITY, **identity}, MODEL, sampling) is nothing
+    assert keeps_nothing(None, IDENTITY, MODEL, sampling)
+
+
+def test_a_broken_cache_leaves_it_open_whether_an_engine_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c").write_text("no database " * 100, encoding="utf-8")
+    assert not keeps_nothing(tmp_path / "c", IDENTITY, MODEL, GREEDY)
+    assert capsys.readouterr().err == "", "the store says it, once"
 
 
 def test_only_what_is_missing_is_asked(tmp_path: Path) -> None:

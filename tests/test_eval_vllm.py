@@ -18,6 +18,7 @@ import pytest
 from eval import runner
 from eval.engines import registry, vllm, vllm_memory, vllm_placing
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, sample_seed
+from eval.engines.vllm_child import Child, start_child
 from eval.several import evaluate_several
 from rewards.core import Example, Message, UserError
 from tasks.base import Task
@@ -28,6 +29,8 @@ USER: Message = {"role": "user", "content": "x"}
 REQUESTS = [Request(f"r{i}", (5, 6, 7 + i), (USER,)) for i in range(3)]
 SAMPLING = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, n=2, seed=3, stop_token_ids=(2,))
 GREEDY = Sampling(4, stop_token_ids=(2,))
+EXAMPLES = [Example(f"test-{i}", ({"role": "user", "content": "x" * i},), ("a",), group="g") for i in range(3)]
+TASK = Task("t", "1", lambda split, n, seed: iter(EXAMPLES), {}, lambda completion, example: 1.0)
 
 # A vllm that "generates" the seed and the last prompt token, or an adapter's number; it finishes in reverse order, two
 # a step, refuses prompts with a 99, and says that token t has the log probability -t and that even ones are likeliest.
@@ -83,6 +86,20 @@ class Numbers:
 
     def decode(self, token_ids: list[int], **kwargs: Any) -> str:
         return " ".join(map(str, token_ids))
+
+
+class Rendering(Numbers):
+    """A prompt is as long as its question."""
+
+    chat_template = "t"
+    eos_token_id, bos_token_id, pad_token_id = 2, 1, 0
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, Any]:
+        return {}
+
+    def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
+        return [[5, 40 + len(turns[0]["content"])] for turns in conversation]
 
 
 @pytest.fixture
@@ -369,24 +386,11 @@ def test_tuning_options_reach_vllm_and_ours_dont(stand_in: Path) -> None:
 def test_several_models_are_evaluated_by_one_engine(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Rendering(Numbers):
-        chat_template = "t"
-        eos_token_id, bos_token_id, pad_token_id = 2, 1, 0
-
-        @property
-        def added_tokens_decoder(self) -> dict[int, Any]:
-            return {}
-
-        def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
-            return [[5, 40 + len(turns[0]["content"])] for turns in conversation]
-
     monkeypatch.setattr(runner, "load_tokenizer", lambda directory: Rendering())
     monkeypatch.setattr(registry, "find_spec", lambda name: object())
-    examples = [Example(f"test-{i}", ({"role": "user", "content": "x" * i},), ("a",), group="g") for i in range(3)]
-    task = Task("t", "1", lambda split, n, seed: iter(examples), {}, lambda completion, example: 1.0)
     models = [ModelSpec(stand_in, None, "base"), ModelSpec(stand_in, adapter_in(tmp_path / "adapter"), "tuned")]
     how: dict[str, Any] = {"split": "test", "seed": 0, "sampling": Sampling(4), "engine": "vllm", "options": {}}
-    found = evaluate_several(task, examples, models, out_dir=tmp_path / "out", **how)
+    found = evaluate_several(TASK, EXAMPLES, models, out_dir=tmp_path / "out", **how)
     assert list(found) == ["base", "tuned"]
     assert len(started(stand_in)) == 1
     said = {
@@ -394,10 +398,86 @@ def test_several_models_are_evaluated_by_one_engine(
         for name in found
     }
     assert said == {"base": ["0 40", "0 41", "0 42"], "tuned": [f"1000 {len(str(models[1].adapter))}"] * 3}
-    evaluate_several(task, examples, models, out_dir=tmp_path / "out", **how)
+    evaluate_several(TASK, EXAMPLES, models, out_dir=tmp_path / "out", **how)
     assert len(started(stand_in)) == 1, "nothing is missing, so nothing starts"
     with pytest.raises(UserError, match="the same name"):
-        evaluate_several(task, examples, [models[0], models[0]], out_dir=tmp_path / "out", **how)
+        evaluate_several(TASK, EXAMPLES, [models[0], models[0]], out_dir=tmp_path / "out", **how)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The children, from when they were started."""
+    children: list[Child] = []
+
+    def start(*arguments: Any) -> Child:
+        children.append(start_child(*arguments))
+        return children[-1]
+
+    monkeypatch.setattr(vllm, "start_child", start)
+    monkeypatch.setattr(registry, "find_spec", lambda name: object())
+    return children
+
+
+def evaluated(stand_in: Path, out: Path, n: int = 3, **how: Any) -> Any:
+    model = ModelSpec(stand_in, None, "m")
+    how = {"split": "test", "seed": 0, "engine": "vllm", "sampling": Sampling(4), **how}
+    return runner.evaluate(TASK, EXAMPLES[:n], model=model, out_dir=out, **how)
+
+
+def test_the_child_loads_while_the_prompts_are_rendered_unless_kept_answers_may_do(
+    stand_in: Path, tmp_path: Path, begun: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def load_tokenizer(directory: Path) -> Any:
+        seen.append(len(begun))
+        return Rendering()
+
+    monkeypatch.setattr(runner, "load_tokenizer", load_tokenizer)
+    cache = tmp_path / "cache"
+    assert evaluated(stand_in, tmp_path / "one", 2, cache=cache).completions == 2
+    assert (seen, len(begun)) == ([1], 1), "the child was there before the tokenizer"
+    assert evaluated(stand_in, tmp_path / "two", 2, cache=cache).cached == 2
+    evaluated(stand_in, tmp_path / "one", 2)
+    assert len(begun) == 1, "kept in the cache, or in the directory"
+    assert evaluated(stand_in, tmp_path / "three", 3, cache=cache).cached == 2
+    assert (seen[-1], len(begun)) == (1, 2), "only the prompts tell that one is missing"
+    evaluated(stand_in, tmp_path / "four", 3, cache=cache, shuffle=1)
+    assert (seen[-1], len(begun)) == (3, 3), "nothing is taken from the cache"
+    assert [child.process.returncode for child in begun] == [0, 0, 0], "ended in order"
+
+
+@pytest.mark.parametrize("error", [UserError("no template"), KeyboardInterrupt()])
+def test_a_child_that_nobody_will_ask_ends(
+    stand_in: Path, tmp_path: Path, begun: list[Child], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def load_tokenizer(directory: Path) -> Any:
+        raise error
+
+    monkeypatch.setattr(runner, "load_tokenizer", load_tokenizer)
+    with pytest.raises(type(error)):
+        evaluated(stand_in, tmp_path / "out")
+    assert [child.process.poll() for child in begun] == [-signal.SIGKILL]
+    with pytest.raises(UserError, match="has no option 'nonsense'"):
+        evaluated(stand_in, tmp_path / "out", options={"nonsense": 1})
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(type(error)):
+        evaluated(stand_in, tmp_path / "file")
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize("what", ["load", "load_shared"])
+def test_an_error_while_it_loads_ends_the_child(
+    stand_in: Path, begun: list[Child], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def interrupted(child: Child) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Child, "receive", interrupted)
+    model = ModelSpec(stand_in, None, "m")
+    with pytest.raises(KeyboardInterrupt):
+        getattr(vllm, what)(model if what == "load" else [model], options(stand_in))
+    assert [child.process.poll() for child in begun] == [-signal.SIGKILL]
 
 
 PRETENDS_A_GPU = """

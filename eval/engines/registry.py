@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ PACKAGES = {
     "transformers": ("transformers", "pip install torch transformers peft"),
     **{name: (name.removeprefix("peer:"), "pip install 'reasoning-toolkit[peers]'") for name in _PEERS},
 }
+EngineLoader = Callable[[str, ModelSpec, Mapping[str, Any]], Generator]
 WITHOUT_TOKENIZER = frozenset({"scripted", *_PEERS})
 
 
@@ -49,3 +51,21 @@ def load_engine(name: str, model: ModelSpec, options: Mapping[str, Any]) -> Gene
         "Callable[[ModelSpec, Mapping[str, Any]], Generator]", getattr(importlib.import_module(module), attribute)
     )
     return load(model, options)
+
+
+@contextmanager
+def begun_engine(name: str, model: ModelSpec, options: Mapping[str, Any]) -> Iterator[EngineLoader]:
+    """A loader whose engine, where it has a process of its own, loads from now on; it ends with the block.
+
+    vLLM's process takes half a minute or more, beside which the caller imports transformers and renders the prompts.
+    """
+    if name != "vllm":
+        yield load_engine
+        return
+    from eval.engines.vllm import begin, loaded
+
+    engine = begin([model], options)
+    try:
+        yield lambda *asked: loaded(engine, model)
+    finally:
+        engine.kill()  # what was asked for is closed by now

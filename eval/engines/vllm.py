@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +19,7 @@ from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
 from eval.engines.vllm_child import Child, start_child
-from eval.engines.vllm_placing import gpus, places
+from eval.engines.vllm_placing import Place, gpus, places
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
@@ -52,10 +53,23 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM sizes its adapter slots
 
 @dataclass(slots=True)
 class Engine:
-    """The children, and which adapters they hold: slots maps an adapter's directory (None: the base) to its number."""
+    """The children, and which adapters they hold: slots maps an adapter's directory (None: the base) to its number.
+
+    like: which child's KV cache another's on the same GPU equals, by their numbers.
+    """
 
     children: tuple[Child, ...]
     slots: Mapping[Path | None, int]
+    like: Mapping[int, int]
+
+    def wait(self) -> None:
+        """Until all are loaded (on a GPU, a minute). Raises UserError, with exit code 14, when vLLM can't start."""
+        # The first on a GPU measures what is free; the others, which have imported all meanwhile, take as much.
+        said = {number: child.receive() for number, child in enumerate(self.children) if number not in self.like}
+        for number, first in self.like.items():
+            self.children[number].send(said[first]["kv_cache"])
+        for number in self.like:
+            self.children[number].receive()
 
     def serve(self, model: ModelSpec, owner: bool = False) -> Vllm:
         """The generator of one of the models. owner: closing it ends the engine."""
@@ -169,14 +183,41 @@ def target_modules(adapters: Sequence[Path]) -> list[str]:
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Vllm:
     """An engine for one model; see `load_shared`."""
-    return load_shared([model], options).serve(model, owner=True)
+    with _ended_by_errors(begin([model], options)) as engine:
+        return loaded(engine, model)
 
 
 def load_shared(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engine:
-    """Start one engine for a base and any of its adapters, and wait until it is loaded (on a GPU, a minute).
+    """Start one engine for a base and any of its adapters, and wait until it is loaded.
 
-    Options: see DEFAULTS. Raises UserError for models of several bases, a directory without a model, an option that the
-    platform can't do; with exit code 14 when vLLM can't start.
+    Raises UserError as `begin`; for an option that the platform can't do; with exit code 14 when vLLM can't start.
+    """
+    with _ended_by_errors(begin(models, options)) as engine:
+        engine.wait()
+        return engine
+
+
+@contextmanager
+def _ended_by_errors(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
+    except BaseException:  # Ctrl-C too: the children are in sessions of their own and wouldn't notice
+        engine.kill()
+        raise
+
+
+def loaded(engine: Engine, model: ModelSpec) -> Vllm:
+    """The generator of a begun engine's only model, once that is loaded; the tokenizer is read meanwhile."""
+    served = engine.serve(model, owner=True)
+    engine.wait()
+    return served
+
+
+def begin(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engine:
+    """Start one engine for a base and any of its adapters; it loads until `Engine.wait` returns. Imports nothing heavy.
+
+    Options: see DEFAULTS. Raises UserError for models of several bases, a directory without a model, an option that
+    isn't one.
     """
     chosen = engine_options("vllm", DEFAULTS, options)
     base = models[0].path
@@ -196,32 +237,29 @@ def load_shared(models: Sequence[ModelSpec], options: Mapping[str, Any]) -> Engi
         engine |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": rank}
         if modules := target_modules(adapters):
             engine["lora_target_modules"] = modules
-    children = _start(engine, [str(each.resolve()) for each in adapters], chosen)
-    return Engine(children, {None: 0, **{adapter: slot for slot, adapter in enumerate(adapters, 1)}})
+    found = places(int(chosen["processes"]))
+    children = _start(engine, [str(each.resolve()) for each in adapters], chosen, found)
+    like = {number: place.like for number, place in enumerate(found) if place.like is not None}
+    return Engine(children, {None: 0, **{adapter: slot for slot, adapter in enumerate(adapters, 1)}}, like)
 
 
-def _start(engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[str, Any]) -> tuple[Child, ...]:
+def _start(
+    engine: Mapping[str, Any], adapters: Sequence[str], chosen: Mapping[str, Any], found: Sequence[Place]
+) -> tuple[Child, ...]:
     environment = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(_core_process(chosen))),
         **({"VLLM_BATCH_INVARIANT": "1"} if chosen["batch_invariant"] else {}),
     }
     log_file = Path(chosen["log_file"] or Path(gettempdir()) / f"vllm-{os.getpid()}.log")
+    first = {place.like for place in found}
     started: list[Child] = []
     try:
-        found = places(int(chosen["processes"]))
-        like = {number: place.like for number, place in enumerate(found) if place.like is not None}
         for number, place in enumerate(found):
             started.append(start_child({**environment, **place.environment}, _numbered(log_file, number)))
             memory = {"gpu_memory_utilization": engine["gpu_memory_utilization"] * place.memory}
-            cache = "told" if number in like else "tell" if number in like.values() else "own"
+            cache = "told" if place.like is not None else "tell" if number in first else "own"
             started[number].send({"engine": {**engine, **memory}, "adapters": adapters, "kv_cache": cache})
-        # The first on a GPU measures what is free; the others, which have imported all meanwhile, take as much.
-        said = {number: child.receive() for number, child in enumerate(started) if number not in like}
-        for number, first in like.items():
-            started[number].send(said[first]["kv_cache"])
-        for number in like:
-            started[number].receive()
-    except BaseException:  # Ctrl-C too: the children are in sessions of their own and wouldn't notice
+    except BaseException:  # as in _ended_by_errors
         for child in started:
             child.kill()
         raise
