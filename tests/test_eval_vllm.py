@@ -35,8 +35,9 @@ TASK = Task("t", "1", lambda split, n, seed: iter(EXAMPLES), {}, lambda completi
 # A vllm that "generates" the seed and the last prompt token, or an adapter's number; it finishes in reverse order, two
 # a step, refuses prompts with a 99, and says that token t has the log probability -t and that even ones are likeliest.
 STAND_IN = """
-import json, os, sys
+import atexit, json, os, sys
 from types import SimpleNamespace as NS
+atexit.register(lambda: print("interpreter cleared away", file=sys.stderr))
 print("chatter on stdout")
 def is_pipe(fd):
     try: return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe")
@@ -45,7 +46,8 @@ def TokensPrompt(prompt_token_ids): return prompt_token_ids
 class SamplingParams:
     def __init__(self, **kw): self.__dict__.update(kw)
 class Engine:
-    def __init__(self): self.queue = []
+    def __init__(self): self.queue, self.engine_core = [], self
+    def shutdown(self): print("engine shut down", file=sys.stderr, flush=True)
     def add_request(self, request_id, prompt, params, lora_request=None):
         if 99 in prompt: raise ValueError("prompt too long\\nand more")
         self.queue.append((request_id, prompt, params, lora_request))
@@ -72,7 +74,7 @@ class LLM:
         if MODE == "leaves a process" and (pid := os.fork()) == 0: __import__("time").sleep(600)
         if MODE == "leaves a process": open(os.path.join(kw["model"], "left"), "w").write(str(pid))
         names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_BATCH_INVARIANT",
-                 "VLLM_ENABLE_V1_MULTIPROCESSING")
+                 "VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_RPC_BASE_PATH")
         with open(os.path.join(kw["model"], "started"), "a") as file:
             kw["torchao"] = __import__("importlib.util").util.find_spec("torchao") is not None
             file.write(json.dumps({**kw, "environment": {n: os.environ.get(n) for n in names}}) + "\\n")
@@ -194,6 +196,27 @@ def test_the_child_ends_when_its_answers_are_dropped(stand_in: Path) -> None:
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert engine.engine.children[0].process.poll() is not None
+
+
+def test_a_child_shuts_vllm_down_and_leaves_at_once(stand_in: Path) -> None:
+    """Clearing away what vLLM loaded takes the interpreter seconds."""
+    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in))
+    assert len(list(engine.generate(REQUESTS, SAMPLING))) == 6
+    engine.close()
+    assert engine.engine.children[0].process.returncode == 0
+    log = (stand_in / "engine.log").read_text(encoding="utf-8")
+    assert "engine shut down" in log
+    assert "interpreter cleared away" not in log
+
+
+@pytest.mark.parametrize("ending", ["close", "kill"])
+def test_a_child_leaves_no_sockets(stand_in: Path, ending: str) -> None:
+    """vLLM, with a scheduler in a process of its own, leaves seven in the temporary directory each time."""
+    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in)).engine
+    sockets = Path(started(stand_in)[0]["environment"]["VLLM_RPC_BASE_PATH"])
+    (sockets / "one").touch()
+    getattr(engine, ending)()
+    assert not sockets.exists()
 
 
 @pytest.mark.parametrize("ending", ["its failure", "close"])

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, NoReturn
 
 from rewards.core import ExitCode, UserError
@@ -35,6 +36,7 @@ class Child:
 
     process: subprocess.Popen[str]
     log_file: Path
+    sockets: TemporaryDirectory[str]  # vLLM removes none of those between its own processes
     ended: bool = False
 
     def send(self, *messages: Any) -> None:
@@ -82,6 +84,7 @@ class Child:
         with suppress(ProcessLookupError):  # nothing is left
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.sockets.cleanup()
 
 
 def start_child(environment: Mapping[str, str], log_file: Path) -> Child:
@@ -89,6 +92,7 @@ def start_child(environment: Mapping[str, str], log_file: Path) -> Child:
     log_file.parent.mkdir(parents=True, exist_ok=True)
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    sockets = TemporaryDirectory(prefix="vllm-", ignore_cleanup_errors=True)
     with log_file.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             # -P: nothing in the working directory may pass for a package of ours or of vLLM's
@@ -98,10 +102,10 @@ def start_child(environment: Mapping[str, str], log_file: Path) -> Child:
             stderr=log,
             text=True,
             encoding="utf-8",
-            env={**CHILD_ENV, **os.environ, **environment, "PYTHONPATH": path},
+            env={**CHILD_ENV, "VLLM_RPC_BASE_PATH": sockets.name, **os.environ, **environment, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C reaches the parent, which ends the child in order
         )
-    return Child(process, log_file)
+    return Child(process, log_file, sockets)
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from eval.engines.vllm_memory import EXTENSION
 
@@ -46,12 +46,19 @@ def main() -> int:
             rows, sampling = islice(lines, job["rows"]), job.get("sampling")
             for found in complete(llm, adapters, rows, sampling) if sampling else score(llm, adapters, list(rows)):
                 answer(answers, found)
+        leave(llm)
     except BrokenPipeError:
         return 0  # the parent has gone, or has stopped listening
     except Exception as error:  # whatever it is: the log gets the traceback, the parent one line
         answer(answers, {"failed": f"{type(error).__name__}: {first_line(error)}"})
         raise
     return 0
+
+
+def leave(llm: Any) -> NoReturn:
+    """End the engine in order, and this process at once: the interpreter takes seconds to clear away all that."""
+    llm.llm_engine.engine_core.shutdown()
+    os._exit(0)
 
 
 def answer(answers: IO[str], message: Mapping[str, Any] | list[Answer]) -> None:
