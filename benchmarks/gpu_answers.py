@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, wait_for_turn
+from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, timed, wait_for_turn
 
 TOKENS = 256
 REQUESTS = 12_000  # fewer, and eight processes measure how long the longest answer takes
@@ -58,6 +58,7 @@ def _bare(name: str, settings: Settings) -> dict[str, Any]:
     began = time.perf_counter()
     outputs = [output.outputs[0].token_ids for output in llm.generate(prompts, params, use_tqdm=False)]
     seconds = time.perf_counter() - began
+    timed(settings, name)
     tokenizer = load_tokenizer(_weights(settings))
     stops = stop_token_ids(tokenizer, _weights(settings))
     return _figures(loaded, seconds, sum(map(len, outputs)), [decode(tokenizer, ids, stops) for ids in outputs])
@@ -82,6 +83,7 @@ def _ours(name: str, settings: Settings, *, processes: int) -> dict[str, Any]:
     began = time.perf_counter()
     found = {int(each.request_id): each for each in engine.generate(requests, sampling)}
     seconds = time.perf_counter() - began
+    timed(settings, name)
     engine.close()
     answers = [found[number].text for number in range(len(requests))]
     return _figures(loaded, seconds, sum(each.tokens for each in found.values()), answers)
