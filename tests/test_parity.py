@@ -190,6 +190,18 @@ def test_an_adapter_that_changes_nothing_is_no_success(tiny: SimpleNamespace) ->
     assert (certificate.verdict, certificate.exit_code) == ("training without effect", 10)
 
 
+def test_what_is_near_an_adapter_that_changes_nothing_is_measured_against_no_effect(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {**TOLERANCES, "bfloat16": replace(TOLERANCES["bfloat16"], mean=9.0, largest=99.0)}
+    monkeypatch.setattr("eval.parity.TOLERANCES", wide)
+    reference = ModelSpec(tiny.base, tiny.root / "idle", "idle")
+    candidates = [Candidate("other", "transformers", ModelSpec(tiny.merged, None, "other"), "bfloat16")]
+    certificate = compare(reference, candidates, PROMPTS, dtype="float32", max_tokens=12)
+    assert certificate.verdict == "training without effect"
+    assert certificate.findings[0].reason == "training changes nothing that its distance could be compared with"
+
+
 def test_a_weak_adapters_merge_must_be_closer_than_the_bounds(
     tiny: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
