@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -97,7 +98,9 @@ def rescore(directory: Path, task: Task) -> Rescored:
     identity = manifest["identity"]
     if identity["split"] not in ("train", "validation", "test"):
         raise UserError(f"{directory / MANIFEST}: unknown split {identity['split']!r}")
-    examples = {each.id: each for each in task.examples(identity["split"], identity["n"], identity["seed"])}
+    start = manifest.get("how", {}).get("start", 0)
+    stream = task.examples(identity["split"], start + identity["n"], identity["seed"])
+    examples = {each.id: each for each in islice(stream, start, None)}
     unknown = [record.id for record in records if record.id not in examples]
     if unknown:
         raise UserError(

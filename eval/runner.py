@@ -62,6 +62,7 @@ def evaluate(
     cache: Path | None = None,
     any_template: bool = False,
     shuffle: int | None = None,
+    start: int = 0,
     load: EngineLoader | None = None,
 ) -> Summary:
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
@@ -72,7 +73,7 @@ def evaluate(
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
     where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
-    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing. By itself
+    nothing is taken from the cache. start: how many examples of the split come before these. load: where the engine comes from; called only when an answer is missing. By itself
     vLLM's process starts before the prompts are rendered, where it is sure to be needed.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
@@ -98,7 +99,8 @@ def evaluate(
         prepared = prepare(examples, model, engine, sampling, any_template)
         rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
         run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
-        claim(out_dir, {**source, **rendered, **run}, model, {"shuffle": shuffle, "any_template": any_template})
+        how = {"shuffle": shuffle, "any_template": any_template, "start": start}
+        claim(out_dir, {**source, **rendered, **run}, model, how)
         records = keep_complete(out_dir / RECORDS, sampling.n)
         known = {record.id for record in records}
         _check_scorer(task, by_id, records, out_dir)
@@ -162,7 +164,7 @@ def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Recor
             raise UserError(
                 f"{out_dir}: the task scores what is stored otherwise now, for instance {record.id!r}: stored "
                 f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). Score it again "
-                f"(toolkit rescore {out_dir}) or choose another directory"
+                f"(toolkit rescore {out_dir}), and put the new directory in its place, or choose another directory"
             )
 
 

@@ -208,6 +208,48 @@ def test_what_the_engine_refused_is_no_wrong_answer(
     assert found.pass_rate == pytest.approx(14 / 15)
 
 
+TASK_FILE = """\
+from rewards.core import Example
+from tasks.base import Task
+
+def exact(completion, example):
+    return float(completion{strip} in example.answers)
+
+def examples(split, n, seed):
+    for i in range(n):
+        yield Example(f"{{split}}-{{i}}", ({{"role": "user", "content": f"{{split}} {{i}}?"}},), (str(i),))
+
+TASK = Task("numbers", "1", examples, {{"exact": (exact, 1.0)}}, exact)
+"""
+
+
+def test_a_scan_is_scored_again_after_a_change_of_the_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prompts aren't the first of their split: those of SFT come before them."""
+    from eval.rescore import rescore, write_rescored
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan
+    from toolkit.stages import ensure, task_of
+
+    file = tmp_path / "numbers.py"
+    file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
+    data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
+    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data)
+    ensure(run, "data", print)
+    rows = [{"id": f"train-{i}", "completion": f"{i}{end}"} for i in range(5, 13) for end in (".", "")]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    how: dict[str, Any] = {"prompts": 4, "samples": 2, "temperature": None, "engine": "scripted"}
+    assert scan(run, **how).pass_rate == 0.5
+    file.write_text(TASK_FILE.format(strip=".rstrip('.')"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"toolkit rescore .*/scan\), and put the new directory in its place"):
+        scan(run, **how)
+    task = task_of(run.recipe)
+    write_rescored(rescore(run.dir / "scan", task), task, tmp_path / "again")
+    (run.dir / "scan").rename(tmp_path / "old")
+    (tmp_path / "again").rename(run.dir / "scan")
+    assert scan(run, **how).pass_rate == 1
+
+
 def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from toolkit.cli import main
 

@@ -19,7 +19,7 @@ from eval.runner import evaluate
 from eval.tables import Grid
 from eval.validity import Limits
 from rewards.core import Example, ExitCode, UserError
-from toolkit.config import GrpoConfig
+from toolkit.config import DataConfig, GrpoConfig
 from toolkit.data import read_examples
 from toolkit.dead_groups import dead_shares
 from toolkit.rundir import Run
@@ -61,6 +61,7 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     recipe, config = run.recipe, run.recipe.grpo
     if config is None:
         raise UserError("the recipe has no section grpo: there is nothing to scan for")
+    assert isinstance(recipe.data, DataConfig)  # Recipe refuses GRPO without a task
     examples = read_examples(run.dir / "data" / "grpo.jsonl")[:prompts]
     heat = config.temperature if temperature is None else temperature
     folder = run.dir / "scan"
@@ -74,6 +75,7 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
         engine=engine or recipe.eval.engine,
         sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=None),  # rates are estimates
         out_dir=folder,
+        start=recipe.data.sft,  # the stage `data` lets GRPO's prompts follow those of SFT
         options=recipe.eval.options,
         limits=Limits(truncated=1, failed=recipe.eval.max_failed),  # a cut completion is worth 0 to GRPO as well
     )
