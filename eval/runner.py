@@ -73,8 +73,9 @@ def evaluate(
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
     where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
-    nothing is taken from the cache. start: how many examples of the split come before these. load: where the engine comes from; called only when an answer is missing. By itself
-    vLLM's process starts before the prompts are rendered, where it is sure to be needed.
+    nothing is taken from the cache. start: how many examples of the split come before these. load: where the engine
+    comes from; called only when an answer is missing. By itself vLLM's process starts before the prompts are rendered,
+    where it is sure to be needed.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory, stored scores that the task no longer gives; with exit code 14 when the

@@ -19,7 +19,8 @@ from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
 from eval.engines.vllm_child import Child, start_child
-from eval.engines.vllm_placing import Place, gpus, places
+from eval.engines.vllm_placing import Place, places
+from eval.gpus import gpus
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
