@@ -14,6 +14,7 @@ from eval.records import STATUSES, Record
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
 from eval.statistics import wilson_interval
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
+from rewards.core import UserError
 
 SUMMARY = "summary.json"
 
@@ -163,8 +164,16 @@ def _rate(total: float, samples: int, n: int) -> Rate:
 
 
 def read_summary(directory: Path) -> Summary:
-    """The summary of a finished evaluation, an older version's too. Raises UserError where there is none."""
-    row = read_json(directory / SUMMARY, "the evaluation isn't finished: run it again with the same directory")
+    """The summary of a finished evaluation, an older version's too. Raises UserError where there is none to read."""
+    path = directory / SUMMARY
+    row = read_json(path, "the evaluation isn't finished: run it again with the same directory")
+    try:
+        return _summary(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a summary ({error}); run it again with the same directory") from error
+
+
+def _summary(row: Mapping[str, Any]) -> Summary:
     return Summary(
         **{
             **row,
