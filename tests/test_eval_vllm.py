@@ -260,6 +260,12 @@ def test_an_adapter_sets_the_rank(stand_in: Path, tmp_path: Path) -> None:
     model = ModelSpec(stand_in, adapter, "m")
     with pytest.raises(UserError, match="not a PEFT adapter"):
         vllm.load(model, options(stand_in))
+    for odd in ("[]", '{"r": "8"}', '{"r": 8, "rank_pattern": [9]}'):
+        (adapter / "adapter_config.json").write_text(odd, encoding="utf-8")
+        with pytest.raises(UserError, match="not a PEFT adapter"):
+            vllm.load(model, options(stand_in))
+    (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": null}', encoding="utf-8")
+    assert vllm.max_lora_rank(adapter) == 32
     (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": {"q_proj": 40}}', encoding="utf-8")
     engine = vllm.load(model, options(stand_in, dtype="float32"))
     (found,) = engine.generate(REQUESTS[:1], GREEDY)

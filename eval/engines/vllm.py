@@ -155,12 +155,12 @@ class Vllm:
 
 
 def max_lora_rank(adapter: Path) -> int:
-    """The smallest slot that vLLM has for the adapter's rank. Raises UserError without an adapter_config.json."""
+    """The smallest slot that vLLM has for the adapter's rank. Raises UserError without a whole adapter_config.json."""
     path = adapter / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        rank = max(config["r"], *config.get("rank_pattern", {}).values(), 1)
-    except (OSError, ValueError, KeyError) as error:
+        rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{adapter}: not a PEFT adapter ({path.name}: {error})") from error
     for slot in LORA_RANKS:
         if rank <= slot:
