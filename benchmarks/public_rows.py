@@ -21,6 +21,7 @@ from typing import NamedTuple
 from benchmarks.jsonl import read_jsonl
 from eval.engines.base import ModelSpec, Sampling
 from eval.engines.peers import INSTALL, PARSERS, ask
+from eval.tables import Grid, markdown_table
 from rewards.core import Example
 from rewards.response import parse
 from tasks.base import Task
@@ -112,17 +113,15 @@ def table(rows: Sequence[Row], hits: dict[str, list[bool]]) -> str:
         "English": [row.lang == "en" for row in rows],
         "English, not Duckling's": [row.lang == "en" and not row.suite.startswith("duckling") for row in rows],
     }
-    lines = [
-        "| | " + " | ".join(f"{name} ({sum(chosen)})" for name, chosen in slices.items()) + " |",
-        "|---|" + "---:|" * len(slices),
-    ]
+    lines = []
     for name, right in hits.items():
         shares = (
             sum(hit and taken for hit, taken in zip(right, chosen, strict=True)) / max(1, sum(chosen))
             for chosen in slices.values()
         )
-        lines.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |")
-    return "\n".join(lines)
+        lines.append((name, *(f"{100 * share:.1f}" for share in shares)))
+    header = ("", *(f"{name} ({sum(chosen)})" for name, chosen in slices.items()))
+    return "\n".join(markdown_table(Grid("", header, tuple(lines))))
 
 
 def main() -> None:

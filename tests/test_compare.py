@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.compare import EXIT_CODES, Comparison, compare
-from eval.noise import measure_noise, noise_lines
-from eval.tables import comparison_grid, to_text
+from eval.noise import measure_noise
+from eval.tables import comparison_grid, noise_lines, to_text
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
