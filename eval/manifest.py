@@ -37,6 +37,9 @@ IDENTITY = (  # its keys, each of which some reader takes
     "engine",
     "options",
 )
+# What two evaluations that are compared must share, and what is said where they don't.
+MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
+WORTH_A_NOTE = ("sampling", "engine", "options", "template")
 # Options that change numbers. The others (batch sizes, memory, where the log goes) may differ when a run is resumed.
 NUMERIC_OPTIONS = ("api", "attention_backend", "base_url", "batch_invariant", "dtype", "max_model_len")
 
@@ -160,6 +163,18 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
         for key in keys
         if found.get(key) != wanted.get(key)
     ]
+
+
+def must_match(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_prompts: bool) -> list[str]:
+    """The keys of two identities that differ and mustn't."""
+    keys = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
+    return [key for key in keys if ours.get(key) != theirs.get(key)]
+
+
+def worth_a_note(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What else differs between two identities, a line a key."""
+    differing = [key for key in WORTH_A_NOTE if ours.get(key) != theirs.get(key)]
+    return [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in differing]
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

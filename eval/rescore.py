@@ -22,7 +22,7 @@ from eval.prompts import (
     template_hash,
     tokenizer_dir,
 )
-from eval.records import RECORDS, Record, read_records, score_again, write_records
+from eval.records import RECORDS, Record, by_example, read_records, score_again, write_records
 from eval.summary import SUMMARY, Summary, summarize, why_invalid
 from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
@@ -195,7 +195,4 @@ def attribute(new: Rescored, old: Rescored) -> Attribution:
 
 def _mean(records: Sequence[Record]) -> float:
     """The mean over examples of the mean over their samples."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        scores[record.id].append(record.score)
-    return fmean(map(fmean, scores.values()))
+    return fmean(fmean(record.score for record in some) for some in by_example(records).values())

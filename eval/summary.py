@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from eval.files import read_json
-from eval.records import STATUSES, Record
+from eval.records import STATUSES, Record, by_example
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
 from eval.statistics import wilson_interval
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
@@ -113,25 +113,18 @@ def summarize(
 
 def pass_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of pass@k over the examples; a sample is right when its status is. Empty for one sample an example."""
-    tallies = [(len(some), sum(each.status == "right" for each in some)) for some in _by_example(records)]
+    tallies = [(len(some), sum(each.status == "right" for each in some)) for some in by_example(records).values()]
     return {k: _mean_rate([pass_at_k(n, right, k) for n, right in tallies]) for k in _sizes(records)}
 
 
 def majority_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of maj@k over the examples. Empty for one sample an example."""
-    ballots = [ballot(some) for some in _by_example(records)]
+    ballots = [ballot(some) for some in by_example(records).values()]
     return {k: _mean_rate([majority_at_k(votes, silent, k) for votes, silent in ballots]) for k in _sizes(records)}
 
 
-def _by_example(records: Sequence[Record]) -> list[list[Record]]:
-    grouped: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        grouped[record.id].append(record)
-    return list(grouped.values())
-
-
 def _sizes(records: Sequence[Record]) -> tuple[int, ...]:
-    n = min(map(len, _by_example(records)))
+    n = min(map(len, by_example(records).values()))
     return sizes(n) if n > 1 else ()
 
 

@@ -6,7 +6,6 @@ no gradient. The scan samples k answers to each prompt, and says what share of g
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from eval.engines.base import Sampling
 from eval.files import read_json, write_json
-from eval.records import RECORDS, Record, read_records
+from eval.records import RECORDS, Record, by_example, read_records
 from eval.runner import evaluate
 from eval.tables import Grid
 from eval.validity import Limits
@@ -89,9 +88,7 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
 
 def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoConfig, temperature: float) -> Scan:
     """The figures of scored samples under the rewards' weights. Raises UserError where each prompt has an error."""
-    asked: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        asked[record.id].append(record)
+    asked = by_example(records)
     # What the engine failed on says nothing of the model, and a prompt with fewer samples nothing of its groups.
     answered = {key: some for key, some in asked.items() if all(each.status != "error" for each in some)}
     if not answered:
