@@ -46,6 +46,15 @@ class Prepared:
     sampling: Sampling
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a session adds to an evaluation. seconds: without loading the model. cached: how many the cache gave."""
+
+    records: Sequence[Record] = ()
+    seconds: float = 0.0
+    cached: int = 0
+
+
 def evaluate(
     task: Task,
     examples: Sequence[Example],
@@ -91,8 +100,7 @@ def evaluate(
     kept = {**run, "options": stated(chosen, KEY_OPTIONS)}
     source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
     by_id = {example.id: example for example in examples}
-    fresh: list[Record] = []
-    seconds, cached = 0.0, 0
+    fresh = Answers()
     with ExitStack() as stack:
         if load is None:
             sure = _is_new(out_dir) and keeps_nothing(cache, kept, model, sampling)
@@ -103,24 +111,20 @@ def evaluate(
         how = {"shuffle": shuffle, "any_template": any_template, "start": start}
         claim(out_dir, {**source, **rendered, **run}, model, how)
         records = keep_complete(out_dir / RECORDS, sampling.n)
-        known = {record.id for record in records}
         _check_scorer(task, by_id, records, out_dir)
-        missing = [request for request in prepared.requests if request.id not in known]
-        if shuffle is not None:
-            random.Random(shuffle).shuffle(missing)
-        if missing:
-            total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
+        if missing := _missing(prepared, records, shuffle):
             loading = partial(load, engine, model, chosen)
             source_of = partial(with_cache, cache, kept, model, missing, prepared.sampling, loading)
-            with live(total, first, progress) as show, closing(source_of()) as generator:
-                fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
-                if not known and all(record.status == "error" for record in fresh):
-                    raise UserError(f"the engine answered nothing; it said: {fresh[0].problem}", ExitCode.FAILED)
-                cached = getattr(generator, "hits", 0)
+            first = f"loading {model.name} ({engine})"
+            with live(len(missing) * sampling.n, first, progress) as show, closing(source_of()) as generator:
+                fresh = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
+    if not records and all(record.status == "error" for record in fresh.records):
+        raise UserError(f"the engine answered nothing; it said: {fresh.records[0].problem}", ExitCode.FAILED)
     place = {example_id: index for index, example_id in enumerate(by_id)}
-    records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
-    counts = {"cached": cached, "expected": len(examples) * sampling.n}
-    summary = summarize(task.name, model.name, records, len(fresh) - cached, seconds, limits=limits, **counts)
+    records = sorted([*records, *fresh.records], key=lambda record: (place[record.id], record.sample))
+    generated = len(fresh.records) - fresh.cached
+    counts = {"cached": fresh.cached, "expected": len(examples) * sampling.n}
+    summary = summarize(task.name, model.name, records, generated, fresh.seconds, limits=limits, **counts)
     write_records(out_dir / RECORDS, records)
     write_json(out_dir / SUMMARY, summary.to_json())
     return summary
@@ -181,6 +185,15 @@ def _check_ids(examples: Sequence[Example]) -> None:
         raise UserError(f"example id {first!r} occurs {count} times; ids must be unique within a split")
 
 
+def _missing(prepared: Prepared, kept: Sequence[Record], shuffle: int | None) -> list[Request]:
+    """What is still to be asked, shuffled by the seed, if there is one."""
+    known = {record.id for record in kept}
+    missing = [request for request in prepared.requests if request.id not in known]
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(missing)
+    return missing
+
+
 def _answer(
     task: Task,
     by_id: Mapping[str, Example],
@@ -189,8 +202,8 @@ def _answer(
     generator: Generator,
     path: Path,
     show: Callable[[Record], None],
-) -> tuple[list[Record], float]:
-    """Generate and score what is missing, each record flushed at once. Gives the records and the seconds it took."""
+) -> Answers:
+    """Generate and score what is missing, each record flushed at once."""
     total = len(missing) * prepared.sampling.n
     records: list[Record] = []
     started = time.perf_counter()
@@ -205,4 +218,4 @@ def _answer(
     seconds = time.perf_counter() - started
     if len(records) < total:
         raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ExitCode.FAILED)
-    return records, seconds
+    return Answers(records, seconds, getattr(generator, "hits", 0))
