@@ -23,7 +23,8 @@ Source = Literal["recipe", "memory", "probe", "out of memory"]
 class Chosen:
     """A value that the toolkit chose. device: where; on another one it is chosen anew.
 
-    smaller: what to take when it runs out of memory, None when there is nothing smaller. details: what was measured.
+    smaller: what to take when it runs out of memory; None when there is nothing smaller, the value itself while no
+    process has come so far as to know. details: what was measured.
     """
 
     value: int
