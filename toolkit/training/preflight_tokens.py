@@ -190,7 +190,9 @@ def check_tags(sample: Sample) -> Iterator[Finding]:
 
 
 def check_lengths(sample: Sample) -> Iterator[Finding]:
-    """Prompt and completion within what trains, generates and evaluates: the longest of the sample decides."""
+    """Prompt and completion within what trains, generates and evaluates: the longest of the sample decides. Nothing without rows."""
+    if not sample.rows:
+        return
     recipe, context = sample.run.recipe, sample.context
     limits = {"model.max_length": recipe.model.max_length} | (
         {} if context is None else {"the model's context": context}
@@ -237,8 +239,6 @@ def _longest(sample: Sample, name: str) -> tuple[str, int]:
 
 
 def _gold(sample: Sample, key: str, limit: int) -> Iterator[Finding]:
-    if not sample.rows:  # none of the first rows is a good one
-        return
     counts = {row.source.file: sum(label != IGNORED for label in row.row["labels"]) for row in sample.rows}
     longest = max(counts, key=lambda name: counts[name])
     if counts[longest] > limit:
