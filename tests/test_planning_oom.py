@@ -67,6 +67,13 @@ def test_a_stored_value_holds_on_its_device_and_the_recipes_own_goes_first_unles
     assert chosen(tmp_path, "sft", HERE) == Chosen(221, "out of memory", "800 ran out of memory", HERE, 221)
 
 
+@pytest.mark.parametrize("entry", [{"value": 1, "device": HERE, "new": 3}, {"value": 1}, [1]])
+def test_a_stored_value_of_another_form_is_one_line(tmp_path: Path, entry: Any) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"sft": entry}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan\.json: key 'sft' is of another form .*; remove it, and the values"):
+        chosen(tmp_path, "sft", HERE)
+
+
 def test_a_kill_by_the_kernel_is_one_more_way_to_run_out_of_memory(tmp_path: Path) -> None:
     assert "the kernel killed its process" in after_oom_kill(tmp_path, "sft")["failed"]
     choose(tmp_path, "sft", Chosen(880, "memory", "", device().name, 440))
