@@ -167,7 +167,11 @@ def test_a_wrong_column_is_said_at_once(
 @pytest.mark.parametrize(
     ("name", "line", "says"),
     [
-        ("out.jsonl", '{"row": 1, "status": "answered", "extra": 2}', "out.jsonl:8: no result of ours (Result.__init__"),
+        (
+            "out.jsonl",
+            '{"row": 1, "status": "answered", "extra": 2}',
+            "out.jsonl:8: no result of ours (Result.__init__",
+        ),
         ("out.jsonl", '{"row": 1, "st}', "out.jsonl:8: no result of ours (Unterminated string"),
         ("out.jsonl", '{"row": "1", "status": "answered"}', "out.jsonl:8: row '1' is no number; remove the line, or"),
         ("out.csv", None, "out.csv:1: its columns are row, answer, ours row, status, answer,"),

@@ -11,7 +11,6 @@ from eval.progress import say
 from eval.redaction import redact_text
 from rewards.core import ExitCode, UserError
 
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

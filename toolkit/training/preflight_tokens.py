@@ -190,7 +190,7 @@ def check_tags(sample: Sample) -> Iterator[Finding]:
 
 
 def check_lengths(sample: Sample) -> Iterator[Finding]:
-    """Prompt and completion within what trains, generates and evaluates: the longest of the sample decides. Nothing without rows."""
+    """Prompt and completion within what trains, generates and evaluates: the longest of the sample decides."""
     if not sample.rows:
         return
     recipe, context = sample.run.recipe, sample.context
