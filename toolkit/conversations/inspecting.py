@@ -87,7 +87,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
         f"{name}, hash {template_hash(tokenizer)}",
         tuple(_problems(report, config, model)),
         tuple(_notes(rows, tokenizer)),
-        tuple(_sample(each, tokenizer) for each in rows[:SHOWN]),
+        tuple(_sample(each) for each in rows[:SHOWN]),
     )
 
 
@@ -142,7 +142,7 @@ def _notes(rows: list[Rendered], tokenizer: Any) -> list[str]:
     return notes
 
 
-def _sample(row: Rendered, tokenizer: Any) -> tuple[str, tuple[Token, ...]]:
+def _sample(row: Rendered) -> tuple[str, tuple[Token, ...]]:
     ids, labels = row.row["input_ids"], row.row["labels"]
     tokens = []
     place = 0
