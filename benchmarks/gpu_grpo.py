@@ -173,7 +173,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
             run.recipe.model, ResolvedModel(weights), run.recipe.lora, 0
         )
         ledger = _ledger(settings, run.dir / "grpo")
-        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
+        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, ledger)
         return trainer, lambda: ledger.rollouts
 
     return _timed(name, settings, make)

@@ -22,7 +22,7 @@ from toolkit.doctor.findings import Finding, fine
 from toolkit.models import context_of, resolve_model
 from toolkit.rundir import Run
 from toolkit.templates import use_template
-from toolkit.training.backends import trained_dir
+from toolkit.training.backends import start_of
 from toolkit.training.preflight_messages import found
 from toolkit.training.rows import IGNORED, Row, chat_of
 
@@ -56,10 +56,10 @@ def take_sample(run: Run, stage: str) -> Sample:
     """Render and tokenize a sample of the stage's data, from the tokenizer that the stage begins with."""
     recipe = run.recipe
     base = resolve_model(recipe.model.reference)
-    start = base.adapter or base.path
-    warm = trained_dir(run.dir / "sft", recipe.model.tuning)
-    if stage == "grpo" and recipe.sft is not None and warm.is_dir():  # a preflight by itself may come before the SFT
-        start = warm
+    first = start_of(recipe, run.dir, stage, base)
+    start = first.adapter or first.path
+    if not start.is_dir():  # a preflight by itself may come before the SFT
+        start = base.adapter or base.path
     template = recipe.model.chat_template
     tokenizer = tokenizer_for(start, template)
     prompts: dict[str, Sequence[Example]] = {}
