@@ -20,7 +20,6 @@ from benchmarks.gpu_common import (
     timed,
     wait_for_turn,
 )
-from benchmarks.jsonl import read_jsonl
 
 GENERATIONS, PROMPTS, TOKENS = 8, 32, 160  # a step of 256 completions
 SECONDS = 15.0
@@ -81,12 +80,9 @@ def _clock(settings: Settings, completions: Callable[[], int]) -> Any:
 
     class Clock(TrainerCallback):
         began, ended, then, now, steps = 0.0, 0.0, 0, 0, 0
-        first = 0.0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             warm_steps = 1 if settings.tiny else WARM_STEPS
-            if state.global_step == 1:
-                self.first = synchronized()
             if state.global_step == warm_steps:
                 self.began, self.then = synchronized(), completions()
             late = self.began and time.perf_counter() - self.began > SECONDS
@@ -177,7 +173,7 @@ def _ours(name: str, settings: Settings, **grpo: Any) -> dict[str, Any]:
             run.recipe.model, ResolvedModel(weights), run.recipe.lora, 0
         )
         ledger = _ledger(settings, run.dir / "grpo")
-        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, _prompt_rows(ledger), ledger)
+        trainer = make_trainer(run, run.recipe.grpo, model, tokenizer, ledger)
         return trainer, lambda: ledger.rollouts
 
     return _timed(name, settings, make)
@@ -282,11 +278,3 @@ def print_table(results: Mapping[str, Mapping[str, Any]]) -> None:
             f"  {row['last']}"
             f"\n{'':<20}{', '.join(f'{part} {seconds} s' for part, seconds in row['parts_s'].items())}"
         )
-
-
-def curve(rollouts: Path) -> list[float]:
-    """Mean reward of each step of a ledger."""
-    steps: dict[int, list[float]] = {}
-    for row in read_jsonl(rollouts):
-        steps.setdefault(row["step"], []).append(row["reward"])
-    return [round(sum(found) / len(found), 4) for _, found in sorted(steps.items())]

@@ -83,8 +83,6 @@ CUDA = replace(
     driver_cuda="13.0",
     nvidia_device=True,
     nvcc="13.0",
-    compiler="/usr/bin/g++",
-    ninja=True,
 )
 
 

@@ -141,6 +141,9 @@ def test_a_target_that_is_there_is_left_alone(tiny: Path, tmp_path: Path) -> Non
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a run"):
         export_source(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"adapter_config\.json: key 'base_model_name_or_path' is empty"):
+        export_source(tmp_path)
 
 
 @pytest.fixture

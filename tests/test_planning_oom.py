@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.tiny import SPREAD_TASK
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from tests.trainings import recipe, write_tiny
 from toolkit import stages
 from toolkit.config import GrpoConfig, SftConfig
@@ -20,6 +21,7 @@ from toolkit.planning.machine import device
 from toolkit.planning.store import Chosen, choose, chosen
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure
+from toolkit.training import preflight
 
 HERE = "a card"
 
@@ -65,14 +67,40 @@ def test_a_stored_value_holds_on_its_device_and_the_recipes_own_goes_first_unles
     assert chosen(tmp_path, "sft", HERE) == Chosen(221, "out of memory", "800 ran out of memory", HERE, 221)
 
 
+@pytest.mark.parametrize("entry", [{"value": 1, "device": HERE, "new": 3}, {"value": 1}, [1]])
+def test_a_stored_value_of_another_form_is_one_line(tmp_path: Path, entry: Any) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"sft": entry}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"plan\.json: key 'sft' is of another form .*; remove it, and the values"):
+        chosen(tmp_path, "sft", HERE)
+
+
 def test_a_kill_by_the_kernel_is_one_more_way_to_run_out_of_memory(tmp_path: Path) -> None:
-    assert after_oom_kill(tmp_path, "sft") == {}
+    assert "the kernel killed its process" in after_oom_kill(tmp_path, "sft")["failed"]
     choose(tmp_path, "sft", Chosen(880, "memory", "", device().name, 440))
     if device().kind == "cpu":
         assert "with 440" in after_oom_kill(tmp_path, "sft")["again"]
         stored = chosen(tmp_path, "sft", device().name)
         assert stored is not None
         assert stored.value == 440
+
+
+@pytest.mark.skipif(device().kind == "gpu", reason="of a processor's memory")
+def test_a_second_kill_before_the_first_pass_ends_the_stage(
+    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next smaller value is known once the model has loaded; what is killed before that would start for ever."""
+    run = open_run(recipe(tmp_path / "run", fake_model))
+    choose(run.dir, "sft", Chosen(4096, "memory", "", device().name, 2048))
+    kills = itertools.count()
+    monkeypatch.setattr(preflight, "preflight", lambda *_: None)
+    monkeypatch.setattr(stages, "oom_kills", lambda: next(kills))
+    monkeypatch.setattr(stages, "command_of", lambda *_: [sys.executable, "-c", "raise SystemExit(9)"])
+    said: list[str] = []
+    with pytest.raises(UserError, match="sft: the kernel killed its process because memory ran out") as caught:
+        stages._in_own_process(run, "sft", said.append)
+    assert caught.value.exit_code == ExitCode.FAILED
+    (line,) = said
+    assert "4096: going on from the last checkpoint with 2048" in line
 
 
 # Whole stages, in processes of their own.

@@ -164,6 +164,34 @@ def test_a_wrong_column_is_said_at_once(
     assert engine.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        (
+            "out.jsonl",
+            '{"row": 1, "status": "answered", "extra": 2}',
+            "out.jsonl:8: no result of ours (Result.__init__",
+        ),
+        ("out.jsonl", '{"row": 1, "st}', "out.jsonl:8: no result of ours (Unterminated string"),
+        ("out.jsonl", '{"row": "1", "status": "answered"}', "out.jsonl:8: row '1' is no number; remove the line, or"),
+        ("out.csv", None, "out.csv:1: its columns are row, answer, ours row, status, answer,"),
+    ],
+)
+def test_a_file_of_another_form_is_one_line_and_left_alone(
+    questions: Path, tmp_path: Path, fake_model: Path, engine: Engine, name: str, line: str | None, says: str
+) -> None:
+    out = tmp_path / name
+    run(questions, out, fake_model)
+    text = "row,answer\r\n1,завтра\r\n" if line is None else out.read_text(encoding="utf-8") + line + "\n"
+    out.write_text(text, encoding="utf-8")
+    before = out.read_bytes()
+    with pytest.raises(UserError) as caught:
+        run(questions, out, fake_model)
+    assert says in str(caught.value)
+    assert str(caught.value).endswith("choose another --out")
+    assert out.read_bytes() == before
+
+
 def test_no_answer_at_all_is_an_error(tmp_path: Path, fake_model: Path, engine: Engine) -> None:
     with pytest.raises(UserError, match="no row was answered") as refused:
         run(write(tmp_path / "in.csv", "text\nodd\n"), tmp_path / "o.csv", fake_model)

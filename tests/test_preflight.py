@@ -24,7 +24,7 @@ for name in ("tokenizers", "transformers", "jinja2", "pyarrow", "datasets"):
 
 from toolkit.training.preflight import RESULT, findings_of, preflight, steps_line  # noqa: E402
 from toolkit.training.preflight_messages import MESSAGES  # noqa: E402
-from toolkit.training.preflight_tokens import check_template, take_sample  # noqa: E402
+from toolkit.training.preflight_tokens import check_lengths, check_template, take_sample  # noqa: E402
 from toolkit.training.rows import IGNORED, Row  # noqa: E402
 
 CHATML = (
@@ -400,6 +400,29 @@ def test_own_conversations_are_checked_as_well(tmp_path: Path) -> None:
     assert steps_line(run, "sft").startswith("9 sequences, 4 a step = 3 steps an epoch")
     write_model(directory, template="{{ '<bos><bos>' }}" + CHATML)
     assert ids(run, "sft") == {"template-broken": "problem"}
+
+
+def test_rows_that_the_template_refuses_are_passed_over(tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    write_model(directory, template=refusing)
+    turns = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
+    chats = [[{"role": "system", "content": "Add."}, *turns]] * 70 + [turns] * 8
+    data = tmp_path / "chats.jsonl"
+    data.write_text("".join(json.dumps({"conversations": chat}) + "\n" for chat in chats), "utf-8")
+    raw = {
+        "output": str(tmp_path / "run"),
+        "model": {"reference": str(directory), "max_length": 128},
+        "data": {"path": str(data), "validation": 0, "max_bad_share": 1},
+        "sft": {"batch_size": 4},
+    }
+    run = open_run(check_recipe(raw, "here"))
+    ensure(run, "data", lambda line: None)
+    assert ids(run, "sft") == {}
+    sample = take_sample(run, "sft")
+    assert len(sample.rows) == 8
+    assert list(check_lengths(replace(sample, rows=()))) == []  # the file may have changed since
 
 
 def test_the_command_checks_every_stage_and_ends_with_2(

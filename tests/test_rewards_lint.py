@@ -314,7 +314,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["hacks"][0]["share"] == 0.5
     assert "error: the rewards can be hacked by" in err
     assert err.count("\n") <= 9
-    assert run("russian_arithmetic", "--weight", "tag_format")[0] == 2
+    for wrong in ("tag_format", "tag_format=nan", "tag_format=inf", "tag_format=-1"):
+        code, _, err = run("russian_arithmetic", "--weight", wrong)
+        assert (code, err) == (
+            2,
+            f"error: --weight '{wrong}': write REWARD=NUMBER, from 0 on, for instance tag_format=0.1\n",
+        )
     assert run("russian_arithmetic", "--weight", "nosuch=1")[0] == 2
     assert run("russian_arithmetic", "--split", "nosuch")[0] == 2
     assert run("nosuch")[0] == 2

@@ -292,8 +292,7 @@ targets = [  # a packed row holds several sequences: each run of labels is one r
 ]
 examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
 ledger = RewardLedger(examples, weighted_rewards(load_task(recipe.task), {}), Path(sys.argv[2]) / "rollouts.jsonl")
-made = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
-trainer = grpo.make_trainer(run, recipe.grpo, model, tokenizer, made, ledger)
+trainer = grpo.make_trainer(run, recipe.grpo, model, tokenizer, ledger)
 prompts = trainer._tokenize_prompts([row["prompt"] for row in trainer.train_dataset])[0]
 (Path(sys.argv[2]) / "seen.json").write_text(json.dumps({"targets": targets, "prompts": prompts}))
 """

@@ -12,8 +12,8 @@ import pytest
 
 from rewards.core import UserError
 from toolkit import __version__, rundir
-from toolkit.config import Recipe, check_recipe, load_recipe
-from toolkit.rundir import locked, open_run, timed
+from toolkit.config import Recipe, check_recipe, dump_recipe, load_recipe
+from toolkit.rundir import locked, open_run, opened, timed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,7 +141,7 @@ def test_a_run_killed_while_it_was_made_is_opened(tmp_path: Path, monkeypatch: p
         with pytest.raises(KeyboardInterrupt):
             open_run(recipe(tmp_path / "run"))
     run = open_run(recipe(tmp_path / "run"))
-    assert sorted(path.name for path in run.dir.iterdir()) == ["manifest.json", "recipe.yaml"]
+    assert sorted(path.name for path in run.dir.iterdir()) == [".lock", "manifest.json", "recipe.yaml"]
 
 
 def test_a_stored_recipe_that_is_broken_is_named(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from toolkit.config import load_recipe
-from toolkit.rundir import locked, open_run
-with locked(open_run(load_recipe(Path(sys.argv[1])))):
+from toolkit.rundir import opened
+with opened(load_recipe(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -171,23 +171,46 @@ def test_a_run_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
         assert other.stdout.readline() == "held\n"
 
         def enter() -> None:
-            with locked(run):
+            with locked(run.dir):
                 pytest.fail("two processes are in the run")
 
         assert f"{run.dir} is in use by another process" in refusal(enter)
         other.kill()
-    with locked(run):  # what a killed process held is free again
+    with locked(run.dir):  # what a killed process held is free again
         pass
-    with locked(run):  # and so is what a finished block held
+    with locked(run.dir):  # and so is what a finished block held
         pass
+
+
+def test_of_two_new_runs_the_one_that_holds_the_directory_writes_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the loser's recipe could be the one that the winner's training process reads."""
+    winner, loser = recipe(tmp_path / "run"), recipe(tmp_path / "run", seed=1)
+
+    def enter() -> None:
+        with opened(loser):
+            pytest.fail("two processes are in the run")
+
+    def write(given: Recipe) -> str:
+        assert given is winner
+        assert "is in use by another process" in refusal(enter)
+        return dump_recipe(given)
+
+    monkeypatch.setattr(rundir, "dump_recipe", write)
+    with opened(winner) as run:
+        assert load_recipe(run.dir / "recipe.yaml") == winner
+        assert "is in use by another process" in refusal(enter)
+    assert "holds a run of another recipe; it differs in seed" in refusal(enter)
 
 
 def test_a_directory_that_cant_be_locked(tmp_path: Path) -> None:
     run = open_run(recipe(tmp_path / "run"))
+    (run.dir / ".lock").unlink()
     (run.dir / ".lock").mkdir()
 
     def enter() -> None:
-        with locked(run):
+        with locked(run.dir):
             pytest.fail("there is nothing to hold")
 
     assert f"{run.dir}/.lock: can't be written" in refusal(enter)

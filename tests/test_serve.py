@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,36 @@ def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None
         if server.poll() is None:
             server.kill()
             server.wait()
+
+
+SLEEPER = """
+import sys
+from pathlib import Path
+from toolkit import serve
+from toolkit.models import ResolvedModel
+
+started = "import os, time; print(os.getpid(), 'Bearer test-key-0123456789', flush=True); time.sleep(120)"
+serve.check_engine = lambda name: None
+serve.command = lambda serving: [sys.executable, "-c", started]
+serve.serve(serve.Serving(ResolvedModel(Path(".")), "x", "127.0.0.1", int(sys.argv[1])), None, print)
+"""
+
+
+def test_sigterm_ends_the_server_too(tmp_path: Path) -> None:
+    """A service manager's stop: without it vLLM would keep the GPU, and the log its secrets."""
+    port = free_port()
+    log = tmp_path / f"serve-{port}.log"
+    env = {**os.environ, "TOOLKIT_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    toolkit = subprocess.Popen([sys.executable, "-c", SLEEPER, str(port)], env=env, stdout=subprocess.DEVNULL)
+    while not (log.is_file() and log.read_text(encoding="utf-8").endswith("\n")):
+        assert toolkit.poll() is None
+        time.sleep(0.05)
+    server = int(log.read_text(encoding="utf-8").split()[0])
+    toolkit.terminate()
+    assert toolkit.wait(60) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+    assert "test-key-0123456789" not in log.read_text(encoding="utf-8")
 
 
 def test_a_port_that_is_taken_is_refused(model: ResolvedModel) -> None:

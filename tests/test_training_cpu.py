@@ -328,8 +328,7 @@ def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
     examples = {example.id: example for example in read_examples(run.dir / "data" / "grpo.jsonl")}
     rewards = weighted_rewards(task_of(run.recipe), run.recipe.rewards)
     ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
-    made = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
-    return stage.make_trainer(run, config, model, tokenizer, made, ledger), ledger
+    return stage.make_trainer(run, config, model, tokenizer, ledger), ledger
 
 
 @pytest.mark.parametrize("task", ["datetime_extraction", "datetime_extraction_plain"])

@@ -129,7 +129,7 @@ def test_where_a_run_stands(own: Path) -> None:
     for stage in stages[: stages.index("grpo")]:
         run.finish(stage, 1.0)
     assert state_of(run).startswith("stopped: grpo is next, step 4 of 4")
-    with locked(run):
+    with locked(run.dir):
         assert state_of(run) == f"running: grpo, step 4 of 4 ({stages.index('grpo')} of {len(stages)} stages done)"
         assert card_of(Shelf([own]).entries()[0]).running
     assert not card_of(Shelf([own]).entries()[0]).running

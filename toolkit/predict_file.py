@@ -29,6 +29,7 @@ from tasks.tables.source import Source, open_source
 from toolkit.predict import asked, model_and_task, moment_of, prediction_of
 
 Status = Literal["answered", "wrong_format", "truncated", "error", "bad_row"]
+ANOTHER = "choose another --out"
 CHUNK = 2048  # rows in the engine at a time
 
 
@@ -170,12 +171,12 @@ def _claim(out: Path, wanted: dict[str, Any]) -> list[Result]:
     """Make the file ours, or take it up where it was; give the results that stand. Engine errors are asked again."""
     manifest = out.with_name(f"{out.name}.manifest.json")
     text = out.read_bytes().decode("utf-8", "replace") if out.exists() else ""
-    stored = _results(text, out.suffix) if manifest.exists() else []
+    stored = _results(text, out) if manifest.exists() else []
     if not out.exists() or (manifest.exists() and not stored):
         write_json(manifest, wanted)
-    found = read_json(manifest, f"{out} is no file of ours; choose another --out")
+    found = read_json(manifest, f"{out} is no file of ours; {ANOTHER}")
     if differing := differences(found, json.loads(json.dumps(wanted))):
-        raise UserError(f"{out} holds other results; it differs in {'; '.join(differing)}. Choose another --out")
+        raise UserError(f"{out} holds other results; it differs in {'; '.join(differing)}; {ANOTHER}")
     results = [each for each in stored if each.status != "error"]
     write_atomically(out, _head(out.suffix) + "".join(_line(each, out.suffix) for each in results))
     return results
@@ -193,15 +194,27 @@ def _line(result: Result, suffix: str) -> str:
     return text.getvalue()
 
 
-def _results(text: str, suffix: str) -> list[Result]:
-    """The whole rows of an output file; a torn last one is dropped."""
-    if suffix == ".jsonl":
-        lines = text.split("\n")[:-1]
-        return [Result(**json.loads(line)) for line in lines if line.endswith("}")]
+def _results(text: str, out: Path) -> list[Result]:
+    """The whole rows of an output file; a torn last one is dropped. Raises UserError for a file of another form."""
+    if out.suffix == ".jsonl":
+        lines = enumerate(text.split("\n")[:-1], 1)
+        return [_result_of(line, f"{out}:{number}") for number, line in lines if line.endswith("}")]
     found: list[Sequence[str]] = []
     with suppress(csv.Error):  # the last row ends within quotes
         found.extend(csv.reader(io.StringIO(text, newline=""), strict=True))
         if not text.endswith("\n"):
             del found[-1:]
+    if found and found[0] != HEADER:
+        raise UserError(f"{out}:1: its columns are {', '.join(found[0])}, ours {', '.join(HEADER)}; {ANOTHER}")
     rows = [row for row in found[1:] if len(row) == len(HEADER) and row[0].isdigit()]
     return [Result(int(row[0]), *row[1:]) for row in rows]  # type: ignore[arg-type]
+
+
+def _result_of(line: str, where: str) -> Result:
+    try:
+        result = Result(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: no result of ours ({error}); remove the line, or {ANOTHER}") from error
+    if not isinstance(result.row, int):
+        raise UserError(f"{where}: row {result.row!r} is no number; remove the line, or {ANOTHER}")
+    return result

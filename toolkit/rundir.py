@@ -64,11 +64,58 @@ class Run:
         )
 
 
-def open_run(recipe: Recipe) -> Run:
-    """Make the recipe's run directory, or open it if it is this recipe's. Raises UserError if it is another's."""
+@contextmanager
+def opened(recipe: Recipe) -> Iterator[Run]:
+    """Make the recipe's run directory, or open it if it is this recipe's, and hold it for this process.
+
+    Raises UserError if it is another's, or if another process holds it.
+    """
     directory = recipe.output.expanduser()
-    stored = directory / "recipe.yaml"
     refuse_links_out(directory)
+    _refuse_strangers(directory)  # before anything is written into it
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    with locked(directory):  # before the recipe is looked at: two new runs might both find none
+        _claim(directory, recipe)
+        yield Run(directory, recipe)
+
+
+def open_run(recipe: Recipe) -> Run:
+    """The same without holding it on: for benchmarks and tests, whose directories nobody else opens."""
+    with opened(recipe) as run:
+        return run
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run directory for this process. Raises UserError when another process holds it."""
+    path = directory / LOCK
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{directory} is in use by another process; wait for it, or choose another directory"
+            ) from error
+        yield
+
+
+def _refuse_strangers(directory: Path) -> None:
+    if (directory / "recipe.yaml").is_file() or not directory.exists():
+        return
+    if not directory.is_dir() or any(each.name != LOCK for each in directory.iterdir()):
+        raise UserError(f"{directory} exists and is no run directory. Choose another one (--set output=…)")
+
+
+def _claim(directory: Path, recipe: Recipe) -> None:
+    """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's."""
+    stored = directory / "recipe.yaml"
     if stored.is_file():
         differing = _differences(load_recipe(stored).model_dump(mode="json"), recipe.model_dump(mode="json"))
         if differing:
@@ -76,37 +123,17 @@ def open_run(recipe: Recipe) -> Run:
                 f"{directory} holds a run of another recipe; it differs in {'; '.join(differing)}. "
                 f"Choose another directory (--set output=…) or remove {directory}"
             )
-    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} exists and is no run directory. Choose another one (--set output=…)")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         if not stored.is_file():
             write_atomically(stored, dump_recipe(recipe))
-        if not (directory / "manifest.json").is_file():  # the first process may have been killed between the two
+        if not (directory / "manifest.json").is_file():
             write_json(directory / "manifest.json", _manifest(recipe))
     except OSError as error:
-        raise UserError(
-            f"{directory}: can't be written: {error.strerror}. Choose another one (--set output=…)"
-        ) from error
-    return Run(directory, recipe)
+        raise _unwritable(directory, error) from error
 
 
-@contextmanager
-def locked(run: Run) -> Iterator[None]:
-    """Hold the run directory for this process. Raises UserError when another process holds it."""
-    path = run.dir / LOCK
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise UserError(f"{path}: can't be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{run.dir} is in use by another process; wait for it, or choose another directory"
-            ) from error
-        yield
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: can't be written: {error.strerror}. Choose another directory (--set output=…)")
 
 
 def is_running(directory: Path) -> bool:

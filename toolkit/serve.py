@@ -31,6 +31,7 @@ from toolkit.models import ResolvedModel, cache_dir
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line would show in every process list
 START_SECONDS = 600
 END_SECONDS = 15
+TERMINATED = 128 + signal.SIGTERM  # the shell's status
 QUESTION, NOW = "Послезавтра в 12", datetime(2025, 1, 17)
 
 
@@ -55,7 +56,8 @@ class Serving:
 def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None:
     """Start the server, say how to ask it, and wait until it ends or is interrupted.
 
-    Raises UserError for bad input, and with exit code 14 when the server can't start or ends by itself.
+    Raises UserError for bad input, and with exit code 14 when the server can't start or ends by itself; SystemExit on
+    SIGTERM.
     """
     check_engine("vllm")
     check_exposure(serving.host, key)
@@ -63,8 +65,11 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     log = cache_dir() / f"serve-{serving.port}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     say(f"starting vLLM on {serving.model.adapter or serving.model.path} (its log: {log})")
+    line = command(serving)
+    # `kill`, systemd and containers send it: by default this process alone would end, and vLLM keep the GPU.
+    default = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(command(serving), stdout=file, stderr=file, env=environment(key))
+        process = subprocess.Popen(line, stdout=file, stderr=file, env=environment(key))
     try:
         _wait_until_ready(process, serving, log)
         say(f"serving {serving.name} at {serving.url}/v1; Ctrl-C ends it. Ask it:\n")
@@ -76,6 +81,7 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     finally:
         stop(process)
         scrub(log)
+        signal.signal(signal.SIGTERM, default)
 
 
 def api_key(key_file: Path | None) -> str | None:

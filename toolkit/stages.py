@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.engines.base import ModelSpec
-from eval.files import whole_directory
+from eval.files import read_json, whole_directory
 from eval.gpus import gpus
-from eval.redaction import scrub
 from rewards.core import ExitCode, UserError
 from tasks.base import Split, Task
 from tasks.registry import load_task
@@ -31,7 +30,17 @@ from toolkit.planning.rates import probe_pays, remember
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
 from toolkit.training.backends import trained_dir
-from toolkit.training.launch import SEVERAL, command_of, first_to_end, launch_lines, processes_of, worker_environment
+from toolkit.training.launch import (
+    SEVERAL,
+    command_of,
+    first_to_end,
+    launch_lines,
+    launch_log,
+    launched,
+    processes_of,
+    wait_for,
+    worker_environment,
+)
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 MERGES = ("merge-sft", "merge")
@@ -239,16 +248,22 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
 def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
     """A training stage in a process of its own: unsloth patches libraries globally, and memory is freed at the end.
 
-    The preflight comes first, here, so that nothing is started in vain. With launch.processes above 1 the process is
-    accelerate's, which starts those that train.
+    The preflight comes first, here, so that nothing is started in vain. What runs out of memory is started once more,
+    in smaller passes. With launch.processes above 1 the process is accelerate's, which starts those that train.
     """
-    from eval.files import read_json
     from toolkit.training.preflight import preflight
 
     if stage in SEVERAL:
         preflight(run, stage, say)
+    (run.dir / "logs").mkdir(exist_ok=True)
+    while (again := (facts := _process(run, stage, say)).get("again")) is not None:
+        say(f"{stage}: {again}")
+    return facts
+
+
+def _process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """What one process of the stage left; {"again": why} of one to be started once more."""
     result = run.dir / "logs" / f"{stage}.json"
-    result.parent.mkdir(exist_ok=True)
     result.unlink(missing_ok=True)
     several = processes_of(run.recipe, stage) > 1
     root = str(Path(__file__).resolve().parents[1])
@@ -258,45 +273,18 @@ def _in_own_process(run: Run, stage: str, say: Callable[[str], None]) -> dict[st
     if several:
         for line in launch_lines(run, stage):
             say(line)
-        status = _launched(run, stage, {**environment, **worker_environment()})
+        status = launched(run, stage, {**environment, **worker_environment()})
     else:
         if len(found := gpus()) > 1:  # the trainer takes all that it sees (DataParallel): slow, and refused by TRL
             environment["CUDA_VISIBLE_DEVICES"] = found[0]
-        status = _wait(subprocess.Popen(command_of(run, stage), env=environment))
+        status = wait_for(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
     if not facts and oom_kills() > kills:
         facts = after_oom_kill(run.dir, stage)
-    if (again := facts.get("again")) is not None:
-        say(f"{stage}: {again}")
-        return _in_own_process(run, stage, say)
-    if status != 0 or not facts or "failed" in facts:
-        how = first_to_end(_launch_log(run, stage)) if several else f"its process ended with status {status}"
-        again = f"{how}; run the same command again to go on from the last checkpoint"
-        log = result.with_suffix(".log")
-        status = facts.get("status", status)
-        known = status in (ExitCode.USAGE, ExitCode.FAILED)
-        raise UserError(f"{stage}: {facts.get('failed', again)} (its log: {log})", status if known else ExitCode.FAILED)
-    return facts
-
-
-def _launched(run: Run, stage: str, environment: dict[str, str]) -> int:
-    """Start accelerate. What it says itself is kept from the terminal: a page for each process that ends."""
-    log = _launch_log(run, stage)
-    try:
-        with log.open("w", encoding="utf-8") as file:
-            return _wait(subprocess.Popen(command_of(run, stage), env=environment, stdout=file, stderr=file))
-    finally:
-        scrub(log)
-
-
-def _launch_log(run: Run, stage: str) -> Path:
-    return run.dir / "logs" / f"{stage}.launch.log"
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait()
-    except BaseException:  # Ctrl-C reaches the child as well; it saves nothing half, so end it for certain
-        process.kill()
-        process.wait()
-        raise
+    if "again" in facts or (status == 0 and facts and "failed" not in facts):
+        return facts
+    how = first_to_end(launch_log(run, stage)) if several else f"its process ended with status {status}"
+    on = f"{how}; run the same command again to go on from the last checkpoint"
+    status = facts.get("status", status)
+    code = status if status in (ExitCode.USAGE, ExitCode.FAILED) else ExitCode.FAILED
+    raise UserError(f"{stage}: {facts.get('failed', on)} (its log: {result.with_suffix('.log')})", code)

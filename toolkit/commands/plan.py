@@ -28,15 +28,14 @@ def plan(
     from toolkit.models import cache_dir
     from toolkit.planning.plan import lines
     from toolkit.quiet import output_to
-    from toolkit.rundir import locked, open_run
+    from toolkit.rundir import opened
     from toolkit.stages import ensure, run_probe
 
     recipe = load_recipe(config, overrides or [])
     if probe:
-        opened = open_run(recipe)
-        with locked(opened):
-            ensure(opened, "data", say)
-            run_probe(opened, say)
+        with opened(recipe) as run:
+            ensure(run, "data", say)
+            run_probe(run, say)
     with output_to(cache_dir() / "plan.log"):  # what the libraries print when they are imported
         from toolkit.training.planner import make_plan
 

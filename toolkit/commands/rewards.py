@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,9 +62,12 @@ def _weights(pairs: list[str]) -> dict[str, float]:
     for pair in pairs:
         name, _, value = pair.partition("=")
         try:
-            found[name] = float(value)
-        except ValueError as error:
-            raise UserError(f"--weight {pair!r}: write REWARD=NUMBER, for instance tag_format=0.1") from error
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            raise UserError(f"--weight {pair!r}: write REWARD=NUMBER, from 0 on, for instance tag_format=0.1")
+        found[name] = weight
     return found
 
 

@@ -27,21 +27,20 @@ def scan_prompts(
 
     from eval.tables import show
     from toolkit.config import load_recipe
-    from toolkit.rundir import locked, open_run
+    from toolkit.rundir import opened
     from toolkit.scan import REPORT, scan, scan_grid
     from toolkit.stages import ensure
 
-    opened = open_run(load_recipe(config, overrides or []))
-    with locked(opened):
-        ensure(opened, "data", say)
-        if opened.recipe.sft is not None:
-            if not opened.is_done("sft"):
+    with opened(load_recipe(config, overrides or [])) as run:
+        ensure(run, "data", say)
+        if run.recipe.sft is not None:
+            if not run.is_done("sft"):
                 first = command_line("sft", config, overrides)
-                raise UserError(f"{opened.dir} has no finished SFT stage to scan; first: {first}")
-            ensure(opened, "merge-sft", say)
-        found = scan(opened, prompts, samples, temperature, engine)
+                raise UserError(f"{run.dir} has no finished SFT stage to scan; first: {first}")
+            ensure(run, "merge-sft", say)
+        found = scan(run, prompts, samples, temperature, engine)
     if as_json:
         print_json(asdict(found))
     else:
-        show(scan_grid(found, opened.dir / "scan" / REPORT))
+        show(scan_grid(found, run.dir / "scan" / REPORT))
     say(f"next: {command_line('grpo', config, overrides)}")

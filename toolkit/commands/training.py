@@ -34,16 +34,16 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
     from toolkit.page.render import write_report
     from toolkit.report import outcome_json, print_outcome
 
-    opened = _stages(config, with_template(overrides, chat_template))
-    compared = opened.recipe.task is not None  # conversations alone: no reward, nothing to compare
-    code = int(opened.facts("compare")["exit_code"]) if compared else 0
+    done = _stages(config, with_template(overrides, chat_template))
+    compared = done.recipe.task is not None  # conversations alone: no reward, nothing to compare
+    code = int(done.facts("compare")["exit_code"]) if compared else 0
     if as_json:
-        print_json(outcome_json(opened))
+        print_json(outcome_json(done))
     elif compared:
-        print_outcome(opened)
+        print_outcome(done)
     else:
-        print(f"the model: {opened.dir / 'model'}")
-    say(f"the report: {write_report([opened.dir])}")
+        print(f"the model: {done.dir / 'model'}")
+    say(f"the report: {write_report([done.dir])}")
     raise typer.Exit(code)
 
 
@@ -51,20 +51,19 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
 def preflight(config: Recipe, overrides: Set = None) -> None:
     """Build the data and check what a recipe's training stages would stumble over. Exits with 2 on a problem."""
     from toolkit.config import load_recipe
-    from toolkit.rundir import locked, open_run
+    from toolkit.rundir import opened
     from toolkit.stages import ensure, stages_of
     from toolkit.training.launch import SEVERAL
     from toolkit.training.preflight import preflight as check
 
     recipe = load_recipe(config, overrides or [])
     stages = [stage for stage in stages_of(recipe) if stage in SEVERAL]
-    opened = open_run(recipe)
     problems = []
-    with locked(opened):
-        ensure(opened, "data", say)
+    with opened(recipe) as run:
+        ensure(run, "data", say)
         for stage in stages:
             try:
-                check(opened, stage, say)
+                check(run, stage, say)
             except UserError as error:
                 problems.append(str(error))
     if problems:
@@ -78,20 +77,19 @@ def _say_where(trained: Any, stage: str, further: str) -> None:
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
     from toolkit.config import load_recipe
-    from toolkit.rundir import locked, open_run
+    from toolkit.rundir import opened
     from toolkit.stages import ensure, refuse_what_cannot_fit, stages_of
 
     recipe = load_recipe(config, overrides or [])
     stages = stages_of(recipe)
     if until is not None and until not in stages:
         raise UserError(f"{config}: has no section {until!r}; add one, or use another verb")
-    opened = open_run(recipe)
     before = [] if until is None else [name for name in stages[: stages.index(until)] if name in ("data", "sft")]
-    with locked(opened):
-        if until == "grpo" and "sft" in before and not opened.is_done("sft"):
+    with opened(recipe) as run:
+        if until == "grpo" and "sft" in before and not run.is_done("sft"):
             first = command_line("sft", config, overrides)
-            raise UserError(f"{opened.dir} has no finished SFT stage to go on from; first: {first}")
-        refuse_what_cannot_fit(opened)
+            raise UserError(f"{run.dir} has no finished SFT stage to go on from; first: {first}")
+        refuse_what_cannot_fit(run)
         for stage in stages if until is None else [*before, until]:
-            ensure(opened, stage, say)
-    return opened
+            ensure(run, stage, say)
+    return run

@@ -22,7 +22,7 @@ from toolkit.parallel import in_chunks
 from toolkit.training.rows import IGNORED
 
 THOUGHTS = ("<think>", "</think>")
-LOOKED_AT = 200  # conversations that are searched for reasoning which the template drops
+LOOKED_AT = 200  # training rows that are searched for reasoning which the template drops
 SHOWN = 3  # conversations that are shown token by token
 
 
@@ -87,7 +87,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
         f"{name}, hash {template_hash(tokenizer)}",
         tuple(_problems(report, config, model)),
         tuple(_notes(rows, tokenizer)),
-        tuple(_sample(each, tokenizer) for each in rows[:SHOWN]),
+        tuple(_sample(each) for each in rows[:SHOWN]),
     )
 
 
@@ -103,13 +103,13 @@ def count(config: ConversationsConfig) -> dict[str, Any]:
 
 
 def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> list[Rendered]:
-    """The training rows of a source's first `count` good rows, with text and offsets."""
+    """The first `count` training rows of a source, or all where it has fewer, with text and offsets."""
     shapes: dict[Any, Any] = {}
     columns = config.columns.names()
     read = (row if isinstance(row, Bad) else to_conversation(row, columns, shapes) for row in source_of(config).rows())
-    good = islice((each for each in read if not isinstance(each, Bad)), count)
+    good = (each for each in read if not isinstance(each, Bad))
     made = (row for each in good for row in renderer.rows([each], offsets=True))
-    return [row for row in made if isinstance(row, Rendered)]
+    return list(islice((row for row in made if isinstance(row, Rendered)), count))
 
 
 def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelConfig) -> list[str]:
@@ -142,7 +142,7 @@ def _notes(rows: list[Rendered], tokenizer: Any) -> list[str]:
     return notes
 
 
-def _sample(row: Rendered, tokenizer: Any) -> tuple[str, tuple[Token, ...]]:
+def _sample(row: Rendered) -> tuple[str, tuple[Token, ...]]:
     ids, labels = row.row["input_ids"], row.row["labels"]
     tokens = []
     place = 0

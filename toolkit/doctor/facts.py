@@ -55,8 +55,6 @@ class Facts:
     driver_cuda: str | None = None
     nvidia_device: bool = False
     nvcc: str | None = None
-    compiler: str | None = None
-    ninja: bool = False
 
     def version(self, *names: str) -> str | None:
         """The version of the first of these distributions that is installed."""

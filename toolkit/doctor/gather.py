@@ -51,8 +51,6 @@ def gather(modules: Iterable[str], places: Mapping[str, Path]) -> Facts:
         driver_cuda=driver_cuda,
         nvidia_device=any(Path("/dev").glob("nvidia[0-9]*")) or Path("/proc/driver/nvidia/gpus").is_dir(),
         nvcc=nvcc_release(),
-        compiler=shutil.which("g++") or shutil.which("c++"),
-        ninja="ninja" in versions or shutil.which("ninja") is not None,
     )
 
 

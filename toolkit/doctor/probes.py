@@ -34,7 +34,6 @@ def probe_torch() -> dict[str, Any]:
     product = (left.cuda() @ right.cuda()).cpu()
     expected = left.double() @ right.double()
     found["error"] = float((product.double() - expected).abs().max() / expected.abs().max())
-    found["bfloat16"] = torch.cuda.is_bf16_supported(including_emulation=False)
     return found
 
 

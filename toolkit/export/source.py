@@ -41,8 +41,9 @@ def export_source(path: Path) -> ExportSource:
         return ExportSource(trained_model(run), run.recipe.model.reference, run.recipe.task, run)
     task = trained_task(path, "remove it")
     if (path / "adapter_config.json").is_file():
+        resolved = resolve_model(str(path))  # says what an adapter lacks, its base's name too
         base = read_json(path / "adapter_config.json", "is it an adapter?")["base_model_name_or_path"]
-        return ExportSource(ModelSpec(resolve_model(str(path)).path, path, "trained"), base, task)
+        return ExportSource(ModelSpec(resolved.path, path, "trained"), base, task)
     if not (path / "config.json").is_file():
         raise UserError(
             f"{path}: neither a run (recipe.yaml) nor an adapter (adapter_config.json) nor a model (config.json)"

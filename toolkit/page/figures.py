@@ -59,7 +59,7 @@ def learning_curve(sources: Sources) -> Chart | None:
     places = sorted({_place(each) for each in staged})
     if len(places) < 2:
         return None
-    names = tuple(_place_name(place, staged) for place in places)
+    names = tuple(_place_name(place) for place in places)
     x, y = plot_scales((0, len(places) - 1), (0, 1), inset=34)
     frame = Frame(x, y, _curve_label(staged), "", percent, names)
     legend = []
@@ -85,13 +85,11 @@ def _place(each: Evaluation) -> tuple[int, float]:
     return ORDER.index(each.stage), each.step
 
 
-def _place_name(place: tuple[int, float], staged: Sequence[Evaluation]) -> str:
+def _place_name(place: tuple[int, float]) -> str:
     stage, step = place
     if step != FINAL:
         return f"{ORDER[stage].upper()} {step:.0f}"
-    if ORDER[stage] == "base":
-        return "base"
-    return ORDER[stage].upper()
+    return "base" if ORDER[stage] == "base" else ORDER[stage].upper()
 
 
 def _run_name(sources: Sources, run: int | None) -> str:

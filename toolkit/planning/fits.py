@@ -158,7 +158,15 @@ def oom_kills() -> int:
 
 
 def after_oom_kill(run_dir: Path, stage: str) -> dict[str, str]:
-    """{"again": why} for a stage that the kernel killed, a smaller value kept; {} where passes aren't to blame."""
+    """Of a stage that the kernel killed: {"again": why} with a smaller value kept, or {"failed": why}.
+
+    Raises UserError where a pass has one sequence already.
+    """
     here = device()
     used = chosen(run_dir, stage, here.name)
-    return {} if used is None or here.kind == "gpu" else {"again": lower(run_dir, stage, used)}
+    if used is None or here.kind == "gpu" or used.smaller == used.value:  # it was killed before its first pass
+        return {
+            "failed": "the kernel killed its process because memory ran out, and smaller forward passes wouldn't help; "
+            "end other programs, or take a smaller model, and run the same command again"
+        }
+    return {"again": lower(run_dir, stage, used)}

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eval.files import read_json, write_json
+from rewards.core import UserError
 from toolkit.config import Recipe
 from toolkit.doctor.sizes import Size
 from toolkit.models import cache_dir
 
 CHOSEN = "plan.json"
+ANEW = "remove it, and the values are chosen anew"
 RATES = "rates.json"
 MOST_RATES = 200  # of the newest, so that the file stays small
 Source = Literal["recipe", "memory", "probe", "out of memory"]
@@ -23,7 +25,8 @@ Source = Literal["recipe", "memory", "probe", "out of memory"]
 class Chosen:
     """A value that the toolkit chose. device: where; on another one it is chosen anew.
 
-    smaller: what to take when it runs out of memory, None when there is nothing smaller. details: what was measured.
+    smaller: what to take when it runs out of memory; None when there is nothing smaller, the value itself while no
+    process has come so far as to know. details: what was measured.
     """
 
     value: int
@@ -44,12 +47,18 @@ class Rate:
 
 
 def chosen(run_dir: Path, stage: str, device: str) -> Chosen | None:
-    """What plan.json holds for a stage on this device: of sft its forward_tokens, of grpo its batch_size."""
+    """What plan.json holds for a stage on this device: of sft its forward_tokens, of grpo its batch_size.
+
+    Raises UserError for a file of another form.
+    """
     path = run_dir / CHOSEN
     if not path.is_file():
         return None
-    entry = read_json(path, "remove it, and the values are chosen anew").get(stage)
-    return Chosen(**entry) if entry is not None and entry["device"] == device else None
+    entry = read_json(path, ANEW).get(stage)
+    try:
+        return Chosen(**entry) if entry is not None and entry["device"] == device else None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: key {stage!r} is of another form ({error}); {ANEW}") from error
 
 
 def lowered(run_dir: Path, stage: str, device: str) -> int | None:
@@ -61,7 +70,7 @@ def lowered(run_dir: Path, stage: str, device: str) -> int | None:
 def choose(run_dir: Path, stage: str, value: Chosen) -> None:
     """Keep a value in plan.json, in the place of the one before."""
     path = run_dir / CHOSEN
-    stored = read_json(path, "remove it") if path.is_file() else {}
+    stored = read_json(path, ANEW) if path.is_file() else {}
     write_json(path, {**stored, stage: asdict(value)})
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from toolkit.config import LoraConfig, ModelConfig
+from toolkit.config import LoraConfig, ModelConfig, Recipe
 from toolkit.models import ResolvedModel
 
 BACKENDS = {
@@ -46,3 +47,12 @@ def training_backend(name: str) -> TrainBackend:
 def trained_dir(stage_dir: Path, tuning: str) -> Path:
     """Where a stage leaves what it trained: an adapter, or with tuning full all weights."""
     return stage_dir / ("weights" if tuning == "full" else "adapter")
+
+
+def start_of(recipe: Recipe, run_dir: Path, stage: str, base: ResolvedModel) -> ResolvedModel:
+    """What a stage begins with: the recipe's model, or in GRPO what SFT makes of it, whether or not it is there yet."""
+    if stage != "grpo" or recipe.sft is None:
+        return base
+    trained = trained_dir(run_dir / "sft", recipe.model.tuning)
+    full = recipe.model.tuning == "full"
+    return replace(base, path=trained, adapter=None) if full else replace(base, adapter=trained)

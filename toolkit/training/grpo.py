@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 from eval.prompts import render_prompts, template_hash
-from rewards.core import UserError
-from toolkit.config import GrpoConfig
+from rewards.core import Example, UserError
+from toolkit.config import GrpoConfig, Recipe
 from toolkit.config.sections import CLIP
 from toolkit.data import read_examples
 from toolkit.doctor.sizes import size_of_directory
-from toolkit.models import resolve_model
+from toolkit.models import ResolvedModel, resolve_model
 from toolkit.planning.fits import grpo_batch
 from toolkit.planning.machine import device
 from toolkit.planning.memory import LEAST_SEQUENCES, MOST_SEQUENCES, engine_share
@@ -24,7 +24,7 @@ from toolkit.rundir import Run
 from toolkit.scan import within
 from toolkit.stages import task_of
 from toolkit.templates import use_template
-from toolkit.training.backends import trained_dir, training_backend
+from toolkit.training.backends import start_of, training_backend
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 from toolkit.training.scoring import IsolatedRewards
 
@@ -42,25 +42,18 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         raise UserError("grpo.vllm needs a CUDA GPU; set it to false")
     stage_dir = run.dir / "grpo"
     stage_dir.mkdir(exist_ok=True)
-    resolved = resolve_model(recipe.model.reference)
-    if recipe.sft is not None:
-        trained = trained_dir(run.dir / "sft", recipe.model.tuning)
-        full = recipe.model.tuning == "full"
-        resolved = replace(resolved, path=trained) if full else replace(resolved, adapter=trained)
+    resolved = start_of(recipe, run.dir, "grpo", resolve_model(recipe.model.reference))
     if config.vllm_sleep:
         os.environ.setdefault("UNSLOTH_VLLM_STANDBY", "1")  # read when unsloth is imported
     backend = training_backend(recipe.model.backend)
 
     # After the backend: unsloth patches these on import.
-    from toolkit.conversations.preparing import tokenizer_for
     from toolkit.training.common import save_trained, train
     from toolkit.training.heldout import held_out
     from toolkit.training.oom import refuse_before_loading, smaller_on_oom
 
     prompts = read_examples(run.dir / "data" / "grpo.jsonl")
-    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
-    some = list(map(len, render_prompts(plain, [example.messages for example in prompts[:SOME]])))
-    refuse_before_loading(run, "grpo", resolved, some)
+    refuse_before_loading(run, "grpo", resolved, _some_lengths(recipe, resolved, prompts))
     batch = grpo_batch(run.dir, config, recipe.launch.processes, device().name)
     if batch.source == "out of memory":
         print(f"grpo: batch_size {batch.value} from plan.json: {batch.why}", file=terminal, flush=True)
@@ -72,36 +65,40 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         total = len(prompts)
         prompts = within(run, prompts, config.scan)
         print(f"grpo: {len(prompts)} of {total} prompts are within grpo.scan", file=terminal, flush=True)
-    examples = {example.id: example for example in prompts}
-    rewards = weighted_rewards(task_of(recipe), recipe.rewards)
-    assert recipe.task is not None  # a recipe without one has no GRPO
-    isolated = IsolatedRewards(
-        recipe.task,
-        run.dir / "data" / "grpo.jsonl",
-        tuple(rewards),
-        stage_dir / "broken_rewards.jsonl",
-        config.reward_timeout,
-    )
-    ledger = RewardLedger(examples, rewards, stage_dir / "rollouts.jsonl", isolated)
-    rows = [{"prompt": list(example.messages), "example_id": example.id} for example in examples.values()]
-    trainer = make_trainer(run, config, model, tokenizer, rows, ledger)
-    try:
+    with _ledger(run, config, prompts) as (ledger, broken):
+        trainer = make_trainer(run, config, model, tokenizer, ledger)
         with smaller_on_oom(run, "grpo", batch):
             outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
-    finally:
-        isolated.close()
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
-    return {
-        "steps": trainer.state.global_step,
-        "rollouts": ledger.rollouts,
-        **({"broken_rewards": dict(isolated.broken)} if isolated.broken else {}),
-        **outcome,
-        "template": template_hash(tokenizer),
-    }
+    figures = {"steps": trainer.state.global_step, "rollouts": ledger.rollouts}
+    kept = {"broken_rewards": dict(broken)} if broken else {}
+    return {**figures, **kept, **outcome, "template": template_hash(tokenizer)}
 
 
-def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows: Any, ledger: RewardLedger) -> Any:
-    """TRL's trainer, or ours on it, for rows of a prompt and its example's id; the ledger scores and keeps rollouts."""
+def _some_lengths(recipe: Recipe, resolved: ResolvedModel, prompts: Sequence[Example]) -> list[int]:
+    """Tokens of some prompts, under the tokenizer that the stage begins with."""
+    from toolkit.conversations.preparing import tokenizer_for
+
+    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
+    return [len(ids) for ids in render_prompts(plain, [each.messages for each in prompts[:SOME]])]
+
+
+@contextmanager
+def _ledger(
+    run: Run, config: GrpoConfig, prompts: Sequence[Example]
+) -> Iterator[tuple[RewardLedger, Mapping[str, int]]]:
+    """What scores rollouts, and how often each reward broke. The rewards' process ends with the block."""
+    recipe, folder = run.recipe, run.dir / "grpo"
+    rewards = weighted_rewards(task_of(recipe), recipe.rewards)
+    assert recipe.task is not None  # a recipe without one has no GRPO
+    examples, broken = run.dir / "data" / "grpo.jsonl", folder / "broken_rewards.jsonl"
+    with closing(IsolatedRewards(recipe.task, examples, tuple(rewards), broken, config.reward_timeout)) as isolated:
+        by_id = {example.id: example for example in prompts}
+        yield RewardLedger(by_id, rewards, folder / "rollouts.jsonl", isolated), isolated.broken
+
+
+def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, ledger: RewardLedger) -> Any:
+    """TRL's trainer, or ours on it, for the ledger's examples; the ledger scores and keeps rollouts."""
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -118,6 +115,7 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, rows:
         compile_layers(base)
     if config.vllm and run.recipe.model.backend == "transformers":
         tune_engine(run.recipe.model.dtype)
+    rows = [{"prompt": list(example.messages), "example_id": example.id} for example in ledger.examples.values()]
     shared = {
         "model": model,
         "args": _arguments(run, config, ledger, _share(run, Path(base.name_or_path))),

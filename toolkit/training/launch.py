@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from eval.files import write_atomically
+from eval.redaction import scrub
 from rewards.core import UserError
 from toolkit.config import Recipe
 from toolkit.rundir import Run
@@ -94,3 +96,28 @@ def first_to_end(log: Path) -> str:
     if cause is None:
         return "one of its processes ended, and the others were stopped"
     return f"its process {cause[1]} ended with status {cause[2]}, and the others were stopped"
+
+
+def launched(run: Run, stage: str, environment: dict[str, str]) -> int:
+    """Start accelerate; give its status. What it says itself, a page a process that ends, is kept from the terminal."""
+    log = launch_log(run, stage)
+    try:
+        with log.open("w", encoding="utf-8") as file:
+            return wait_for(subprocess.Popen(command_of(run, stage), env=environment, stdout=file, stderr=file))
+    finally:
+        scrub(log)
+
+
+def launch_log(run: Run, stage: str) -> Path:
+    """Where accelerate's own words of a stage go."""
+    return run.dir / "logs" / f"{stage}.launch.log"
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Its status, once it has ended; whatever interrupts the wait ends it."""
+    try:
+        return process.wait()
+    except BaseException:  # Ctrl-C reaches the child as well; it saves nothing half, so end it for certain
+        process.kill()
+        process.wait()
+        raise

@@ -22,7 +22,7 @@ from toolkit.doctor.findings import Finding, fine
 from toolkit.models import context_of, resolve_model
 from toolkit.rundir import Run
 from toolkit.templates import use_template
-from toolkit.training.backends import trained_dir
+from toolkit.training.backends import start_of
 from toolkit.training.preflight_messages import found
 from toolkit.training.rows import IGNORED, Row, chat_of
 
@@ -56,10 +56,10 @@ def take_sample(run: Run, stage: str) -> Sample:
     """Render and tokenize a sample of the stage's data, from the tokenizer that the stage begins with."""
     recipe = run.recipe
     base = resolve_model(recipe.model.reference)
-    start = base.adapter or base.path
-    warm = trained_dir(run.dir / "sft", recipe.model.tuning)
-    if stage == "grpo" and recipe.sft is not None and warm.is_dir():  # a preflight by itself may come before the SFT
-        start = warm
+    first = start_of(recipe, run.dir, stage, base)
+    start = first.adapter or first.path
+    if not start.is_dir():  # a preflight by itself may come before the SFT
+        start = base.adapter or base.path
     template = recipe.model.chat_template
     tokenizer = tokenizer_for(start, template)
     prompts: dict[str, Sequence[Example]] = {}
@@ -191,6 +191,8 @@ def check_tags(sample: Sample) -> Iterator[Finding]:
 
 def check_lengths(sample: Sample) -> Iterator[Finding]:
     """Prompt and completion within what trains, generates and evaluates: the longest of the sample decides."""
+    if not sample.rows:
+        return
     recipe, context = sample.run.recipe, sample.context
     limits = {"model.max_length": recipe.model.max_length} | (
         {} if context is None else {"the model's context": context}
@@ -237,8 +239,6 @@ def _longest(sample: Sample, name: str) -> tuple[str, int]:
 
 
 def _gold(sample: Sample, key: str, limit: int) -> Iterator[Finding]:
-    if not sample.rows:  # none of the first rows is a good one
-        return
     counts = {row.source.file: sum(label != IGNORED for label in row.row["labels"]) for row in sample.rows}
     longest = max(counts, key=lambda name: counts[name])
     if counts[longest] > limit:
