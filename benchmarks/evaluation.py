@@ -218,7 +218,7 @@ ARMS: dict[str, Callable[[Any], AbstractContextManager[Round]]] = {"bare": bare,
 
 def _engine(chosen: Any) -> dict[str, Any]:
     """vLLM's arguments, for all arms; without a prefix cache, so that no round answers anything of the next."""
-    from eval.engines.vllm_placing import gpus
+    from eval.gpus import gpus
 
     eager = {} if gpus() else {"enforce_eager": True}  # compiling takes a minute on a CPU
     shared = {"max_model_len": chosen.max_model_len, "gpu_memory_utilization": 0.9 / chosen.arms}

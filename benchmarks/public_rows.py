@@ -21,6 +21,7 @@ from typing import NamedTuple
 from benchmarks.jsonl import read_jsonl
 from eval.engines.base import ModelSpec, Sampling
 from eval.engines.peers import INSTALL, PARSERS, ask
+from eval.tables import Grid, markdown_table
 from rewards.core import Example
 from rewards.response import parse
 from tasks.base import Task
@@ -100,11 +101,8 @@ def model_answers(rows: Sequence[Row], model: Path, engine: str, out: Path) -> l
         # For so few rows compiling takes the longest, and little memory is enough beside another job.
         options={"enforce_eager": True, "gpu_memory_utilization": 0.4} if engine == "vllm" else {},
     )
-    right = {}
-    for record in read_records(out / RECORDS):
-        example = next(example for example in examples if example.id == record.id)
-        right[record.id] = bool(_row_match(record.completion, example))
-    return [right.get(row.id, False) for row in rows]
+    right = {record.id: record.score == 1 for record in read_records(out / RECORDS)}
+    return [right[row.id] for row in rows]
 
 
 def table(rows: Sequence[Row], hits: dict[str, list[bool]]) -> str:
@@ -115,17 +113,15 @@ def table(rows: Sequence[Row], hits: dict[str, list[bool]]) -> str:
         "English": [row.lang == "en" for row in rows],
         "English, not Duckling's": [row.lang == "en" and not row.suite.startswith("duckling") for row in rows],
     }
-    lines = [
-        "| | " + " | ".join(f"{name} ({sum(chosen)})" for name, chosen in slices.items()) + " |",
-        "|---|" + "---:|" * len(slices),
-    ]
+    lines = []
     for name, right in hits.items():
         shares = (
             sum(hit and taken for hit, taken in zip(right, chosen, strict=True)) / max(1, sum(chosen))
             for chosen in slices.values()
         )
-        lines.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |")
-    return "\n".join(lines)
+        lines.append((name, *(f"{100 * share:.1f}" for share in shares)))
+    header = ("", *(f"{name} ({sum(chosen)})" for name, chosen in slices.items()))
+    return "\n".join(markdown_table(Grid("", header, tuple(lines))))
 
 
 def main() -> None:

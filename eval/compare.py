@@ -19,18 +19,17 @@ below alpha.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.differences import Difference, by_tag, difference, independent, with_holm
+from eval.differences import Difference, by_tag, cluster_of, difference, independent, with_holm
 from eval.files import write_json
-from eval.manifest import read_manifest
+from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
-from eval.records import RECORDS, Record, read_records
+from eval.records import RECORDS, Record, by_example, read_records
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
@@ -44,8 +43,6 @@ EXIT_CODES: Mapping[Verdict, int] = {
     "not comparable": ExitCode.NOT_COMPARABLE,
 }
 COMPARISON = "comparison.json"
-MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
-WORTH_A_NOTE = ("sampling", "engine", "options", "template")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class Pair:
     @property
     def cluster(self) -> str:
         """The group or, where there is none, the example itself."""
-        return f"group {self.first.group}" if self.first.group else f"id {self.first.id}"
+        return cluster_of(self.first.group, self.first.id)
 
     @property
     def scores(self) -> tuple[float, float]:
@@ -144,9 +141,9 @@ def compare(
     manifests = [read_manifest(directory) for directory in (base_dir, candidate_dir)]
     ours, theirs = (manifest["identity"] for manifest in manifests)
     pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
-    must_match = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
-    reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in must_match if ours[key] != theirs[key]] + reasons
-    notes = [f"{key} differs: {ours[key]!r} and {theirs[key]!r}" for key in WORTH_A_NOTE if ours[key] != theirs[key]]
+    forbidden = must_match(ours, theirs, same_prompts)
+    reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
+    notes = worth_a_note(ours, theirs)
     for side, directory in (("base", base_dir), ("candidate", candidate_dir)):
         notes += [f"the {side} is invalid: {reason}" for reason in why_invalid(directory)]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
@@ -167,10 +164,7 @@ def _pair(
     base: Sequence[Record], candidate: Sequence[Record], ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> tuple[list[Pair], list[str]]:
     """Pairs in the order of the base's file, and what is missing."""
-    sides: list[dict[str, list[Record]]] = [defaultdict(list), defaultdict(list)]
-    for side, records in zip(sides, (base, candidate), strict=True):
-        for record in records:
-            side[record.id].append(record)
+    sides = by_example(base), by_example(candidate)
     reasons = []
     for name, side, other, wanted in (("base", sides[0], sides[1], ours), ("candidate", sides[1], sides[0], theirs)):
         lacking = sorted(set(other) - set(side))

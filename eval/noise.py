@@ -107,20 +107,6 @@ def _problems(
     return found
 
 
-def noise_lines(noise: Noise) -> list[str]:
-    """The outcome, a line a fact."""
-    rate, low, high = noise.flip_rate
-    some = noise.difference
-    how = ", ".join(noise.notes) or "no difference on record"
-    return [
-        f"{noise.task}: {noise.model} against itself, {noise.n} examples ({how})",
-        f"completions that differ: {noise.texts} of {noise.completions}",
-        f"scores that flip: {noise.flips} of {noise.n}, {rate:.1%} ({low:.1%}..{high:.1%})",
-        f"difference of the means: {100 * some.difference:+.1f} pt",
-        f"noise floor: ±{100 * noise.floor:.1f} pt; 95% of reruns stay within",
-    ]
-
-
 def read_floor(path: Path, identity: Mapping[str, Any]) -> float:
     """The floor in a file of `measure_noise`. Raises UserError when it was measured on another task."""
     row = read_json(path, "write it with toolkit noise RUN SAME_MODEL_AGAIN --out FILE")

@@ -261,6 +261,8 @@ def _complaint(gap: Gap, to_base: Gap, effect: Gap, bounds: Tolerance) -> str:
         return ""
     if to_base.mean <= min(bounds.mean, RELATIVE * effect.mean):
         return "answers as the base does: what was trained isn't in it"
+    if near and effect.mean == 0:
+        return "training changes nothing that its distance could be compared with"
     if near:
         return f"its distance is {gap.mean / effect.mean:.0%} of what training changes at all (at most {RELATIVE:.0%})"
     return f"beyond a mean of {bounds.mean:g} or a largest of {bounds.largest:g}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from eval.engines.base import ModelSpec
-from rewards.core import Message, UserError
+from eval.files import read_json
+from rewards.core import Message, UserError, with_type
 
 GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that are nothing but their tokenizer.json
 NO_TEMPLATE = (
@@ -53,7 +55,7 @@ def tokenizer_dir(model: ModelSpec) -> Path:
 
 
 def load_tokenizer(model_dir: Path | str) -> Tokenizer:
-    """The tokenizer of a local model directory. Raises UserError when there is none. Imports transformers."""
+    """The tokenizer of a local model directory. Raises UserError for none, or a damaged one. Imports transformers."""
     model_dir = Path(model_dir)
     if not (model_dir / "tokenizer_config.json").is_file() and not (model_dir / "tokenizer.json").is_file():
         raise UserError(f"{model_dir}: no tokenizer there (tokenizer.json or tokenizer_config.json); is it a model?")
@@ -61,7 +63,18 @@ def load_tokenizer(model_dir: Path | str) -> Tokenizer:
 
     generic = _tokenizer_class(model_dir) in GENERIC  # AutoTokenizer would give the same, two seconds of imports later
     loader = transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
-    return cast("Tokenizer", loader.from_pretrained(str(model_dir)))
+    with whole(model_dir):
+        return cast("Tokenizer", loader.from_pretrained(str(model_dir)))
+
+
+@contextmanager
+def whole(model_dir: Path, *more: type[Exception]) -> Iterator[None]:
+    """What can't be loaded from there, as after half a download, is a UserError. more: other types that say so."""
+    kinds: tuple[type[Exception], ...] = (OSError, ValueError, TypeError, LookupError, *more)
+    try:
+        yield
+    except kinds as error:
+        raise UserError(f"{model_dir}: can't be loaded ({with_type(error)}); fetch or save it again") from error
 
 
 def _tokenizer_class(model_dir: Path) -> str | None:
@@ -158,13 +171,13 @@ def stop_token_ids(tokenizer: Tokenizer, model_dir: Path | str) -> tuple[int, ..
     and the special token with which the chat template closes the model's turn.
 
     The four disagree often enough (a converted tokenizer, a base model trained on a chat template), and a model whose
-    end token nobody waits for writes until max_tokens. Raises UserError when there is no such token.
+    end token nobody waits for writes until max_tokens. Raises UserError when there is no such token, or a damaged file.
     """
     found = {tokenizer.eos_token_id, end_of_turn(tokenizer)}
     for name in ("generation_config.json", "config.json"):
         path = Path(model_dir) / name
         if path.is_file():
-            eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            eos = read_json(path, "fetch or save the model again").get("eos_token_id")
             found.update(eos if isinstance(eos, list) else [eos])
     ids = tuple(sorted(token for token in found if token is not None))
     if not ids:

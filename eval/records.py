@@ -145,6 +145,14 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def by_example(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Each example's records, both in the order in which they come."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.id].append(record)
+    return dict(found)
+
+
 def to_line(record: Record) -> str:
     """One line of JSON, newline included."""
     # Not asdict: it copies every value, which takes longer than all the rest of scoring.
@@ -156,12 +164,9 @@ def keep_complete(path: Path, n: int) -> list[Record]:
 
     What is dropped will be asked again: samples of an interrupted example, and failures of an engine.
     """
-    by_id: dict[str, list[Record]] = defaultdict(list)
-    for record in read_records(path):
-        by_id[record.id].append(record)
     complete = [
         record
-        for records in by_id.values()
+        for records in by_example(read_records(path)).values()
         if sorted(record.sample for record in records) == list(range(n))
         and all(record.status != "error" for record in records)
         for record in records

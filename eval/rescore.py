@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +22,7 @@ from eval.prompts import (
     template_hash,
     tokenizer_dir,
 )
-from eval.records import RECORDS, Record, read_records, score_again, write_records
+from eval.records import RECORDS, Record, by_example, read_records, score_again, write_records
 from eval.summary import SUMMARY, Summary, summarize, why_invalid
 from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
@@ -97,7 +98,9 @@ def rescore(directory: Path, task: Task) -> Rescored:
     identity = manifest["identity"]
     if identity["split"] not in ("train", "validation", "test"):
         raise UserError(f"{directory / MANIFEST}: unknown split {identity['split']!r}")
-    examples = {each.id: each for each in task.examples(identity["split"], identity["n"], identity["seed"])}
+    start = manifest.get("how", {}).get("start", 0)
+    stream = task.examples(identity["split"], start + identity["n"], identity["seed"])
+    examples = {each.id: each for each in islice(stream, start, None)}
     unknown = [record.id for record in records if record.id not in examples]
     if unknown:
         raise UserError(
@@ -192,7 +195,4 @@ def attribute(new: Rescored, old: Rescored) -> Attribution:
 
 def _mean(records: Sequence[Record]) -> float:
     """The mean over examples of the mean over their samples."""
-    scores: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        scores[record.id].append(record.score)
-    return fmean(map(fmean, scores.values()))
+    return fmean(fmean(record.score for record in some) for some in by_example(records).values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.records import STATUSES, Record
 from eval.rescore import Attribution, Rescored
-from eval.tables import Grid
+from eval.tables import Grid, points
 
 
 def rescored_grid(found: Rescored, show: int) -> Grid:
@@ -14,7 +14,7 @@ def rescored_grid(found: Rescored, show: int) -> Grid:
         (status, str(old[status]), str(new[status]), f"{new[status] - old[status]:+d}") for status in STATUSES
     ]
     scores = [sum(record.score for record in records) / len(records) for records in (found.old, found.new)]
-    rows.append(("mean score", f"{scores[0]:.1%}", f"{scores[1]:.1%}", f"{100 * (scores[1] - scores[0]):+.1f} pt"))
+    rows.append(("mean score", f"{scores[0]:.1%}", f"{scores[1]:.1%}", points(scores[1] - scores[0])))
     for name in found.new[0].rewards:
         means = [sum(each.rewards.get(name, 0.0) for each in some) / len(found.old) for some in (found.old, found.new)]
         rows.append((f"mean {name}", f"{means[0]:.3f}", f"{means[1]:.3f}", f"{means[1] - means[0]:+.3f}"))
@@ -36,8 +36,8 @@ def attribution_grid(found: Attribution, new: Rescored, old: Rescored) -> Grid:
     """The sum, line by line."""
     rows = (
         ("old, as stored", f"{found.old:.1%}", str(old.directory)),
-        ("+ scorer", f"{100 * found.scorer:+.1f} pt", "the same completions, scored differently"),
-        ("+ model", f"{100 * found.model:+.1f} pt", "other completions, both scored now"),
+        ("+ scorer", points(found.scorer), "the same completions, scored differently"),
+        ("+ model", points(found.model), "other completions, both scored now"),
         ("= new, as stored", f"{found.new:.1%}", str(new.directory)),
     )
     lines = (

@@ -46,6 +46,15 @@ class Prepared:
     sampling: Sampling
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a session adds to an evaluation. seconds: without loading the model. cached: how many the cache gave."""
+
+    records: Sequence[Record] = ()
+    seconds: float = 0.0
+    cached: int = 0
+
+
 def evaluate(
     task: Task,
     examples: Sequence[Example],
@@ -62,6 +71,7 @@ def evaluate(
     cache: Path | None = None,
     any_template: bool = False,
     shuffle: int | None = None,
+    start: int = 0,
     load: EngineLoader | None = None,
 ) -> Summary:
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
@@ -72,8 +82,9 @@ def evaluate(
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
     where an engine's numbers depend on its batches. It measures that noise, so it is no part of the identity, and
-    nothing is taken from the cache. load: where the engine comes from; called only when an answer is missing. By itself
-    vLLM's process starts before the prompts are rendered, where it is sure to be needed.
+    nothing is taken from the cache. start: how many examples of the split come before these. load: where the engine
+    comes from; called only when an answer is missing. By itself vLLM's process starts before the prompts are rendered,
+    where it is sure to be needed.
 
     Raises UserError for whatever a person can put right: an unknown engine, a missing package, a model without a chat
     template, another evaluation's directory, stored scores that the task no longer gives; with exit code 14 when the
@@ -89,8 +100,7 @@ def evaluate(
     kept = {**run, "options": stated(chosen, KEY_OPTIONS)}
     source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
     by_id = {example.id: example for example in examples}
-    fresh: list[Record] = []
-    seconds, cached = 0.0, 0
+    fresh = Answers()
     with ExitStack() as stack:
         if load is None:
             sure = _is_new(out_dir) and keeps_nothing(cache, kept, model, sampling)
@@ -98,26 +108,23 @@ def evaluate(
         prepared = prepare(examples, model, engine, sampling, any_template)
         rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
         run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
-        claim(out_dir, {**source, **rendered, **run}, model, {"shuffle": shuffle, "any_template": any_template})
+        how = {"shuffle": shuffle, "any_template": any_template, "start": start}
+        claim(out_dir, {**source, **rendered, **run}, model, how)
         records = keep_complete(out_dir / RECORDS, sampling.n)
-        known = {record.id for record in records}
         _check_scorer(task, by_id, records, out_dir)
-        missing = [request for request in prepared.requests if request.id not in known]
-        if shuffle is not None:
-            random.Random(shuffle).shuffle(missing)
-        if missing:
-            total, first = len(missing) * sampling.n, f"loading {model.name} ({engine})"
+        if missing := _missing(prepared, records, shuffle):
             loading = partial(load, engine, model, chosen)
             source_of = partial(with_cache, cache, kept, model, missing, prepared.sampling, loading)
-            with live(total, first, progress) as show, closing(source_of()) as generator:
-                fresh, seconds = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
-                if not known and all(record.status == "error" for record in fresh):
-                    raise UserError(f"the engine answered nothing; it said: {fresh[0].problem}", ExitCode.FAILED)
-                cached = getattr(generator, "hits", 0)
+            first = f"loading {model.name} ({engine})"
+            with live(len(missing) * sampling.n, first, progress) as show, closing(source_of()) as generator:
+                fresh = _answer(task, by_id, prepared, missing, generator, out_dir / RECORDS, show)
+    if not records and all(record.status == "error" for record in fresh.records):
+        raise UserError(f"the engine answered nothing; it said: {fresh.records[0].problem}", ExitCode.FAILED)
     place = {example_id: index for index, example_id in enumerate(by_id)}
-    records = sorted(records + fresh, key=lambda record: (place[record.id], record.sample))
-    counts = {"cached": cached, "expected": len(examples) * sampling.n}
-    summary = summarize(task.name, model.name, records, len(fresh) - cached, seconds, limits=limits, **counts)
+    records = sorted([*records, *fresh.records], key=lambda record: (place[record.id], record.sample))
+    generated = len(fresh.records) - fresh.cached
+    counts = {"cached": fresh.cached, "expected": len(examples) * sampling.n}
+    summary = summarize(task.name, model.name, records, generated, fresh.seconds, limits=limits, **counts)
     write_records(out_dir / RECORDS, records)
     write_json(out_dir / SUMMARY, summary.to_json())
     return summary
@@ -162,7 +169,7 @@ def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Recor
             raise UserError(
                 f"{out_dir}: the task scores what is stored otherwise now, for instance {record.id!r}: stored "
                 f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). Score it again "
-                f"(toolkit rescore {out_dir}) or choose another directory"
+                f"(toolkit rescore {out_dir}), and put the new directory in its place, or choose another directory"
             )
 
 
@@ -178,6 +185,15 @@ def _check_ids(examples: Sequence[Example]) -> None:
         raise UserError(f"example id {first!r} occurs {count} times; ids must be unique within a split")
 
 
+def _missing(prepared: Prepared, kept: Sequence[Record], shuffle: int | None) -> list[Request]:
+    """What is still to be asked, shuffled by the seed, if there is one."""
+    known = {record.id for record in kept}
+    missing = [request for request in prepared.requests if request.id not in known]
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(missing)
+    return missing
+
+
 def _answer(
     task: Task,
     by_id: Mapping[str, Example],
@@ -186,8 +202,8 @@ def _answer(
     generator: Generator,
     path: Path,
     show: Callable[[Record], None],
-) -> tuple[list[Record], float]:
-    """Generate and score what is missing, each record flushed at once. Gives the records and the seconds it took."""
+) -> Answers:
+    """Generate and score what is missing, each record flushed at once."""
     total = len(missing) * prepared.sampling.n
     records: list[Record] = []
     started = time.perf_counter()
@@ -202,4 +218,4 @@ def _answer(
     seconds = time.perf_counter() - started
     if len(records) < total:
         raise UserError(f"the engine gave {len(records)} of {total} completions; run again to resume", ExitCode.FAILED)
-    return records, seconds
+    return Answers(records, seconds, getattr(generator, "hits", 0))

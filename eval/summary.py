@@ -10,10 +10,11 @@ from statistics import fmean
 from typing import Any
 
 from eval.files import read_json
-from eval.records import STATUSES, Record
+from eval.records import STATUSES, Record, by_example
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
 from eval.statistics import wilson_interval
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
+from rewards.core import UserError
 
 SUMMARY = "summary.json"
 
@@ -112,25 +113,18 @@ def summarize(
 
 def pass_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of pass@k over the examples; a sample is right when its status is. Empty for one sample an example."""
-    tallies = [(len(some), sum(each.status == "right" for each in some)) for some in _by_example(records)]
+    tallies = [(len(some), sum(each.status == "right" for each in some)) for some in by_example(records).values()]
     return {k: _mean_rate([pass_at_k(n, right, k) for n, right in tallies]) for k in _sizes(records)}
 
 
 def majority_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of maj@k over the examples. Empty for one sample an example."""
-    ballots = [ballot(some) for some in _by_example(records)]
+    ballots = [ballot(some) for some in by_example(records).values()]
     return {k: _mean_rate([majority_at_k(votes, silent, k) for votes, silent in ballots]) for k in _sizes(records)}
 
 
-def _by_example(records: Sequence[Record]) -> list[list[Record]]:
-    grouped: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        grouped[record.id].append(record)
-    return list(grouped.values())
-
-
 def _sizes(records: Sequence[Record]) -> tuple[int, ...]:
-    n = min(map(len, _by_example(records)))
+    n = min(map(len, by_example(records).values()))
     return sizes(n) if n > 1 else ()
 
 
@@ -163,8 +157,16 @@ def _rate(total: float, samples: int, n: int) -> Rate:
 
 
 def read_summary(directory: Path) -> Summary:
-    """The summary of a finished evaluation, an older version's too. Raises UserError where there is none."""
-    row = read_json(directory / SUMMARY, "the evaluation isn't finished: run it again with the same directory")
+    """The summary of a finished evaluation, an older version's too. Raises UserError where there is none to read."""
+    path = directory / SUMMARY
+    row = read_json(path, "the evaluation isn't finished: run it again with the same directory")
+    try:
+        return _summary(row)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a summary ({error}); run it again with the same directory") from error
+
+
+def _summary(row: Mapping[str, Any]) -> Summary:
     return Summary(
         **{
             **row,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eval.compare import Comparison, Flip
 from eval.differences import Difference
+from eval.noise import Noise
 from eval.summary import Rate, Slice, Summary
 
 if TYPE_CHECKING:
@@ -51,9 +53,9 @@ def _sample_lines(summary: Summary) -> list[str]:
     if not summary.pass_at:
         return []
     samples = summary.overall.samples // summary.overall.n
-    lines = [f"mean of {samples}: {summary.overall.exact.value:.1%} ({_interval(summary.overall.exact)})"]
+    lines = [f"mean of {samples}: {summary.overall.exact.value:.1%} ({_ci(summary.overall.exact)})"]
     for name, rates in (("pass", summary.pass_at), ("maj", summary.majority_at)):
-        lines.append(", ".join(f"{name}@{k} {rate.value:.1%} ({_interval(rate)})" for k, rate in rates.items()))
+        lines.append(", ".join(f"{name}@{k} {rate.value:.1%} ({_ci(rate)})" for k, rate in rates.items()))
     return lines
 
 
@@ -62,17 +64,32 @@ def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
         name,
         str(some.n),
         f"{some.exact.value:.1%}",
-        _interval(some.exact),
+        _ci(some.exact),
         f"{some.format.value:.1%}",
         f"{some.truncated.value:.1%}",
-        f"{some.bounds[0]:.1%}..{some.bounds[1]:.1%}",
+        interval(*some.bounds),
         f"{some.tokens:.0f}",
         str(some.statuses["error"]),
     )
 
 
-def _interval(rate: Rate) -> str:
-    return f"{rate.low:.1%}..{rate.high:.1%}"
+def _ci(rate: Rate) -> str:
+    return interval(rate.low, rate.high)
+
+
+def interval(low: float, high: float) -> str:
+    """Of a share in [0, 1], in percent."""
+    return f"{low:.1%}..{high:.1%}"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares, in percentage points."""
+    return f"{100 * difference:+.1f} pt"
+
+
+def points_interval(low: float, high: float) -> str:
+    """Of a difference of two shares, in percentage points."""
+    return f"{100 * low:+.1f}..{100 * high:+.1f}"
 
 
 def comparison_grid(comparison: Comparison, flips: int = 3) -> Grid:
@@ -94,8 +111,8 @@ def _difference_row(name: str, some: Difference) -> tuple[str, ...]:
         str(some.n),
         f"{some.base:.1%}",
         f"{some.candidate:.1%}",
-        f"{100 * some.difference:+.1f} pt",
-        f"{100 * some.low:+.1f}..{100 * some.high:+.1f}",
+        points(some.difference),
+        points_interval(some.low, some.high),
         "" if some.p_holm is None else f"{some.p_holm:.2g}",
     )
 
@@ -139,10 +156,36 @@ def _flip(name: str, flip: Flip) -> list[str]:
     ]
 
 
+def noise_lines(noise: Noise) -> list[str]:
+    """The outcome, a line a fact."""
+    rate, low, high = noise.flip_rate
+    some = noise.difference
+    how = ", ".join(noise.notes) or "no difference on record"
+    return [
+        f"{noise.task}: {noise.model} against itself, {noise.n} examples ({how})",
+        f"completions that differ: {noise.texts} of {noise.completions}",
+        f"scores that flip: {noise.flips} of {noise.n}, {rate:.1%} ({interval(low, high)})",
+        f"difference of the means: {points(some.difference)}",
+        f"noise floor: ±{100 * noise.floor:.1f} pt; 95% of reruns stay within",
+    ]
+
+
 def to_text(grid: Grid) -> str:
     """Title, header and rows, tab-separated, then the lines: for a pipe or a file."""
     table = ["\t".join(row) for row in (grid.header, *grid.rows)] if grid.rows else []
     return "\n".join([grid.title, *table, *grid.lines]) + "\n"
+
+
+def markdown_table(grid: Grid) -> list[str]:
+    """The table's lines: header and rows. What its cells say isn't taken for Markdown."""
+    rule = ("---", *["---:"] * (len(grid.header) - 1))
+    cells = [map(escape_markdown, row) for row in (grid.header, *grid.rows)]
+    return [f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:])]
+
+
+def escape_markdown(text: str) -> str:
+    """The text with a backslash before each sign that Markdown would take for its own."""
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
 
 
 def to_table(grid: Grid) -> Table:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.compare import EXIT_CODES, Comparison, compare
-from eval.noise import measure_noise, noise_lines
-from eval.tables import comparison_grid, to_text
+from eval.noise import measure_noise
+from eval.tables import comparison_grid, noise_lines, to_text
 from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.base import Task
@@ -280,3 +280,27 @@ def test_a_runs_directory_is_told_from_its_evaluations(tmp_path: Path, act: Call
     (tmp_path / "eval" / "tuned" / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"manifest\.json: not an evaluation's"):
         act(tmp_path)
+
+
+@pytest.mark.parametrize("act", [lambda path: compare(path, path), lambda path: measure_noise(path, path)])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"identity": {"task": "t"}}, "its identity lacks task_version, split, seed, n, "),
+        ({"model": {}}, "want model.name and model.path as text"),
+        ({"identity.sampling": 3}, "want model.name and model.path as text"),
+        ({"versions": None}, "want model.name and model.path as text"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_in_words(
+    tmp_path: Path, act: Callable[[Path], object], changes: dict[str, object], says: str
+) -> None:
+    path = run(tmp_path / "e", [True] * 4) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *outer, last = key.split(".")
+        (manifest[outer[0]] if outer else manifest)[last] = value
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(UserError, match=says) as caught:
+        act(tmp_path / "e")
+    assert str(caught.value).endswith("; evaluate into an empty directory")

@@ -13,6 +13,7 @@ from eval.engines.base import ModelSpec, Request, Sampling
 from eval.engines.peers import PARSERS, Peer, answer_of
 from eval.engines.registry import ENGINES, WITHOUT_TOKENIZER, check_engine, load_engine
 from rewards.core import Example, Message, UserError
+from rewards.response import render
 from tasks.base import Task
 from tasks.datetime_extraction import PLAIN, TASK
 
@@ -80,3 +81,14 @@ def test_public_rows_are_scored_at_their_granularity(tmp_path: Path) -> None:
     assert "| timesense | 100.0 |" in table([read], {"timesense": [True]})
     with pytest.raises(SystemExit, match="--data"):
         read_rows(tmp_path / "nowhere")
+
+
+def test_a_models_public_rows_are_scored_as_its_evaluation_scores_them(tmp_path: Path) -> None:
+    from benchmarks.public_rows import Row, model_answers
+
+    keys = ("2025-01-18", "2025-01-19", "2025-01-20")
+    rows = [Row(f"public-ru-{n}", "ru", "завтра", datetime(2025, 1, 17, 10), key, "x") for n, key in enumerate(keys)]
+    said = [render("", "2025-01-18T10:00:00+03:00"), render("", "none"), render("so " * 300, "2025-01-20T10:00:00")]
+    lines = [json.dumps({"id": row.id, "completion": text}) for row, text in zip(rows, said, strict=True)]
+    (tmp_path / "said.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert model_answers(rows, tmp_path / "said.jsonl", "scripted", tmp_path / "out") == [True, False, False]

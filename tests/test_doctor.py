@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -396,10 +396,16 @@ def test_a_missing_package_is_missing() -> None:
     assert gather.probe("json").outcome == "ok"
 
 
+def smi(monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+    """What nvidia-smi lists of the machine's GPUs."""
+    monkeypatch.setattr("eval.gpus.subprocess.run", lambda *arguments, **more: SimpleNamespace(stdout=listed))
+
+
 def test_nvidia_smi_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     query = "580.95.05, NVIDIA H100 80GB HBM3, 9.0, 81559, 81000\n580.95.05, NVIDIA GB10, 12.1, [N/A], [N/A]\n"
     banner = "| NVIDIA-SMI 580.95.05    Driver Version: 580.95.05    CUDA Version: 13.0     |\n"
     monkeypatch.setattr(gather, "_output", lambda command: query if len(command) > 1 else banner)
+    smi(monkeypatch, "0, GPU-a\n1, GPU-b\n")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     driver, cuda, gpus = gather.nvidia()
     assert (driver, cuda) == ("580.95.05", "13.0")
@@ -462,12 +468,9 @@ def test_facts_can_be_made_from_any_mapping() -> None:
 def test_gpus_are_those_that_a_process_may_have(
     named: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def output(command: list[str]) -> str:
-        if "index" in command[1]:
-            return "0, GPU-aa11\n1, GPU-bb22\n"
-        return "580.1, A, 9.0, 81559, 600\n580.1, B, 9.0, 81559, 80900\n"
-
-    monkeypatch.setattr(gather, "_output", lambda command: output(command) if len(command) > 1 else "")
+    listed = "580.1, A, 9.0, 81559, 600\n580.1, B, 9.0, 81559, 80900\n"
+    monkeypatch.setattr(gather, "_output", lambda command: listed if len(command) > 1 else "")
+    smi(monkeypatch, "0, GPU-aa11\n1, GPU-bb22\n")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)

@@ -38,7 +38,7 @@ def test_each_model_gets_its_own_directory(tmp_path: Path, task_file: Path, caps
     assert titles == ["word: a", "word: b"]
     assert run("compare", tmp_path / "out" / "a", tmp_path / "out" / "b") == 0
     how = json.loads((tmp_path / "out" / "a" / "manifest.json").read_text(encoding="utf-8"))["how"]
-    assert how == {"shuffle": 3, "any_template": False}
+    assert how == {"shuffle": 3, "any_template": False, "start": 0}
 
 
 @pytest.mark.parametrize(

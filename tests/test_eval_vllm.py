@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from eval import runner
+from eval import gpus, runner
 from eval.engines import registry, vllm, vllm_memory, vllm_placing
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, sample_seed
 from eval.engines.vllm_child import Child, start_child
@@ -260,6 +260,12 @@ def test_an_adapter_sets_the_rank(stand_in: Path, tmp_path: Path) -> None:
     model = ModelSpec(stand_in, adapter, "m")
     with pytest.raises(UserError, match="not a PEFT adapter"):
         vllm.load(model, options(stand_in))
+    for odd in ("[]", '{"r": "8"}', '{"r": 8, "rank_pattern": [9]}'):
+        (adapter / "adapter_config.json").write_text(odd, encoding="utf-8")
+        with pytest.raises(UserError, match="not a PEFT adapter"):
+            vllm.load(model, options(stand_in))
+    (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": null}', encoding="utf-8")
+    assert vllm.max_lora_rank(adapter) == 32
     (adapter / "adapter_config.json").write_text('{"r": 20, "rank_pattern": {"q_proj": 40}}', encoding="utf-8")
     engine = vllm.load(model, options(stand_in, dtype="float32"))
     (found,) = engine.generate(REQUESTS[:1], GREEDY)
@@ -359,15 +365,34 @@ def test_one_process_that_dies_ends_all_and_loses_nothing_finished(
     assert all(child.process.poll() is not None for child in engine.engine.children)
 
 
-def test_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
-    assert vllm_placing.gpus() == ["2", "GPU-abc"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert vllm_placing.gpus() == []
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    listed = SimpleNamespace(stdout="GPU 0: NVIDIA H100 (UUID: x)\nGPU 1: NVIDIA H100 (UUID: y)\n")
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (None, ["0", "1"]),
+        ("1, GPU-ab", ["1", "GPU-ab"]),
+        ("-1", []),
+        ("", []),
+        ("0,7,1", ["0"]),
+        ("MIG-5,MIG-6", ["MIG-5", "MIG-6"]),
+    ],
+)
+def test_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch, named: str | None, found: list[str]) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    listed = SimpleNamespace(stdout="0, GPU-abc\n1, GPU-xyz\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **more: listed)
-    assert vllm_placing.gpus() == ["0", "1"]
+    assert gpus.gpus() == found
+
+
+def test_a_machine_without_a_gpu_has_none_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5})
+    assert gpus.gpus() == []
+    assert [place.environment["VLLM_CPU_OMP_THREADS_BIND"] for place in vllm_placing.places(2)] == ["4", "5"]
 
 
 def test_batch_invariance_is_refused_where_there_is_none(stand_in: Path, tmp_path: Path) -> None:

@@ -385,7 +385,7 @@ def test_the_card_is_made_of_the_run(tiny: Path, tmp_path: Path) -> None:
 def test_the_card_says_what_the_model_is_bad_at(tmp_path: Path) -> None:
     def record(n: int) -> Record:
         status: Status = "wrong" if n == 1 else "right"
-        tags = {"phenomenon": "early" if n < 2 else "late"}
+        tags = {"phenomenon": "a|b" if n < 2 else "late"}
         return Record(f"{n}", 0, status, float(n != 1), "x", "x", None, "", "stop", 5, {}, f"{n}", "", tags)
 
     found = [record(n) for n in range(4)]
@@ -393,6 +393,6 @@ def test_the_card_says_what_the_model_is_bad_at(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     write_json(folder / "summary.json", summarize("t", "tuned", found, 4, 1.0).to_json())
     lines = _phenomena(Run(tmp_path, recipe=None))  # type: ignore[arg-type]
-    assert lines[-3].startswith("| early | 2 | 50.0% | ")
+    assert lines[-3].startswith(r"| a\|b | 2 | 50.0% | ")
     assert lines[-2].startswith("| late | 2 | 100.0% | ")
     assert _phenomena(Run(tmp_path / "none", recipe=None)) == []  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ import pytest
 from eval.engines import transformers as engine_module
 from eval.engines.base import ModelSpec, Scored
 from eval.parity import TOLERANCES, Candidate, Certificate, compare, write
+from eval.prompts import load_tokenizer, stop_token_ids
 from rewards.core import Message, UserError
 from toolkit.cli import main
 from toolkit.templates import template_text
@@ -190,6 +191,18 @@ def test_an_adapter_that_changes_nothing_is_no_success(tiny: SimpleNamespace) ->
     assert (certificate.verdict, certificate.exit_code) == ("training without effect", 10)
 
 
+def test_what_is_near_an_adapter_that_changes_nothing_is_measured_against_no_effect(
+    tiny: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {**TOLERANCES, "bfloat16": replace(TOLERANCES["bfloat16"], mean=9.0, largest=99.0)}
+    monkeypatch.setattr("eval.parity.TOLERANCES", wide)
+    reference = ModelSpec(tiny.base, tiny.root / "idle", "idle")
+    candidates = [Candidate("other", "transformers", ModelSpec(tiny.merged, None, "other"), "bfloat16")]
+    certificate = compare(reference, candidates, PROMPTS, dtype="float32", max_tokens=12)
+    assert certificate.verdict == "training without effect"
+    assert certificate.findings[0].reason == "training changes nothing that its distance could be compared with"
+
+
 def test_a_weak_adapters_merge_must_be_closer_than_the_bounds(
     tiny: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +229,36 @@ def test_scoring_is_what_the_definition_says(tiny: SimpleNamespace) -> None:
     assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
     assert found.best == expected.best
     engine.close()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+def test_half_of_a_model_is_named(tiny: SimpleNamespace, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny.base, tmp_path / "half")
+    cut(tmp_path / "half" / name)
+    with pytest.raises(UserError, match=r"half: can't be loaded \(.+\); fetch or save it again$") as caught:
+        engine_module.load(ModelSpec(tmp_path / "half", None, "half"), {})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_half_of_an_adapter_is_named(tiny: SimpleNamespace, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny.adapter, tmp_path / "half")
+    cut(tmp_path / "half" / name)
+    with pytest.raises(UserError, match=r"half: can't be loaded \(.+\); fetch or save it again$"):
+        engine_module.load(ModelSpec(tiny.base, tmp_path / "half", "half"), {})
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+def test_half_of_a_file_that_names_end_tokens_is_named(tiny: SimpleNamespace, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny.base, tmp_path / "half")
+    cut(tmp_path / "half" / name)
+    with pytest.raises(UserError, match=rf"half/{name}: can't be read .*; fetch or save the model again"):
+        stop_token_ids(load_tokenizer(tmp_path / "half"), tmp_path / "half")
+
+
+def cut(path: Path) -> None:
+    """As a download that broke off leaves it."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def run(*arguments: object) -> int:

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,13 +99,14 @@ def test_advice_names_the_way_out() -> None:
     assert advise(0.5, {4: 0.2, 8: 0.1}, 8, [0.5])[1].startswith("4 generations would do")
 
 
-def run_with(tmp_path: Path, bounds: list[float]) -> Any:
+def run_with(tmp_path: Path, bounds: list[float], **more: Any) -> Any:
     raw = {
         "task": "datetime_extraction_plain",
         "output": str(tmp_path / "run"),
         "model": {"reference": "x/y"},
         "data": {"sft": 1, "grpo": 8, "test": 1},
         "grpo": {"prompts": 2, "generations": 2, "batch_size": 4, "scan": bounds},
+        **more,
     }
     return open_run(check_recipe(raw, "here"))
 
@@ -139,7 +141,7 @@ def test_a_scan_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_examples(run.dir / "data" / "grpo.jsonl", task_of(run.recipe).examples("train", 6, 0))
     asked: dict[str, Any] = {}
 
-    def evaluate(task: Any, examples: Any, **given: Any) -> None:
+    def evaluate(task: Any, examples: Any, **given: Any) -> Any:
         from dataclasses import replace
 
         from eval.records import write_records
@@ -155,6 +157,7 @@ def test_a_scan_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ]
         given["out_dir"].mkdir(parents=True)
         write_records(given["out_dir"] / "records.jsonl", found)
+        return SimpleNamespace(invalid=())
 
     monkeypatch.setattr("toolkit.scan.evaluate", evaluate)
     monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "base"))
@@ -170,6 +173,81 @@ def test_a_scan_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert grid.title == "4 prompts, 8 samples each at temperature 1"
     assert any(row[:2] == ("0.5-0.6", "4") for row in grid.rows)
     assert len(within(run, read_examples(run.dir / "data" / "grpo.jsonl"), (0.1, 0.9))) == 4
+
+
+@pytest.mark.parametrize(("refused", "bears"), [(8, 0.01), (1, 0.1)])
+def test_what_the_engine_refused_is_no_wrong_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, bears: float
+) -> None:
+    """The engine gives all samples of a prompt or none; those that it gives are right, but one, which is cut."""
+    from rewards.response import render
+    from toolkit.data import write_examples
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan
+    from toolkit.stages import task_of
+
+    run = run_with(tmp_path, [0.1, 0.9], eval={"max_failed": bears})
+    examples = list(task_of(run.recipe).examples("train", 16, 0))
+    write_examples(run.dir / "data" / "grpo.jsonl", examples)
+    said = [render("", each.answers[0]) for each in examples[refused:]]
+    said[0] = "so " * 1000
+    rows = [
+        {"id": each.id, "completion": text} for each, text in zip(examples[refused:], said, strict=True) for _ in "ab"
+    ]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    if refused == 8:
+        with pytest.raises(UserError, match=r"failed on 16 of 32 completions.*eval\.max_failed") as caught:
+            scan(run, prompts=16, samples=2, temperature=None, engine="scripted")
+        assert caught.value.exit_code == 13
+        assert not (run.dir / "scan" / "report.json").exists()
+        return
+    found = scan(run, prompts=16, samples=2, temperature=None, engine="scripted")
+    assert (found.prompts, len(found.rates), found.samples) == (16, 15, 2)
+    assert found.rates == {each.id: float(each.id != examples[1].id) for each in examples[1:]}
+    assert found.pass_rate == pytest.approx(14 / 15)
+
+
+TASK_FILE = """\
+from rewards.core import Example
+from tasks.base import Task
+
+def exact(completion, example):
+    return float(completion{strip} in example.answers)
+
+def examples(split, n, seed):
+    for i in range(n):
+        yield Example(f"{{split}}-{{i}}", ({{"role": "user", "content": f"{{split}} {{i}}?"}},), (str(i),))
+
+TASK = Task("numbers", "1", examples, {{"exact": (exact, 1.0)}}, exact)
+"""
+
+
+def test_a_scan_is_scored_again_after_a_change_of_the_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prompts aren't the first of their split: those of SFT come before them."""
+    from eval.rescore import rescore, write_rescored
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan
+    from toolkit.stages import ensure, task_of
+
+    file = tmp_path / "numbers.py"
+    file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
+    data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
+    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data)
+    ensure(run, "data", print)
+    rows = [{"id": f"train-{i}", "completion": f"{i}{end}"} for i in range(5, 13) for end in (".", "")]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    how: dict[str, Any] = {"prompts": 4, "samples": 2, "temperature": None, "engine": "scripted"}
+    assert scan(run, **how).pass_rate == 0.5
+    file.write_text(TASK_FILE.format(strip=".rstrip('.')"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"toolkit rescore .*/scan\), and put the new directory in its place"):
+        scan(run, **how)
+    task = task_of(run.recipe)
+    write_rescored(rescore(run.dir / "scan", task), task, tmp_path / "again")
+    (run.dir / "scan").rename(tmp_path / "old")
+    (tmp_path / "again").rename(run.dir / "scan")
+    assert scan(run, **how).pass_rate == 1
 
 
 def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from eval.records import Record, Status, score
 from eval.summary import SUMMARY, read_summary, summarize, why_invalid
 from eval.tables import summary_grid, to_text
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
-from rewards.core import Example
+from rewards.core import Example, UserError
 from rewards.response import TAGS, render, says_nothing
 from tasks.base import Task
 
@@ -163,3 +164,13 @@ def test_an_older_summary_can_still_be_read(tmp_path: Path) -> None:
     del row["overall"]["bounds"], row["overall"]["statuses"]["no_answer"]
     (tmp_path / SUMMARY).write_text(json.dumps(row), encoding="utf-8")
     assert read_summary(tmp_path) == replace(whole, invalid=())
+
+
+@pytest.mark.parametrize("row", [{}, {"overall": 1}, {"overall": {"exact": {}}}, "whole", "rates"])
+def test_a_damaged_summary_is_refused_in_words(tmp_path: Path, row: Any) -> None:
+    if isinstance(row, str):
+        whole = summarize("t", "m", records(["truncated", "right"]), 2, 1.0).to_json()
+        row = {**whole, "more": 1} if row == "whole" else {**whole, "pass_at": {"two": {}}}
+    (tmp_path / SUMMARY).write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(UserError, match=r"summary\.json: not a summary .*run it again with the same directory"):
+        read_summary(tmp_path)

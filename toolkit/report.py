@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.files import read_json
 from eval.summary import Slice, Summary, read_summary
-from eval.tables import Grid, show
+from eval.tables import Grid, interval, show
 from toolkit.config import Recipe
 from toolkit.rundir import Run
 from toolkit.stages import task_of
@@ -83,7 +83,7 @@ def _row(title: str, summary: Summary, langs: list[str]) -> tuple[str, ...]:
     return (
         title,
         f"{overall.exact.value:.1%}",
-        f"{overall.exact.low:.1%}..{overall.exact.high:.1%}",
+        interval(overall.exact.low, overall.exact.high),
         *by_lang,
         f"{overall.format.value:.1%}",
         f"{overall.truncated.value:.1%}",

@@ -6,7 +6,6 @@ no gradient. The scan samples k answers to each prompt, and says what share of g
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 from eval.engines.base import Sampling
 from eval.files import read_json, write_json
-from eval.records import RECORDS, Record, read_records
+from eval.records import RECORDS, Record, by_example, read_records
 from eval.runner import evaluate
 from eval.tables import Grid
-from rewards.core import Example, UserError
-from toolkit.config import GrpoConfig
+from eval.validity import Limits
+from rewards.core import Example, ExitCode, UserError
+from toolkit.config import DataConfig, GrpoConfig
 from toolkit.data import read_examples
 from toolkit.dead_groups import dead_shares
 from toolkit.rundir import Run
@@ -35,7 +35,8 @@ EASY, HARD = 0.8, 0.2  # mean pass rates outside of which GRPO starts badly
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a scan found. dead: share of groups without different rewards, by group size. rates: pass rate by prompt.
+    """What a scan found. dead: share of groups without different rewards, by group size. rates: pass rate by prompt;
+    one with an engine's error has none.
 
     histogram: prompts by pass rate in BINS bins, and before and after them those that never and always pass.
     """
@@ -54,15 +55,17 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     """Sample, score and judge; leave scan/report.json beside the records in the run directory.
 
     The directory keeps one scan. A second one with other numbers is refused by the evaluation's own identity check.
+    Raises UserError, with exit code 13, when the engine failed on more than eval.max_failed of the completions.
     """
     recipe, config = run.recipe, run.recipe.grpo
     if config is None:
         raise UserError("the recipe has no section grpo: there is nothing to scan for")
+    assert isinstance(recipe.data, DataConfig)  # Recipe refuses GRPO without a task
     examples = read_examples(run.dir / "data" / "grpo.jsonl")[:prompts]
     heat = config.temperature if temperature is None else temperature
     folder = run.dir / "scan"
     task = task_of(recipe)
-    evaluate(
+    summary = evaluate(
         task,
         examples,
         split="train",
@@ -71,8 +74,12 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
         engine=engine or recipe.eval.engine,
         sampling=Sampling(config.max_completion_length, temperature=heat, n=samples, seed=None),  # rates are estimates
         out_dir=folder,
+        start=recipe.data.sft,  # the stage `data` lets GRPO's prompts follow those of SFT
         options=recipe.eval.options,
+        limits=Limits(truncated=1, failed=recipe.eval.max_failed),  # a cut completion is worth 0 to GRPO as well
     )
+    if summary.invalid:
+        raise UserError(f"{folder}: no scan, {'; '.join(summary.invalid)} (eval.max_failed)", ExitCode.INVALID)
     weights = {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
     found = judge(read_records(folder / RECORDS), weights, config, heat)
     write_json(folder / REPORT, asdict(found))
@@ -80,20 +87,20 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
 
 
 def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoConfig, temperature: float) -> Scan:
-    """The figures of scored samples under the rewards' weights."""
-    outcomes: dict[str, list[float]] = defaultdict(list)
-    passed: dict[str, list[bool]] = defaultdict(list)
-    for record in records:
-        outcomes[record.id].append(round(sum(weights[name] * value for name, value in record.rewards.items()), 6))
-        passed[record.id].append(record.score == 1)
-    rates = {name: sum(each) / len(each) for name, each in passed.items()}
-    samples = len(next(iter(outcomes.values())))
+    """The figures of scored samples under the rewards' weights. Raises UserError where each prompt has an error."""
+    asked = by_example(records)
+    # What the engine failed on says nothing of the model, and a prompt with fewer samples nothing of its groups.
+    answered = {key: some for key, some in asked.items() if all(each.status != "error" for each in some)}
+    if not answered:
+        raise UserError("no prompt has all its answers: the records' `problem` says why; scan again", ExitCode.INVALID)
+    rates = {key: sum(each.score == 1 for each in some) / len(some) for key, some in answered.items()}
+    outcomes = [[_reward(each, weights) for each in some] for some in answered.values()]
     sizes = sorted({*GROUP_SIZES, config.generations})
-    dead = dead_shares(list(outcomes.values()), sizes)
+    dead = dead_shares(outcomes, sizes)
     mean = sum(rates.values()) / len(rates)
     return Scan(
-        prompts=len(rates),
-        samples=samples,
+        prompts=len(asked),
+        samples=len(outcomes[0]),
         temperature=temperature,
         pass_rate=mean,
         dead={str(size): round(share, 4) for size, share in dead.items()},
@@ -101,6 +108,11 @@ def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoC
         advice=advise(mean, dead, config.generations, list(rates.values())),
         rates=rates,
     )
+
+
+def _reward(record: Record, weights: Mapping[str, float]) -> float:
+    """Rounded, so that sums in other orders are the same reward."""
+    return round(sum(weights[name] * value for name, value in record.rewards.items()), 6)
 
 
 def histogram(rates: Sequence[float]) -> list[int]:

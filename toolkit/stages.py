@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.engines.base import ModelSpec
-from eval.engines.vllm_placing import gpus
 from eval.files import read_json, whole_directory
+from eval.gpus import gpus
 from rewards.core import ExitCode, UserError
 from tasks.base import Split, Task
 from tasks.registry import load_task

@@ -17,7 +17,7 @@ from eval.engines.base import (
     engine_options,
     sample_seed,
 )
-from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
+from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir, whole
 from rewards.core import UserError
 
 DEFAULTS: dict[str, Any] = {"dtype": "auto", "batch_size": 32, "device": None}
@@ -116,23 +116,29 @@ class Transformers:
 
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:
-    """Options: dtype ("auto", "float32", "bfloat16"), batch_size (32), device (None: cuda where there is one)."""
+    """Options: dtype ("auto", "float32", "bfloat16"), batch_size (32), device (None: cuda where there is one).
+
+    Raises UserError for a directory without a model, or with a damaged one; for an option that isn't one.
+    """
     chosen = engine_options("transformers", DEFAULTS, options)
     if not (model.path / "config.json").is_file():
         raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
     # Read when torch is first imported: threads that spin while they wait lose most of a busy machine's time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     device = chosen["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = AutoModelForCausalLM.from_pretrained(str(model.path), dtype=chosen["dtype"])
+    with whole(model.path, SafetensorError):
+        loaded = AutoModelForCausalLM.from_pretrained(str(model.path), dtype=chosen["dtype"])
     # values unset in a call are filled in from here: leave nothing to fill in
     loaded.generation_config = GenerationConfig()
     if model.adapter is not None:
         from peft import PeftModel
 
         # not merged: merging rounds the weights, and the merged model isn't quite the one that was trained
-        loaded = PeftModel.from_pretrained(loaded, str(model.adapter))
+        with whole(model.adapter, SafetensorError):
+            loaded = PeftModel.from_pretrained(loaded, str(model.adapter))
     tokenizer = load_tokenizer(tokenizer_dir(model))
     return Transformers(loaded.to(device).eval(), tokenizer, int(chosen["batch_size"]))

@@ -19,7 +19,8 @@ from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, engine_options, sample_seed
 from eval.engines.vllm_child import Child, start_child
-from eval.engines.vllm_placing import Place, gpus, places
+from eval.engines.vllm_placing import Place, places
+from eval.gpus import gpus
 from eval.prompts import Tokenizer, decode, load_tokenizer, tokenizer_dir
 from rewards.core import UserError
 
@@ -154,12 +155,12 @@ class Vllm:
 
 
 def max_lora_rank(adapter: Path) -> int:
-    """The smallest slot that vLLM has for the adapter's rank. Raises UserError without an adapter_config.json."""
+    """The smallest slot that vLLM has for the adapter's rank. Raises UserError without a whole adapter_config.json."""
     path = adapter / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        rank = max(config["r"], *config.get("rank_pattern", {}).values(), 1)
-    except (OSError, ValueError, KeyError) as error:
+        rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{adapter}: not a PEFT adapter ({path.name}: {error})") from error
     for slot in LORA_RANKS:
         if rank <= slot:

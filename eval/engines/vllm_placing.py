@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eval.gpus import gpus
 from rewards.core import UserError
 
 
@@ -45,16 +45,3 @@ def places(processes: int) -> list[Place]:
         threads = {"OMP_NUM_THREADS": str(len(own)), "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, own))}
         found.append(Place(1.0, None, threads))
     return found
-
-
-def gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may name: its own entries where it is set, else the numbers of all NVIDIA GPUs."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        named = [each.strip() for each in visible.split(",")]
-        return [each for each in named if each and each != "-1"]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if "GPU" in line)]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from eval.gating.rules import PAIRED
 from eval.gating.verdicts import Judgement, Report
-from eval.tables import Grid
+from eval.tables import Grid, escape_markdown, interval, markdown_table, points, points_interval
 
 LOST_SHOWN = 10
 FEW_GROUPS = 10
@@ -38,13 +38,9 @@ def report_grid(report: Report) -> Grid:
 
 def _row(each: Judgement) -> tuple[str, ...]:
     if each.gate.kind in PAIRED:
-        figures = (
-            f"{100 * each.estimate:+.1f} pt",
-            f"{100 * each.low:+.1f}..{100 * each.high:+.1f}",
-            f"{100 * each.limit:+.1f} pt",
-        )
+        figures = (points(each.estimate), points_interval(each.low, each.high), points(each.limit))
     else:
-        figures = (f"{each.estimate:.1%}", f"{each.low:.1%}..{each.high:.1%}", f"{each.limit:.1%}")
+        figures = (f"{each.estimate:.1%}", interval(each.low, each.high), f"{each.limit:.1%}")
     return (
         each.gate.title,
         str(each.n),
@@ -76,15 +72,10 @@ def explain(each: Judgement) -> str:
 def to_markdown(report: Report) -> str:
     """The verdict first, then the table, reasons and what to do."""
     grid = report_grid(report)
-    head = [f"## Model gate: {report.outcome}", "", TODO[report.outcome], "", _escape(grid.title), ""]
-    table = [grid.header, ("---", *["---:"] * (len(HEADER) - 2), "---"), *(map(_escape, row) for row in grid.rows)]
-    rows = [f"| {' | '.join(row)} |" for row in table] if grid.rows else []
-    body = [f"- {_escape(line)}" for line in grid.lines[1:-1]]
+    head = [f"## Model gate: {report.outcome}", "", TODO[report.outcome], "", escape_markdown(grid.title), ""]
+    rows = markdown_table(grid) if grid.rows else []
+    body = [f"- {escape_markdown(line)}" for line in grid.lines[1:-1]]
     return "\n".join([*head, *rows, *([""] if rows and body else []), *body]) + "\n"
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
 
 
 def to_junit(report: Report) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.differences import METRICS, Item, items_of
 from eval.files import read_json, write_atomically
-from eval.manifest import MANIFEST, read_manifest
+from eval.manifest import read_manifest
 from eval.records import RECORDS, read_records
 from eval.summary import SUMMARY
 from eval.validity import Counts, Limits, check_validity, counts_of
@@ -57,18 +57,14 @@ def _of_directory(directory: Path) -> Scores:
     records = read_records(directory / RECORDS)
     if not records:
         raise UserError(unfinished)
-    try:
-        identity = manifest["identity"]
-        samples, n = int(identity["sampling"]["n"]), int(identity["n"])
-        model, versions = str(manifest["model"]["name"]), _mapping(manifest["versions"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{directory / MANIFEST}: lacks {error}; evaluate into an empty directory") from error
+    identity = manifest["identity"]
+    samples = identity["sampling"]["n"]
     return Scores(
         identity=identity,
-        model=model,
-        versions=versions,
+        model=manifest["model"]["name"],
+        versions=manifest["versions"],
         items=items_of(records, samples),
-        completions=counts_of(records, n * samples),
+        completions=counts_of(records, identity["n"] * samples),
     )
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.compare import MUST_MATCH, WORTH_A_NOTE, another_scorer
+from eval.compare import another_scorer
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
+from eval.manifest import must_match, worth_a_note
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
@@ -131,12 +132,10 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
 
 
 def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
-    keys = [key for key in MUST_MATCH if key != "prompts" or rules.same_prompts]
     ours, theirs = baseline.identity, run.identity
     reasons = [
         f"{key}: {ours.get(key)!r} in the baseline, {theirs.get(key)!r} in the run"
-        for key in keys
-        if ours.get(key) != theirs.get(key)
+        for key in must_match(ours, theirs, rules.same_prompts)
     ]
     extra = sorted(set(run.items) - set(baseline.items))
     if extra:
@@ -156,9 +155,7 @@ def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
 
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
-    ours, theirs = baseline.identity, run.identity
-    differing = [key for key in WORTH_A_NOTE if ours.get(key) != theirs.get(key)]
-    notes = [f"{key} differs: {ours.get(key)!r} and {theirs.get(key)!r}" for key in differing]
+    notes = worth_a_note(baseline.identity, run.identity)
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")

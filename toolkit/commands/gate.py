@@ -75,7 +75,8 @@ def noise(
     """How far do two evaluations of one model lie apart? The noise floor of the measurement."""
     from dataclasses import asdict
 
-    from eval.noise import measure_noise, noise_lines
+    from eval.noise import measure_noise
+    from eval.tables import noise_lines
 
     found = measure_noise(first, second, out)
     if as_json:

@@ -18,6 +18,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from eval.gpus import visible
 from toolkit.doctor.facts import Facts, Gpu, Probe
 
 PROBE_SECONDS = 180  # a first import of unsloth or vLLM from a slow disk takes a minute
@@ -116,19 +117,10 @@ def _gpus(query: str) -> tuple[Gpu, ...]:
 
 
 def _visible(gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if names is None or "MIG-" in names:  # a slice of a card has a name that this list lacks
+    lines = [line for _, line in visible()]
+    if None in lines:  # a slice: which card it is of isn't known
         return gpus
-    listed = _output(["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]) or ""
-    rows = [[cell.strip() for cell in line.split(",")] for line in listed.splitlines()]
-    known = list(zip(rows, gpus, strict=False))
-    found = []
-    for name in (each.strip() for each in names.split(",")):
-        of_name = [gpu for (index, uuid), gpu in known if name == index or uuid.startswith(name)]
-        if not name or not of_name:
-            break  # as CUDA does: what follows a name that it doesn't know isn't looked at
-        found.append(of_name[0])
-    return tuple(found)
+    return tuple(gpus[line] for line in lines if line is not None and line < len(gpus))
 
 
 def _mib(text: str) -> float:

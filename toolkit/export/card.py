@@ -9,6 +9,7 @@ import yaml
 from eval.files import read_json
 from eval.redaction import redact_text
 from eval.summary import SUMMARY, read_summary
+from eval.tables import Grid, interval, markdown_table
 from toolkit.config import dump_recipe
 from toolkit.export.source import ExportSource
 from toolkit.rundir import Run
@@ -72,9 +73,7 @@ def _results(run: Run) -> list[str]:
     from toolkit.report import outcome_grid
 
     grid = outcome_grid(run)
-    table = [f"| {' | '.join(grid.header)} |", "|" + "---|" * len(grid.header)]
-    table += [f"| {' | '.join(row)} |" for row in grid.rows]
-    return ["## Results", "", f"{grid.title}.", "", *table, "", grid.lines[0] + ".", ""]
+    return ["## Results", "", f"{grid.title}.", "", *markdown_table(grid), "", grid.lines[0] + ".", ""]
 
 
 def _phenomena(run: Run) -> list[str]:
@@ -85,13 +84,12 @@ def _phenomena(run: Run) -> list[str]:
     slices = read_summary(folder).by_tag.get("phenomenon", {})
     if not slices:
         return []
-    rows = sorted(slices.items(), key=lambda row: (row[1].exact.value, row[0]))
-    table = ["| phenomenon | n | exact | 95% CI |", "|---|---|---|---|"]
-    table += [
-        f"| {name} | {found.n} | {found.exact.value:.1%} | {found.exact.low:.1%}..{found.exact.high:.1%} |"
-        for name, found in rows
+    rows = [
+        (name, str(found.n), f"{found.exact.value:.1%}", interval(found.exact.low, found.exact.high))
+        for name, found in sorted(slices.items(), key=lambda row: (row[1].exact.value, row[0]))
     ]
-    return ["## By phenomenon", "", "Of the tuned model, the worst first.", "", *table, ""]
+    table = Grid("Of the tuned model, the worst first.", ("phenomenon", "n", "exact", "95% CI"), tuple(rows))
+    return ["## By phenomenon", "", table.title, "", *markdown_table(table), ""]
 
 
 def _prompt(run: Run) -> list[str]:

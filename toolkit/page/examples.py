@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from eval.records import STATUSES, Record
+from eval.records import STATUSES, Record, by_example
 from rewards.core import Example, UserError
 from tasks.registry import load_task, task_names
 from toolkit.data import read_examples
@@ -39,7 +39,7 @@ def browser(sources: Sources, left: int, right: int, budget: int = BUDGET) -> Br
     same = [i for i, each in enumerate(sources.evaluations) if same_examples(each, chosen)]
     others = [each.label for each in sources.evaluations if not same_examples(each, chosen)]
     prompts, missing = _prompts(sources, chosen)
-    sides = [_by_id(sources.evaluations[i].records) for i in same]
+    sides = [by_example(sources.evaluations[i].records) for i in same]
     items = [_item(example_id, prompts.get(example_id), sides) for example_id in sides[same.index(left)]]
     kept, dropped = _within(items, budget)
     notices = [f"{label} answered other examples, so it isn't in this list." for label in others] + missing
@@ -61,13 +61,6 @@ def browser(sources: Sources, left: int, right: int, budget: int = BUDGET) -> Br
         "items": kept,
     }
     return Browser(data, tuple(notices))
-
-
-def _by_id(records: Sequence[Record]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        found[record.id].append(record)
-    return found
 
 
 def _item(example_id: str, example: Example | None, sides: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ Row = Mapping[str, Any]
 ORDER = ("base", "sft", "grpo")  # stages, as a model passes through them
 CHECKPOINT = re.compile(r"(sft|grpo)/checkpoints/checkpoint-(\d+)/?$")
 TRAINED = ("sft", "grpo")
-SOURCE = ("task", "task_version", "split", "seed", "n", "examples", "engine", "sampling")  # of an identity
 FINAL = math.inf  # the step of a stage's last model
 
 
@@ -152,8 +151,6 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
 def read_evaluation(path: Path, label: str, recipe: Row | None = None) -> Evaluation:
     """A finished evaluation directory. recipe: that of the run it belongs to. Raises UserError."""
     manifest = read_manifest(path)
-    if lacking := [key for key in SOURCE if key not in manifest["identity"]]:
-        raise UserError(f"{path / MANIFEST}: its identity lacks {', '.join(lacking)}; evaluate into an empty directory")
     stage, step = _stage(manifest, label, recipe)
     if recipe is not None:
         label = _label(label, stage, step, recipe)
