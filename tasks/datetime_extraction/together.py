@@ -7,6 +7,7 @@ import re
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import Day
+from tasks.datetime_extraction.en_words import MONTHS_SHORT, NUMBER, apart
 from tasks.datetime_extraction.languages import LANGUAGES
 from tasks.datetime_extraction.meaning import Lang, Setting
 
@@ -27,6 +28,11 @@ _COUNTED = re.compile(
     r"(?:.*\b(?:час\w*|ч|мин\w*|дня|hours?|minutes?)\b.*|\d+ ?[hч]\w*)"
 )
 
+# "After 1 Feb 24": a date, whatever was meant.
+_UNITS = "|".join(sorted({apart(number).split()[-1] for number in NUMBER}))
+_ENDS_IN_A_NUMBER = re.compile(rf".*(?:\d|\b(?:{_UNITS}))")
+_MONTH = re.compile(rf"(?:{'|'.join(MONTHS_SHORT)})", re.IGNORECASE)
+
 _BARE_DAY = re.compile(r"on \d{1,2}")
 
 
@@ -43,6 +49,8 @@ def runs_on(day_text: str, clock_text: str) -> bool:
 def can_turn(day_text: str, clock: Clock, clock_text: str) -> bool:
     """Whether the clock may come first. «Ночью на среду» is the night before it, «3 дня за неделю до» a number."""
     if clock.kind == "day_part" and day_text.startswith("на "):
+        return False
+    if _MONTH.match(day_text) and _ENDS_IN_A_NUMBER.fullmatch(clock_text):
         return False
     counts = clock_text.endswith("дня") and day_text.startswith(("за ", "через ", "спустя ", "после "))
     return not counts and not (clock_text[-1:].isdigit() and day_text[:1].isdigit())

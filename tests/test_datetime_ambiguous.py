@@ -1,0 +1,28 @@
+"""What a third reader of the datetime task found wrong, ambiguous or ungrammatical, a test for each kind of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.datetime_extraction import together
+from tasks.datetime_extraction.clocks import Clock
+
+
+@pytest.mark.parametrize(
+    ("clock", "day", "turns"),
+    [
+        ("after 1", "Feb 24", False),
+        ("by 4", "feb twenty one", False),
+        ("at five to five", "June thirty", False),
+        ("from 5 till seven", "August 1st", False),
+        ("at 1330", "Dec. 15, 2026", False),
+        ("at four twenty-five", "Nov-8", False),
+        ("at 3 pm", "Feb 24", True),
+        ("at 5 o'clock", "May 3", True),
+        ("after 1", "Monday", True),
+        ("at 7", "the 3rd of May", True),
+    ],
+)
+def test_a_clock_that_ends_in_a_number_never_stands_before_a_month(clock: str, day: str, turns: bool) -> None:
+    """ "After 1 Feb 24" is after 1 February 2024 to everyone."""
+    assert together.can_turn(day, Clock("bare_hour"), clock) is turns
