@@ -6,6 +6,7 @@ import pytest
 
 from tasks.datetime_extraction import together
 from tasks.datetime_extraction.clocks import Clock
+from tasks.datetime_extraction.meaning import Policy
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,20 @@ from tasks.datetime_extraction.clocks import Clock
 def test_a_clock_that_ends_in_a_number_never_stands_before_a_month(clock: str, day: str, turns: bool) -> None:
     """ "After 1 Feb 24" is after 1 February 2024 to everyone."""
     assert together.can_turn(day, Clock("bare_hour"), clock) is turns
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (Clock("noon"), Clock("hour_part", 12, 0, 1), True),
+        (Clock("hh_mm", 23, 0), Clock("hour_part", 11, 0, 2), True),
+        (Clock("hour_24", 14), Clock("hour_part", 2, 0, 1), True),
+        (Clock("bare_hour", 4), Clock("part_hour", 4, 0, 1), True),
+        (Clock("bare_hour", 9), Clock("hh_mm", 9, 30), False),
+        (Clock("hh_mm", 9, 0), Clock("hh_mm", 21, 0), False),
+        (Clock("bare_hour", 9), Clock("no_time"), False),
+    ],
+)
+def test_no_time_is_offered_or_corrected_by_itself(one: Clock, other: Clock, same: bool) -> None:
+    assert together.same_time(one, other, "en", Policy()) is same
+    assert together.same_time(other, one, "en", Policy()) is same

@@ -9,7 +9,7 @@ from datetime import date
 from typing import NamedTuple
 
 from rewards.datetimes import NONE
-from tasks.datetime_extraction.clock_kinds import MIDNIGHT, NIGHT, WITH_PART, Reading, read
+from tasks.datetime_extraction.clock_kinds import AFTERNOON, MIDNIGHT, NIGHT, WITH_PART, Reading, in_afternoon, read
 from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
@@ -19,7 +19,6 @@ from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_tex
 from tasks.datetime_extraction.zones import ZONES
 
 DAY_MINUTES = 24 * 60
-AFTERNOON = 7  # a bare hour up to this one is in the afternoon, unless the prompt says otherwise
 EVENING, MORNING = 16, 6  # hours after the one, and before the other
 TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "correction_day": "last day; "}
 
@@ -156,9 +155,8 @@ def _in_the_night(reading: Reading, kind: str, now: int | None) -> Reading:
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
     """The time by the bare-hour rule, whatever the current time."""
     hour, minute = reading.hour, reading.minute
-    limit = AFTERNOON if setting.policy.afternoon is None else setting.policy.afternoon
     step = f"{reading.prefix}{hour:02}:{minute:02}"
-    if not reading.fixed and hour <= limit and hour < 12:
+    if in_afternoon(reading, setting.policy):
         step = f"{reading.prefix}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
         hour += 12
     options = [(days, hour, minute) for days in reading.shifts]

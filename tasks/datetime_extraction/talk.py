@@ -120,7 +120,7 @@ def _other_clock(d: Draw, than: Clock) -> str | None:
     kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
     keeps_part = kind == "hour_part" and than.kind not in clock_kinds.FIXED  # «в 8 вечера, точнее в 9»
-    if clock[1:] == than[1:] or keeps_part:
+    if keeps_part or together.same_time(clock, than, d.lang, d.setting.policy):
         return None
     forms = LANGUAGES[d.lang].clocks[kind]
     return forms[int(d.rng.random() * len(forms))](clock)

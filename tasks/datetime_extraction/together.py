@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from tasks.datetime_extraction.clock_kinds import WITH_PART, in_afternoon, read
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.day_steps import resolve_dates
 from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.en_words import MONTHS_SHORT, NUMBER, apart
 from tasks.datetime_extraction.languages import LANGUAGES
-from tasks.datetime_extraction.meaning import Lang, Setting
+from tasks.datetime_extraction.meaning import Lang, Policy, Setting
 
 # Days that belong to a month which they may leave unsaid.
 OF_A_MONTH = frozenset(
@@ -54,6 +55,16 @@ def can_turn(day_text: str, clock: Clock, clock_text: str) -> bool:
         return False
     counts = clock_text.endswith("дня") and day_text.startswith(("за ", "через ", "спустя ", "после "))
     return not counts and not (clock_text[-1:].isdigit() and day_text[:1].isdigit())
+
+
+def same_time(one: Clock, other: Clock, lang: Lang, policy: Policy) -> bool:
+    """Whether two clocks may mean one time, which is neither a choice nor a correction: "at 5 or at 17:00"."""
+    if "no_time" in (one.kind, other.kind):
+        return False
+    ours, theirs = read(one, lang, policy), read(other, lang, policy)
+    if (ours.hour % 12, ours.minute) != (theirs.hour % 12, theirs.minute):
+        return False
+    return ours.hour == theirs.hour or not (ours.fixed and theirs.fixed)
 
 
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
