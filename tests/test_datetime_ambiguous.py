@@ -44,3 +44,23 @@ def test_a_clock_that_ends_in_a_number_never_stands_before_a_month(clock: str, d
 def test_no_time_is_offered_or_corrected_by_itself(one: Clock, other: Clock, same: bool) -> None:
     assert together.same_time(one, other, "en", Policy()) is same
     assert together.same_time(other, one, "en", Policy()) is same
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text", "keeps"),
+    [
+        (Clock("hh_mm", 21, 15), Clock("half_past", 9, 30), "around half past nine", True),
+        (Clock("hour_part", 5, 0, 1), Clock("hh_mm", 8, 10), "к 8:10", True),
+        (Clock("bare_hour", 6), Clock("hh_mm", 9, 30), "at 9:30", True),
+        (Clock("hour_24", 20), Clock("bare_hour", 12), "at 12", True),
+        (Clock("hh_mm", 21, 15), Clock("hh_mm_padded", 9, 30), "at 09:30", False),
+        (Clock("hh_mm", 21, 15), Clock("half_past_part", 9, 30, 0), "at half past 9 am", False),
+        (Clock("hh_mm", 21, 15), Clock("noon"), "at noon", False),
+        (Clock("hh_mm", 21, 15), Clock("bare_hour", 7), "at 7", False),
+        (Clock("hh_mm", 15, 0), Clock("bare_hour", 9), "at 9", False),
+    ],
+)
+def test_a_time_that_corrects_an_evening_says_that_it_leaves_it(
+    first: Clock, second: Clock, text: str, keeps: bool
+) -> None:
+    assert together.keeps_evening(first, second, text, "en", Policy()) is keeps

@@ -116,14 +116,15 @@ def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
     return day, forms[int(d.rng.random() * len(forms))].write(day)
 
 
-def _other_clock(d: Draw, than: Clock) -> str | None:
+def _other_clock(d: Draw, than: Clock) -> tuple[Clock, str] | None:
+    """Another clock with its words, or None when it may be the same time."""
     kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
     keeps_part = kind == "hour_part" and than.kind not in clock_kinds.FIXED  # «в 8 вечера, точнее в 9»
     if keeps_part or together.same_time(clock, than, d.lang, d.setting.policy):
         return None
     forms = LANGUAGES[d.lang].clocks[kind]
-    return forms[int(d.rng.random() * len(forms))](clock)
+    return clock, forms[int(d.rng.random() * len(forms))](clock)
 
 
 def _built(d: Draw, talk: str, phrase: _Phrase, text: str, reason: str = "") -> Built:
@@ -168,9 +169,9 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
     if whole and d.rng.random() < with_clock:
         clock = _other_clock(d, phrase.clock)
-        if clock is None or together.go_on(other[0].kind, clock) or together.runs_on(said, clock):
+        if clock is None or together.go_on(other[0].kind, clock[1]) or together.runs_on(said, clock[1]):
             return None
-        said = f"{said} {clock}"
+        said = f"{said} {clock[1]}"
     text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
     return _built(d, talk, phrase, text, reason)
 
@@ -200,9 +201,14 @@ def _of_times(d: Draw, talk: str, frames: tuple[str, ...], reason: str = "") -> 
     if phrase is None or not phrase.day_text or not phrase.clock_text or phrase.clock.kind in ("day_part", "lunch"):
         return None
     other = _other_clock(d, phrase.clock)
-    if other is None or together.go_on(phrase.day.kind, other) or together.runs_on(phrase.day_text, other):
+    if other is None or together.go_on(phrase.day.kind, other[1]) or together.runs_on(phrase.day_text, other[1]):
         return None
-    text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", other).replace("{b}", phrase.clock_text)
+    first, said = other
+    if talk == "correction_time" and together.keeps_evening(
+        first, phrase.clock, phrase.clock_text, d.lang, d.setting.policy
+    ):
+        return None
+    text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", said).replace("{b}", phrase.clock_text)
     return _built(d, talk, phrase, text, reason)
 
 
@@ -261,7 +267,7 @@ def _past(d: Draw) -> Built:
     built = _unsaid(d, "past", "PAST", "that day is past")
     text = _in_slots(d, built.text)
     if d.rng.random() < 0.5 and (clock := _other_clock(d, built.meaning.clock)) is not None:
-        text = f"{text} {clock}"
+        text = f"{text} {clock[1]}"
     return built._replace(text=text)
 
 

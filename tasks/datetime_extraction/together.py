@@ -34,6 +34,8 @@ _UNITS = "|".join(sorted({apart(number).split()[-1] for number in NUMBER}))
 _ENDS_IN_A_NUMBER = re.compile(rf".*(?:\d|\b(?:{_UNITS}))")
 _MONTH = re.compile(rf"(?:{'|'.join(MONTHS_SHORT)})", re.IGNORECASE)
 
+EVENING = 17  # from this hour on
+
 _BARE_DAY = re.compile(r"on \d{1,2}")
 
 
@@ -65,6 +67,17 @@ def same_time(one: Clock, other: Clock, lang: Lang, policy: Policy) -> bool:
     if (ours.hour % 12, ours.minute) != (theirs.hour % 12, theirs.minute):
         return False
     return ours.hour == theirs.hour or not (ours.fixed and theirs.fixed)
+
+
+def keeps_evening(first: Clock, second: Clock, text: str, lang: Lang, policy: Policy) -> bool:
+    """Whether a time that corrects one of the evening may stay in it: "at 21:15, I mean half past nine".
+
+    text is the second's. Its part of the day or a zero before its hour settles it.
+    """
+    before, after = read(first, lang, policy), read(second, lang, policy)
+    hour = before.hour + 12 * in_afternoon(before, policy)
+    settled = second.kind in WITH_PART or second.kind == "noon" or re.search(r"\b0\d", text)
+    return hour >= EVENING and 8 <= after.hour <= 12 and not settled
 
 
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
