@@ -6,6 +6,7 @@ import pytest
 
 from tasks.datetime_extraction import together
 from tasks.datetime_extraction.clocks import Clock
+from tasks.datetime_extraction.languages import LANGUAGES
 from tasks.datetime_extraction.meaning import Policy
 
 
@@ -64,3 +65,36 @@ def test_a_time_that_corrects_an_evening_says_that_it_leaves_it(
     first: Clock, second: Clock, text: str, keeps: bool
 ) -> None:
     assert together.keeps_evening(first, second, text, "en", Policy()) is keeps
+
+
+@pytest.mark.parametrize(
+    ("day", "like"),
+    [
+        ("21.05", True),
+        ("на 09.02.", True),
+        ("в среду, 19.11", True),
+        ("31.05", False),
+        ("21/05", False),
+        ("5/21", False),
+        ("12.10.2026", False),
+        ("21 мая", False),
+    ],
+)
+def test_a_dotted_date_is_like_a_clock(day: str, like: bool) -> None:
+    assert together.is_like_a_clock(day) is like
+
+
+def test_a_dotted_date_corrects_a_day_only_where_the_time_is_said_to_stay() -> None:
+    """«7-го в 18.50 то есть 21.05» is 21:05."""
+    frames = LANGUAGES["ru"].talk.CORRECTIONS_OF_DAY
+    clock, at = Clock("hh_mm", 18, 50), "в 18.50"
+    kept = together.frames_of_day(frames, "в пятницу", clock, at, "21.05")
+    assert kept == tuple(frame for frame in frames if "столько же" in frame or "это же время" in frame) != ()
+    assert together.frames_of_day(frames, "в пятницу", clock, at, "31.05") == frames
+
+
+def test_a_clock_before_the_day_that_is_taken_back_may_not_run_into_it() -> None:
+    """ "17 10 24 January, wait, on Halloween"."""
+    frames = LANGUAGES["en"].talk.CORRECTIONS_OF_DAY
+    kept = together.frames_of_day(frames, "24 January", Clock("hh_mm_spaced", 17, 10), "17 10", "on Halloween")
+    assert kept == tuple(frame for frame in frames if not frame.startswith("{clock}"))

@@ -99,6 +99,8 @@ def _phrase(d: Draw) -> _Phrase | None:
     day_text, clock_text = _day_text(d, day, pair), pair.clock(clock)
     if together.go_on(kind, clock_text) or together.runs_on(day_text, clock_text):
         return None
+    if kind == "weekday_date_conflict" and not clock_text and together.is_like_a_clock(day_text):
+        return None  # «во вторник, 14.10», when the 14th is no Tuesday
     return _Phrase(day, clock, day_text, clock_text, pair.day.nominal, pair.group)
 
 
@@ -164,6 +166,8 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
     said = other[1]
+    if talk == "correction" and not phrase.clock_text and together.is_like_a_clock(phrase.day_text):
+        return None  # «в пятницу, точнее 21.05»
     if talk == "negation" and ("," in said or phrase.day_text.startswith(REFUSALS)):
         return None
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
@@ -225,8 +229,11 @@ def _correction_of_day(d: Draw) -> Built | None:
         return None
     if together.go_on(other[0].kind, phrase.clock_text) or together.runs_on(other[1], phrase.clock_text):
         return None
-    frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
-    text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
+    every = LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY
+    frames = together.frames_of_day(every, other[1], phrase.clock, phrase.clock_text, phrase.day_text)
+    if not frames:
+        return None
+    text = pick(frames, d.rng).replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
     return _built(d, "correction_day", phrase, text)
 
 

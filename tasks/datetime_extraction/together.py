@@ -36,6 +36,9 @@ _MONTH = re.compile(rf"(?:{'|'.join(MONTHS_SHORT)})", re.IGNORECASE)
 
 EVENING = 17  # from this hour on
 
+_DOTTED = re.compile(r"(?:.* )?(\d{1,2})\.\d{1,2}\.?")
+_SAME_TIME = re.compile("столько же|это же время|same time")
+
 _BARE_DAY = re.compile(r"on \d{1,2}")
 
 
@@ -78,6 +81,20 @@ def keeps_evening(first: Clock, second: Clock, text: str, lang: Lang, policy: Po
     hour = before.hour + 12 * in_afternoon(before, policy)
     settled = second.kind in WITH_PART or second.kind == "noon" or re.search(r"\b0\d", text)
     return hour >= EVENING and 8 <= after.hour <= 12 and not settled
+
+
+def is_like_a_clock(day_text: str) -> bool:
+    """Whether the day ends in a Russian date that could be a time: «21.05», «в среду, 9.10.», but not «31.05»."""
+    found = _DOTTED.fullmatch(day_text)
+    return found is not None and int(found[1]) < 24
+
+
+def frames_of_day(frames: tuple[str, ...], first: str, clock: Clock, clock_text: str, day_text: str) -> tuple[str, ...]:
+    """The frames for a day that corrects the first, said with a clock: «в 18:50, то есть 21.05» corrects the time."""
+    fitting = frames if not is_like_a_clock(day_text) else tuple(each for each in frames if _SAME_TIME.search(each))
+    if can_turn(first, clock, clock_text):
+        return fitting
+    return tuple(frame for frame in fitting if not frame.startswith("{clock}"))
 
 
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
