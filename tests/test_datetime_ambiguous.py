@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
+from random import Random
+
 import pytest
 
-from tasks.datetime_extraction import together
+from tasks.datetime_extraction import clock_kinds, day_kinds, together
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.languages import LANGUAGES
-from tasks.datetime_extraction.meaning import Policy
+from tasks.datetime_extraction.meaning import Lang, Policy
+
+FRIDAY = date(2025, 1, 17)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +104,24 @@ def test_a_clock_before_the_day_that_is_taken_back_may_not_run_into_it() -> None
     frames = LANGUAGES["en"].talk.CORRECTIONS_OF_DAY
     kept = together.frames_of_day(frames, "24 January", Clock("hh_mm_spaced", 17, 10), "17 10", "on Halloween")
     assert kept == tuple(frame for frame in frames if not frame.startswith("{clock}"))
+
+
+def _said(lang: Lang, kind: str, n: int = 60) -> list[str]:
+    """Every form of a kind of day, each of n meanings."""
+    rng, said = Random(0), list[str]()
+    while len(said) < n * len(LANGUAGES[lang].days[kind]):
+        day = day_kinds.SAMPLERS[kind](rng, FRIDAY)
+        said += [form.write(day) for form in LANGUAGES[lang].days[kind]] if day is not None else []
+    return said
+
+
+def _clocks(lang: Lang, kind: str, n: int = 120) -> list[tuple[Clock, str]]:
+    """Every form of a kind of clock, each of n meanings."""
+    rng = Random(0)
+    drawn = [clock_kinds.SAMPLERS[kind](rng, lang) for _ in range(n)]
+    return [(clock, form(clock)) for clock in drawn for form in LANGUAGES[lang].clocks[kind]]
+
+
+def test_a_bare_number_is_no_date() -> None:
+    """ "Let's say on 6 at 10 15"."""
+    assert not [said for said in _said("en", "day_of_month") if re.fullmatch(r"on \d+", said)]

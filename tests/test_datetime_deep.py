@@ -175,14 +175,6 @@ def test_a_clock_comes_first_where_it_stays_a_clock(day: str, clock: str, text: 
 
 
 @pytest.mark.parametrize(
-    ("day", "clock", "runs_on"),
-    [("on 9", "in the evening", True), ("on 9", "at 7", False), ("on 9", "", False), ("on the 9th", "at 7", False)],
-)
-def test_a_bare_day_of_the_month_takes_no_part_of_the_day(day: str, clock: str, runs_on: bool) -> None:
-    assert together.runs_on(day, clock) is runs_on
-
-
-@pytest.mark.parametrize(
     ("day", "now", "answers"),
     [
         (Day("today"), 14 * 60, ["2025-01-18T02:00"]),

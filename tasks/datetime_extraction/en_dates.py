@@ -60,7 +60,6 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"on the {d.day}",
         lambda d: f"the {w.apart(w.ORDINAL[d.day])}",
         lambda d: f"on the {w.apart(w.ORDINAL[d.day])}",
-        lambda d: f"on {d.day}",
     ),
     "day_this_month": (
         lambda d: f"on the {ordinal(d.day)} of this month",

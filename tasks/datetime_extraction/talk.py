@@ -97,7 +97,7 @@ def _phrase(d: Draw) -> _Phrase | None:
         return None
     clock = clock_kinds.SAMPLERS[choice.clock](d.rng, d.lang)
     day_text, clock_text = _day_text(d, day, pair), pair.clock(clock)
-    if together.go_on(kind, clock_text) or together.runs_on(day_text, clock_text):
+    if together.go_on(kind, clock_text):
         return None
     if kind == "weekday_date_conflict" and not clock_text and together.is_like_a_clock(day_text):
         return None  # «во вторник, 14.10», when the 14th is no Tuesday
@@ -173,7 +173,7 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
     if whole and d.rng.random() < with_clock:
         clock = _other_clock(d, phrase.clock)
-        if clock is None or together.go_on(other[0].kind, clock[1]) or together.runs_on(said, clock[1]):
+        if clock is None or together.go_on(other[0].kind, clock[1]):
             return None
         said = f"{said} {clock[1]}"
     text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
@@ -205,7 +205,7 @@ def _of_times(d: Draw, talk: str, frames: tuple[str, ...], reason: str = "") -> 
     if phrase is None or not phrase.day_text or not phrase.clock_text or phrase.clock.kind in ("day_part", "lunch"):
         return None
     other = _other_clock(d, phrase.clock)
-    if other is None or together.go_on(phrase.day.kind, other[1]) or together.runs_on(phrase.day_text, other[1]):
+    if other is None or together.go_on(phrase.day.kind, other[1]):
         return None
     first, said = other
     if talk == "correction_time" and together.keeps_evening(
@@ -227,7 +227,7 @@ def _correction_of_day(d: Draw) -> Built | None:
     other = _other_day(d, phrase.day)
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
-    if together.go_on(other[0].kind, phrase.clock_text) or together.runs_on(other[1], phrase.clock_text):
+    if together.go_on(other[0].kind, phrase.clock_text):
         return None
     every = LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY
     frames = together.frames_of_day(every, other[1], phrase.clock, phrase.clock_text, phrase.day_text)

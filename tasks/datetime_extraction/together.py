@@ -39,17 +39,10 @@ EVENING = 17  # from this hour on
 _DOTTED = re.compile(r"(?:.* )?(\d{1,2})\.\d{1,2}\.?")
 _SAME_TIME = re.compile("столько же|это же время|same time")
 
-_BARE_DAY = re.compile(r"on \d{1,2}")
-
 
 def go_on(kind: str, clock_text: str) -> bool:
     """Whether the clock would go on with the day's number of units: «через день 10 часов», "3 years later 16h"."""
     return kind in SPANS and _COUNTED.fullmatch(clock_text) is not None
-
-
-def runs_on(day_text: str, clock_text: str) -> bool:
-    """Whether a bare day of the month would take the clock for its own: "on 9 in the evening"."""
-    return _BARE_DAY.fullmatch(day_text) is not None and clock_text != "" and not clock_text.startswith("at ")
 
 
 def can_turn(day_text: str, clock: Clock, clock_text: str) -> bool:
