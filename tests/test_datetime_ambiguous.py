@@ -125,3 +125,43 @@ def _clocks(lang: Lang, kind: str, n: int = 120) -> list[tuple[Clock, str]]:
 def test_a_bare_number_is_no_date() -> None:
     """ "Let's say on 6 at 10 15"."""
     assert not [said for said in _said("en", "day_of_month") if re.fullmatch(r"on \d+", said)]
+
+
+def test_two_to_four_o_clock_is_said_with_a_preposition() -> None:
+    """«Буду завтра 2 дня» is a stay of two days."""
+    counted = re.compile(r"(?:[2-4]|два|три|четыре) дня")
+    assert not [said for _, said in _clocks("ru", "hour_part") if counted.fullmatch(said)]
+    assert together.go_on("days_before_date", "четыре часа дня")
+
+
+def test_the_small_hours_are_not_many() -> None:
+    """«Часов в 3 ночи» is «часа в 3 ночи»."""
+    for clock, said in _clocks("ru", "hour_part"):
+        assert clock.hour > 4 or not said.startswith("часов в"), said
+
+
+@pytest.mark.parametrize("kind", sorted(day_kinds.RELATIVE - {"days_hours"}))
+def test_after_some_hours_is_left_to_the_clock(kind: str) -> None:
+    """ "Please make it after 17 hours"."""
+    assert not [said for said in _said("en", kind) if said.startswith("after")]
+
+
+def test_a_table_for_six_is_no_hour() -> None:
+    """ "11th of May for 5, please"."""
+    assert not [said for _, said in _clocks("en", "bare_hour") if re.fullmatch(r"for \d+", said)]
+
+
+@pytest.mark.parametrize("kind", ["hours_minutes", "minutes_past", "minutes_past_part", "half_past_part"])
+def test_minutes_are_past_an_hour_of_the_clock_s_face(kind: str) -> None:
+    """No "at 30 minutes past 18", "at 1 minutes past 3" or "at 20 hours 1 minutes"."""
+    wrong = re.compile(r"\b1 minutes|minutes past (?:1[3-9]|2\d)|\d hours \d")
+    assert not [said for _, said in _clocks("en", kind) if wrong.search(said)]
+
+
+def test_small_forms() -> None:
+    assert not [said for _, said in _clocks("en", "minutes_past_part") if re.search(r"(?:[e-z])(?:am|pm)$", said)]
+    assert not [said for said in _said("ru", "last_day_of_month") if said.startswith("в последний день в ")]
+    assert not [said for _, said in _clocks("ru", "hours_minutes", 900) if "одна минута" in said]
+    for lang, kinds in (("en", ("day_month", "full_date")), ("ru", ("full_date", "weekday_date"))):
+        for kind in kinds:
+            assert not [said for said in _said(lang, kind, 200) if re.search(r"\b(?:May|мая)\.", said)]

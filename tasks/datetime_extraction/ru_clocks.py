@@ -36,6 +36,11 @@ def _after_noon(c: Clock) -> bool:
     return c.part == 1 and c.hour < 6
 
 
+def _in_few(c: Clock) -> str:
+    """«в » before an hour that would else be a number of days: «завтра 3 дня»."""
+    return "в " if c.part == 1 and 2 <= c.hour <= 4 else ""
+
+
 def _next_hour(c: Clock) -> int:
     return c.hour % 12 + 1
 
@@ -149,11 +154,11 @@ CLOCKS: ClockForms = {
         lambda c: f"в {c.hour} {_part(c)}",
         lambda c: f"в {_word(c)} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} {_part(c)}",
-        lambda c: f"{c.hour} {_part(c)}",
+        lambda c: f"{_in_few(c)}{c.hour} {_part(c)}",
         lambda c: f"к {w.HOUR_DAT[c.hour - 1]} {_part(c)}",
         lambda c: f"часов в {c.hour} {_part(c)}",
         lambda c: f"в {c.hour} после обеда" if _after_noon(c) else f"ровно в {c.hour} {_part(c)}",
-        lambda c: f"{_word(c)} {_part(c)}",
+        lambda c: f"{_in_few(c)}{_word(c)} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} пополудни" if _after_noon(c) else f"примерно в {c.hour} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} после полудня" if _after_noon(c) else f"где-то в {c.hour} {_part(c)}",
         lambda c: f"в {_hours_words(c.hour)} {_part(c)}",

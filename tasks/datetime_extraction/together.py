@@ -22,7 +22,7 @@ WEEKDAYS = ("weekday", "same_weekday", "weekend_day")  # without their week
 SPANS = frozenset(
     {"in_days", "in_weeks", "in_months", "in_years", "span", "couple", "week_and_days", "every_other_day"}
     | {"business_days", "days_after_date", "days_from_weekday", "two_days_after_tomorrow"}
-    | {"weekday_in_weeks", "weekday_in_months"}
+    | {"weekday_in_weeks", "weekday_in_months", "days_before_date"}
 )
 _COUNTED = re.compile(
     r"(?!.*\b(?:в|во|на|к|ко|с|около|до|без|at|by|for|around|from|between|after|past|to|of)\b)"
