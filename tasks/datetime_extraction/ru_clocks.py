@@ -36,6 +36,10 @@ def _after_noon(c: Clock) -> bool:
     return c.part == 1 and c.hour < 6
 
 
+def _about(c: Clock) -> str:
+    return f"часов в {c.hour}" if c.hour > 4 else f"часа в {c.hour}" if c.hour > 1 else "около часа"
+
+
 def _in_few(c: Clock) -> str:
     """«в » before an hour that would else be a number of days: «завтра 3 дня»."""
     return "в " if c.part == 1 and 2 <= c.hour <= 4 else ""
@@ -156,7 +160,7 @@ CLOCKS: ClockForms = {
         lambda c: f"в {_hours(c.hour)} {_part(c)}",
         lambda c: f"{_in_few(c)}{c.hour} {_part(c)}",
         lambda c: f"к {w.HOUR_DAT[c.hour - 1]} {_part(c)}",
-        lambda c: f"часов в {c.hour} {_part(c)}",
+        lambda c: f"{_about(c)} {_part(c)}",
         lambda c: f"в {c.hour} после обеда" if _after_noon(c) else f"ровно в {c.hour} {_part(c)}",
         lambda c: f"{_in_few(c)}{_word(c)} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} пополудни" if _after_noon(c) else f"примерно в {c.hour} {_part(c)}",
@@ -249,7 +253,7 @@ CLOCKS: ClockForms = {
     ),
     "lunch": (lambda c: "в обед", lambda c: "в обеденное время", lambda c: "к обеду"),
     "about_hour": (
-        lambda c: f"часов в {c.hour}" if c.hour > 4 else f"часа в {c.hour}" if c.hour > 1 else "около часа",
+        _about,
         lambda c: f"часиков в {_word(c)}" if c.hour > 1 else "примерно в час",
         lambda c: f"около {w.HOUR_GEN[c.hour - 1]}",
         lambda c: f"примерно в {c.hour}",
