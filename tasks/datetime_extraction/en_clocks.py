@@ -104,7 +104,7 @@ CLOCKS: ClockForms = {
     ),
     "bare_hour": (
         *english.CLOCKS["bare_hour"],
-        lambda c: f"for {c.hour}",
+        lambda c: f"for {c.hour} o'clock",
         lambda c: f"{_word(c)} o'clock",
         lambda c: f"at {c.hour} sharp",
         lambda c: f"@ {c.hour}",
