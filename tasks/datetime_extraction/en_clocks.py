@@ -99,8 +99,8 @@ CLOCKS: ClockForms = {
         lambda c: f"at {w.apart(_face(c))} {_ampm(c)}",
     ),
     "hours_minutes": (
-        lambda c: f"at {c.hour} hours {c.minute} minutes",
-        lambda c: f"at {c.minute} minutes past {c.hour}",
+        lambda c: f"at {_hh_mm(c)} exactly",
+        lambda c: f"at {_hh_mm(c)} on the dot",
     ),
     "bare_hour": (
         *english.CLOCKS["bare_hour"],
