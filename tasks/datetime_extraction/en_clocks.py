@@ -201,7 +201,7 @@ CLOCKS: ClockForms = {
         lambda c: (
             f"a quarter past {c.hour}{_ampm(c)}" if c.minute == 15 else f"{w.NUMBER[c.minute]} after {c.hour}{_ampm(c)}"
         ),
-        lambda c: f"a {_past(c)}{_ampm(c)}" if c.minute == 15 else f"{_past(c)} {_part(c)}",
+        lambda c: f"a {_past(c)} {_ampm(c)}" if c.minute == 15 else f"{_past(c)} {_part(c)}",
     ),
     "minutes_to_part": (lambda c: f"at {_to(c)} {_part(c)}", lambda c: f"{DAY_PARTS[c.part]} at {_to(c)}"),
     "noon": (*english.CLOCKS["noon"], lambda c: "at 12 noon", lambda c: "noon", lambda c: "12pm", lambda c: "at 12 pm"),

@@ -28,10 +28,6 @@ def _hours_words(n: int) -> str:
     return "час" if n == 1 else f"{w.CLOCK_NUMBER[n]} {w.plural(n, 'час', 'часа', 'часов')}"
 
 
-def _minutes_said(n: int) -> str:
-    return f"{w.MINUTE_NUMBER[n]} {w.plural(n, 'минута', 'минуты', 'минут')}"
-
-
 def _after_noon(c: Clock) -> bool:
     return c.part == 1 and c.hour < 6
 
@@ -63,7 +59,7 @@ def _past(c: Clock) -> str:
     """«двадцать минут пятого», «четверть девятого»: the hour to come, in the genitive."""
     if c.minute == 15:
         return f"четверть {HALF_OF[c.hour - 1]}"
-    return f"{w.MINUTE_NUMBER[c.minute]} минут {HALF_OF[c.hour - 1]}"
+    return f"{w.NUMBER['f'][c.minute]} минут {HALF_OF[c.hour - 1]}"
 
 
 def _to(c: Clock) -> str:
@@ -133,7 +129,7 @@ CLOCKS: ClockForms = {
     "hours_minutes": (
         lambda c: f"в {_hours(c.hour)} {c.minute} {w.plural(c.minute, 'минуту', 'минуты', 'минут')}",
         lambda c: f"в {c.hour} ч. {c.minute} мин.",
-        lambda c: f"в {_hours_words(c.hour)} {_minutes_said(c.minute)}",
+        lambda c: f"в {_hours_words(c.hour)} {w.minutes_words(c.minute)}",
         lambda c: f"{_hours(c.hour)} {c.minute} мин.",
     ),
     "bare_hour": (

@@ -34,6 +34,11 @@ def _month(d: Day) -> str:
     return _GEN[d.month - 1]
 
 
+def _short(d: Day) -> str:
+    """«дек.», but «мая», which isn't shortened."""
+    return f"{w.MONTHS_SHORT[d.month - 1]}{'' if d.month == 5 else '.'}"
+
+
 def _day_month(d: Day) -> str:
     return f"{d.day} {_month(d)}"
 
@@ -44,10 +49,6 @@ def _nth(d: Day) -> w.Adjective:
 
 def _end_of(d: Day) -> str:
     return _month(d) if d.month else "месяца"
-
-
-def _end_in(d: Day) -> str:
-    return f"в {w.MONTHS_IN[d.month - 1]}" if d.month else "этого месяца"
 
 
 def _on(n: int) -> str:
@@ -129,7 +130,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{_day_month(d)} {d.year} г.",
         lambda d: f"{d.day}-го {_month(d)} {d.year} года",
         lambda d: f"{w.ORDINAL_GEN[d.day]} {_month(d)} {d.year} года",
-        lambda d: f"{d.day} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
+        lambda d: f"{d.day} {_short(d)} {d.year} г.",
         lambda d: f"{d.day} {_month(d)} {d.year}г",
         lambda d: f"{d.day}/{_month(d)}/{d.year}",
         lambda d: f"{_on(_weekday_of(d))}, {_day_month(d)} {d.year} года",
@@ -164,7 +165,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{w.on_weekday_with(w.NTH[0], d.n)} после {d.day} числа",
         lambda d: f"{w.on_weekday_with(w.NTH[0], d.n)} после {w.ORDINAL_GEN[d.day]}",
     ),
-    "last_day_of_month": (lambda d: f"в последний день {_end_of(d)}", lambda d: f"в последний день {_end_in(d)}"),
+    "last_day_of_month": (lambda d: f"в последний день {_end_of(d)}", lambda d: f"в последнее число {_end_of(d)}"),
     "last_business_day": (
         lambda d: f"в последний рабочий день {_end_of(d)}",
         lambda d: f"в последний будний день {_end_of(d)}",
@@ -211,7 +212,7 @@ NOMINAL_DATES: DayForms = {
         lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year}",
         lambda d: f"{d.day}-е {_month(d)} {d.year}",
         lambda d: f"{w.WEEKDAY[_weekday_of(d)]}, {_day_month(d)} {d.year} года",
-        lambda d: f"{w.WEEKDAY_SHORT[_weekday_of(d)]}, {d.day:02} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
+        lambda d: f"{w.WEEKDAY_SHORT[_weekday_of(d)]}, {d.day:02} {_short(d)} {d.year} г.",
         lambda d: f"{_day_month(d)} {d.year}г., {w.WEEKDAY[_weekday_of(d)]}",
     ),
     "weekday_day_of_month": (
@@ -226,7 +227,7 @@ NOMINAL_DATES: DayForms = {
     "last_business_day": (lambda d: f"последний рабочий день {_end_of(d)}",),
     "weekday_date": (
         lambda d: f"{w.WEEKDAY[d.n]}, {_day_month(d)}",
-        lambda d: f"{w.WEEKDAY_SHORT[d.n]}, {d.day} {w.MONTHS_SHORT[d.month - 1]}.",
+        lambda d: f"{w.WEEKDAY_SHORT[d.n]}, {d.day} {_short(d)}",
         lambda d: f"{w.WEEKDAY[d.n]} {d.day:02}.{d.month:02}",
         lambda d: f"{_day_month(d)}, {w.WEEKDAY[d.n]}",
     ),
