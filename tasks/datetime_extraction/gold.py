@@ -19,6 +19,7 @@ from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_tex
 from tasks.datetime_extraction.zones import ZONES
 
 DAY_MINUTES = 24 * 60
+OPEN = ("after_hour", "range_start")  # may still go on when their start has passed
 EVENING, MORNING = 16, 6  # hours after the one, and before the other
 TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "correction_day": "last day; "}
 
@@ -128,16 +129,18 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     if setting.now is None or kind not in ("today", PART_OF_TODAY, "same_weekday", NO_DAY) or reading.shifts != (0,):
         return _settled(reading, meaning, setting)
     if not reading.fixed and setting.policy.afternoon is None:
-        return _next_occurrence(reading, kind, setting.now)
+        return _next_occurrence(reading, meaning, setting.now)
     time = _settled(reading, meaning, setting)
     _, hour, minute = time.options[0]
     if 60 * hour + minute > setting.now:
         step = time.step if kind == "same_weekday" else f"{time.step}, {_compared(setting.now, hour, minute)}"
         return _Time(time.options[:1], step)
+    if meaning.clock.kind in OPEN:
+        return None
     if kind == NO_DAY:
         return _Time(((1, hour, minute),), f"{time.step}, {_compared(setting.now, hour, minute)}, tomorrow")
-    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch", "range_start"):
-        return None  # a default hour that has passed, which nobody means, or a range that may still go on
+    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
+        return None  # a default hour that has passed, which nobody means
     return _Time(time.options[:1], time.step, _compared(setting.now, hour, minute))
 
 
@@ -169,17 +172,17 @@ def _face(hour: int, minute: int) -> str:
     return f"{hour}:{minute:02}" if minute else f"{hour}"
 
 
-def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
+def _next_occurrence(reading: Reading, meaning: Meaning, now: int) -> _Time | None:
     """An hour of 1-12 today: the first reading that is still ahead."""
-    hour, minute = reading.hour, reading.minute
+    hour, minute, kind, goes_on = reading.hour, reading.minute, meaning.day.kind, meaning.clock.kind in OPEN
     early = 60 * hour + minute
     if early > now:
         return _Time(((0, hour, minute),), f"{reading.prefix}{_compared(now, hour, minute)}")
     passed = _compared(now, hour, minute)
     late = f"{reading.prefix}{passed}, {_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
-    if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
+    if hour < 12 and early + 720 > now and (hour <= AFTERNOON or (kind == NO_DAY and not goes_on)):
         return _Time(((0, hour + 12, minute),), late)
-    if kind == "today" and hour <= AFTERNOON:
+    if kind == "today" and hour <= AFTERNOON and not goes_on:
         return _Time(((0, hour + 12, minute),), late, f"{hour + 12}:{minute:02} is past")
     return None
 
