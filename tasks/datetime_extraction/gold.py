@@ -19,6 +19,7 @@ from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_tex
 from tasks.datetime_extraction.zones import ZONES
 
 DAY_MINUTES = 24 * 60
+AS_ON_A_CLOCK = ("hh_mm_early", "hh_mm_words", "hours_minutes")  # hours and minutes as a clock shows them
 OPEN = ("after_hour", "range_start")  # may still go on when their start has passed
 EVENING, MORNING = 16, 6  # hours after the one, and before the other
 TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "correction_day": "last day; "}
@@ -163,8 +164,8 @@ def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
         step = f"{reading.prefix}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
         hour += 12
     options = [(days, hour, minute) for days in reading.shifts]
-    if meaning.clock.kind == "hh_mm_early" and setting.policy.afternoon is None:
-        options.append((0, hour - 12, minute))  # «в 7:30» may also be meant as it stands
+    if meaning.clock.kind in AS_ON_A_CLOCK and hour != reading.hour and setting.policy.afternoon is None:
+        options.append((0, reading.hour, minute))  # «в 7:30», «семь тридцать» may also be meant as they stand
     return _Time(tuple(options), step)
 
 
