@@ -256,8 +256,8 @@ def _leap_day(day: Day, s: Setting) -> Dates:
 
 
 def _invalid(day: Day, s: Setting) -> Dates:
-    longest = 29 if day.month == 2 else monthrange(2024, day.month)[1]
-    return f"{MONTHS[day.month - 1]} has {longest} days, not {day.day}"
+    at_most = " at most" if day.month == 2 else ""
+    return f"{MONTHS[day.month - 1]} has {monthrange(2024, day.month)[1]} days{at_most}, not {day.day}"
 
 
 def _core(kind: str) -> Callable[[Day, Setting], Dates]:
