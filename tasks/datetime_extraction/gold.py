@@ -151,9 +151,12 @@ def _in_the_night(reading: Reading, kind: str, now: int | None) -> Reading:
         return reading
     if kind not in ("today", PART_OF_TODAY):
         return reading._replace(shifts=(0, 1))
-    if now is not None and now < 60 * reading.hour + reading.minute:
+    if now is None:
+        return reading._replace(shifts=(1, 0), prefix=f"coming {reading.prefix}")
+    if now < 60 * reading.hour + reading.minute:
         return reading  # it is that night already
-    return reading._replace(shifts=(1, 0) if now is None else (1,), prefix=f"coming {reading.prefix}")
+    face, compared = f"{reading.hour:02}:{reading.minute:02}", _compared(now, reading.hour, reading.minute)
+    return reading._replace(shifts=(1,), prefix=f"{reading.prefix}{face}, {compared}, coming ")
 
 
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
