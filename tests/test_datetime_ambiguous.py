@@ -8,10 +8,12 @@ from random import Random
 
 import pytest
 
-from tasks.datetime_extraction import clock_kinds, day_kinds, together
+from tasks.datetime_extraction import clock_kinds, day_kinds, rationale, together
 from tasks.datetime_extraction.clocks import Clock
+from tasks.datetime_extraction.days import Day
+from tasks.datetime_extraction.gold import solve
 from tasks.datetime_extraction.languages import LANGUAGES
-from tasks.datetime_extraction.meaning import Lang, Policy
+from tasks.datetime_extraction.meaning import Gold, Lang, Meaning, Policy, Setting
 
 FRIDAY = date(2025, 1, 17)
 
@@ -165,3 +167,69 @@ def test_small_forms() -> None:
     for lang, kinds in (("en", ("day_month", "full_date")), ("ru", ("full_date", "weekday_date"))):
         for kind in kinds:
             assert not [said for said in _said(lang, kind, 200) if re.search(r"\b(?:May|мая)\.", said)]
+
+
+def _gold(day: Day, clock: Clock, now: int | None = None, today: date = FRIDAY, policy: Policy = Policy()) -> Gold | None:  # noqa: B008
+    return solve(Meaning("en", "plain", day, clock), Setting(today, now, 0, policy))
+
+
+def _answers(day: Day, clock: Clock, now: int | None = None, today: date = FRIDAY) -> list[str]:
+    gold = _gold(day, clock, now, today)
+    assert gold is not None
+    return [answer.removesuffix(":00Z") for answer in gold.answers]
+
+
+@pytest.mark.parametrize("clock", [Clock("after_hour", 10), Clock("range_start", 10, 0, 11), Clock("after_hour", 16)])
+@pytest.mark.parametrize("kind", ["today", day_kinds.NO_DAY])
+@pytest.mark.parametrize("policy", [Policy(), Policy(afternoon=0)])
+def test_what_may_still_go_on_is_left_out(clock: Clock, kind: str, policy: Policy) -> None:
+    """ "Today after 16" at 16:58 is no past, and "from 10 to 11" is no 22:00."""
+    assert _gold(Day(kind), clock, 16 * 60 + 58, policy=policy) is None
+
+
+def test_an_open_interval_still_ahead_is_its_start() -> None:
+    assert _answers(Day("today"), Clock("after_hour", 6), 614) == ["2025-01-17T18:00"]
+    assert _answers(Day(day_kinds.NO_DAY), Clock("range_start", 2, 0, 4), 614) == ["2025-01-17T14:00"]
+
+
+@pytest.mark.parametrize("kind", ["hh_mm_early", "hh_mm_words", "hours_minutes"])
+def test_hours_and_minutes_may_be_meant_as_they_stand(kind: str) -> None:
+    """ "Seven twenty" as "7:20"; "twenty past seven" goes by the bare-hour rule."""
+    assert _answers(Day("tomorrow", 1), Clock(kind, 7, 20)) == ["2025-01-18T19:20", "2025-01-18T07:20"]
+    assert _answers(Day("tomorrow", 1), Clock("minutes_past", 7, 20)) == ["2025-01-18T19:20"]
+
+
+def test_hours_and_minutes_that_are_settled_have_one_reading() -> None:
+    assert _answers(Day("tomorrow", 1), Clock("hh_mm_words", 8, 20)) == ["2025-01-18T08:20"]
+    assert _answers(Day("tomorrow", 1), Clock("hh_mm_words", 19, 20)) == ["2025-01-18T19:20"]
+
+
+@pytest.mark.parametrize(
+    ("today", "n", "weeks", "answers"),
+    [
+        (date(2024, 6, 22), 0, 1, ["2024-07-01", "2024-06-24"]),  # Saturday; Monday
+        (date(2024, 6, 22), 0, 2, ["2024-07-08", "2024-07-01"]),
+        (date(2024, 6, 21), 1, 1, ["2024-06-25", "2024-07-02"]),  # Friday; Tuesday, four days off
+        (date(2024, 6, 17), 2, 1, ["2024-06-26"]),  # Monday; Wednesday
+    ],
+)
+def test_monday_in_a_week_is_the_one_about_a_week_ahead(today: date, n: int, weeks: int, answers: list[str]) -> None:
+    found = _answers(Day("weekday_in_weeks", n, weeks), Clock("no_time"), today=today)
+    assert found == [f"{answer}T09:00" for answer in answers]
+
+
+def test_the_length_of_a_month_is_checked() -> None:
+    for month, most in ((2, "29 days at most"), (4, "30 days"), (12, "31 days")):
+        gold = _gold(Day("invalid_date", 0, 33, month), Clock("no_time"))
+        assert gold is not None
+        assert gold.reasoning.endswith(f" has {most}, not 33")
+        assert rationale.problems(gold.reasoning, "none", FRIDAY) == []
+    for wrong in ("Feb has 29 days, not 31", "Apr has 31 days, not 32", "Jan has 31 days at most, not 32"):
+        assert rationale.problems(f"Fri=5 17 Jan; {wrong}", "none", FRIDAY)
+
+
+def test_the_coming_night_is_compared_first() -> None:
+    gold = _gold(Day("today"), Clock("hour_part", 2, 0, clock_kinds.NIGHT), 12 * 60 + 49)
+    assert gold is not None
+    steps = "today 17 Jan 2025; night 02:00, now 12:49, 02:00 is past, coming 02:00; 17+1=18 Jan 2025; 02:00"
+    assert gold.reasoning == f"Fri=5 17 Jan; {steps}"
