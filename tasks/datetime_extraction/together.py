@@ -34,6 +34,7 @@ _UNITS = "|".join(sorted({apart(number).split()[-1] for number in NUMBER}))
 _ENDS_IN_A_NUMBER = re.compile(rf".*(?:\d|\b(?:{_UNITS}))")
 _MONTH = re.compile(rf"(?:{'|'.join(MONTHS_SHORT)})", re.IGNORECASE)
 
+_NEAREST = re.compile("ближайш|coming")
 EVENING = 17  # from this hour on
 
 _DOTTED = re.compile(r"(?:.* )?(\d{1,2})\.\d{1,2}\.?")
@@ -93,19 +94,23 @@ def frames_of_day(frames: tuple[str, ...], first: str, clock: Clock, clock_text:
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
     """Whether the day, said so, would be counted from `on`, said before it, instead of from today.
 
-    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is; and
-    "Friday next week, no, Sunday" is next week's.
+    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is; "the 10th",
+    said on the 16th, "no, the 25th" is in the next month too; and "Friday next week, no, Sunday" is next week's.
     """
     if re.fullmatch("|".join(LANGUAGES[lang].talk.LEANING), text):
         return True
     if day.kind in WEEKDAYS and on.kind in ("day_month", "weekday_next_week"):
         return True
-    if on.kind != "day_month" or day.kind not in OF_A_MONTH:
+    of_a_month = day.kind in OF_A_MONTH and not day.month and on.kind in ("day_month", "day_of_month")
+    if not of_a_month and day.kind not in WEEKDAYS:
         return False
     ours, theirs = resolve_dates(day, setting), resolve_dates(on, setting)
     if isinstance(ours, str) or isinstance(theirs, str):
         return False
-    return (ours[0].date.year, ours[0].date.month) != (theirs[0].date.year, theirs[0].date.month)
+    if not of_a_month:
+        return (theirs[0].date - setting.today).days > 7 and not _NEAREST.search(text)
+    one, other = ((date.year, date.month) for date in (ours[0].date, theirs[0].date))
+    return one < other or (one != other and on.kind == "day_month")
 
 
 def frames_for(frames: tuple[str, ...], refused: str) -> tuple[str, ...]:
