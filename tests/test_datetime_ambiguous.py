@@ -13,7 +13,7 @@ from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.gold import solve
 from tasks.datetime_extraction.languages import LANGUAGES
-from tasks.datetime_extraction.meaning import Gold, Lang, Meaning, Policy, Setting
+from tasks.datetime_extraction.meaning import LANGS, Gold, Lang, Meaning, Policy, Setting
 
 FRIDAY = date(2025, 1, 17)
 
@@ -233,3 +233,12 @@ def test_the_coming_night_is_compared_first() -> None:
     assert gold is not None
     steps = "today 17 Jan 2025; night 02:00, now 12:49, 02:00 is past, coming 02:00; 17+1=18 Jan 2025; 02:00"
     assert gold.reasoning == f"Fri=5 17 Jan; {steps}"
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_word_stands_between_two_days_since_noise_takes_the_punctuation(lang: Lang) -> None:
+    """«не на послезавтра в ближайший вторник»."""
+    words = LANGUAGES[lang].talk
+    for frame in (*words.NEGATIONS, *words.CORRECTIONS, *words.ALTERNATIVES):
+        between = re.split(r"\{[ab]\}", frame)[1]
+        assert re.search(r"\w", between), frame

@@ -88,7 +88,7 @@ NEGATIONS = (
     *(
         "{a} is no good, {b} is fine",
         "I'm busy {a}, so {b}",
-        "not {a}, {b}",
+        "not {a}, let's do {b}",
         "{b} because I can't make it {a}",
         "you wrote {a}, it should be {b}",
     ),
