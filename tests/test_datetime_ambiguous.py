@@ -242,3 +242,21 @@ def test_a_word_stands_between_two_days_since_noise_takes_the_punctuation(lang: 
     for frame in (*words.NEGATIONS, *words.CORRECTIONS, *words.ALTERNATIVES):
         between = re.split(r"\{[ab]\}", frame)[1]
         assert re.search(r"\w", between), frame
+
+
+@pytest.mark.parametrize(
+    ("said", "affirms"),
+    [
+        ("уже завтра", True),
+        ("прямо сегодня", True),
+        ("послезавтра же", True),
+        ("дней через 12", True),
+        ("минуты через две", True),
+        ("ровно через 2 недели", True),
+        ("только через среду", True),
+        ("через 12 дней", False),
+        ("сегодня", False),
+    ],
+)
+def test_what_insists_on_a_day_is_not_refused(said: str, affirms: bool) -> None:
+    assert together.affirms(said, "ru") is affirms

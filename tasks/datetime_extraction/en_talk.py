@@ -53,6 +53,9 @@ LEANING = (
     *(".* later", r"\+.*", "after .*"),
 )
 
+# Days that nobody refuses in these words.
+AFFIRMING = ("in about .*",)
+
 CORRECTIONS = (
     *("{a}, no, make it {b}", "{a}... sorry, I mean {b}", "{a}, actually {b}", "I wanted {a}, but {b} is better"),
     *("{a} — wait, {b}", "{a}, no wait, {b}", "{a}. Sorry, {b}", "{a}, or rather {b}", "{a}, scratch that, {b}"),

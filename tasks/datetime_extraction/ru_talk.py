@@ -59,6 +59,12 @@ NOMINAL_FRAMES = (
 # Days that are counted from a day just said: expressions for the whole phrase.
 LEANING = ("на следующий день", ".*спустя.*", r"\+.*")
 
+# Days that nobody refuses in these words: «не уже завтра», «послезавтра же не получится». Expressions for the phrase.
+AFFIRMING = (
+    *("уже .*", "(?:вот )?прямо .*", "ровно .*", "где-то .*", "примерно .*", "только .*", ".* же"),
+    r"(?:дней|час\w*|минут\w*|секунд) через .*",
+)
+
 # The last one wins. {a} is taken back, {b} stands.
 CORRECTIONS = (
     *("{a}, нет, лучше {b}", "{a}… ой, то есть {b}", "{a}, хотя нет, давайте {b}", "хотел {a}, но лучше {b}"),

@@ -168,7 +168,8 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     said = other[1]
     if talk == "correction" and not phrase.clock_text and together.is_like_a_clock(phrase.day_text):
         return None  # «в пятницу, точнее 21.05»
-    if talk == "negation" and ("," in said or phrase.day_text.startswith(REFUSALS)):
+    unfit = "," in said or phrase.day_text.startswith(REFUSALS) or together.affirms(said, d.lang)
+    if talk == "negation" and unfit:
         return None
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
     if whole and d.rng.random() < with_clock:
@@ -241,11 +242,10 @@ def _exclusion(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
-    if phrase.day_text.startswith(REFUSALS) or "," in phrase.day_text:  # "not in 2 months, on Friday": on Friday?
+    said = phrase.day_text
+    if said.startswith(REFUSALS) or "," in said or together.affirms(said, d.lang):  # "not in 2 months, on Friday"
         return None
-    text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, phrase.day_text), d.rng).replace(
-        "{a}", phrase.day_text
-    )
+    text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, said), d.rng).replace("{a}", said)
     return _built(d, "exclusion", phrase._replace(clock=Clock("no_time")), text, "only what doesn't suit")
 
 

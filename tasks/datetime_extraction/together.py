@@ -113,6 +113,11 @@ def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
     return one < other or (one != other and on.kind == "day_month")
 
 
+def affirms(day_text: str, lang: Lang) -> bool:
+    """Whether the words insist on the day or guess at it, so that nobody refuses it in them: «уже завтра»."""
+    return re.fullmatch("|".join(LANGUAGES[lang].talk.AFFIRMING), day_text) is not None
+
+
 def frames_for(frames: tuple[str, ...], refused: str) -> tuple[str, ...]:
     """The frames that fit a day that is refused: «только не на среду», but nobody «на среду не может»."""
     fitting = tuple(frame for frame in frames if "не {a}" in frame or "записали {a}" in frame)
