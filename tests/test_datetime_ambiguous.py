@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tasks.datetime_extraction import clock_kinds, day_kinds, rationale, together
+from tasks.datetime_extraction import clock_kinds, day_kinds, deep, rationale, together
 from tasks.datetime_extraction.clocks import Clock
 from tasks.datetime_extraction.days import Day
 from tasks.datetime_extraction.gold import solve
@@ -164,17 +164,21 @@ def test_small_forms() -> None:
     assert not [said for _, said in _clocks("en", "minutes_past_part") if re.search(r"(?:[e-z])(?:am|pm)$", said)]
     assert not [said for said in _said("ru", "last_day_of_month") if said.startswith("в последний день в ")]
     assert not [said for _, said in _clocks("ru", "hours_minutes", 900) if "одна минута" in said]
-    for lang, kinds in (("en", ("day_month", "full_date")), ("ru", ("full_date", "weekday_date"))):
+    of_months: tuple[tuple[Lang, tuple[str, ...]], ...] = (
+        ("en", ("day_month", "full_date")),
+        ("ru", ("full_date", "weekday_date")),
+    )
+    for lang, kinds in of_months:
         for kind in kinds:
             assert not [said for said in _said(lang, kind, 200) if re.search(r"\b(?:May|мая)\.", said)]
 
 
-def _gold(day: Day, clock: Clock, now: int | None = None, today: date = FRIDAY, policy: Policy = Policy()) -> Gold | None:  # noqa: B008
-    return solve(Meaning("en", "plain", day, clock), Setting(today, now, 0, policy))
+def _gold(day: Day, clock: Clock, now: int | None = None, setting: Setting = Setting(FRIDAY)) -> Gold | None:  # noqa: B008
+    return solve(Meaning("en", "plain", day, clock), setting._replace(now=now, offset=0))
 
 
 def _answers(day: Day, clock: Clock, now: int | None = None, today: date = FRIDAY) -> list[str]:
-    gold = _gold(day, clock, now, today)
+    gold = _gold(day, clock, now, Setting(today))
     assert gold is not None
     return [answer.removesuffix(":00Z") for answer in gold.answers]
 
@@ -184,7 +188,7 @@ def _answers(day: Day, clock: Clock, now: int | None = None, today: date = FRIDA
 @pytest.mark.parametrize("policy", [Policy(), Policy(afternoon=0)])
 def test_what_may_still_go_on_is_left_out(clock: Clock, kind: str, policy: Policy) -> None:
     """ "Today after 16" at 16:58 is no past, and "from 10 to 11" is no 22:00."""
-    assert _gold(Day(kind), clock, 16 * 60 + 58, policy=policy) is None
+    assert _gold(Day(kind), clock, 16 * 60 + 58, Setting(FRIDAY, policy=policy)) is None
 
 
 def test_an_open_interval_still_ahead_is_its_start() -> None:
@@ -245,18 +249,44 @@ def test_a_word_stands_between_two_days_since_noise_takes_the_punctuation(lang: 
 
 
 @pytest.mark.parametrize(
-    ("said", "affirms"),
+    ("said", "refusable"),
     [
-        ("уже завтра", True),
-        ("прямо сегодня", True),
-        ("послезавтра же", True),
-        ("дней через 12", True),
-        ("минуты через две", True),
-        ("ровно через 2 недели", True),
-        ("только через среду", True),
-        ("через 12 дней", False),
-        ("сегодня", False),
+        ("уже завтра", False),
+        ("прямо сегодня", False),
+        ("послезавтра же", False),
+        ("дней через 12", False),
+        ("минуты через две", False),
+        ("ровно через 2 недели", False),
+        ("только через среду", False),
+        ("не в эту среду, а через среду", False),
+        ("через 12 дней", True),
+        ("сегодня", True),
     ],
 )
-def test_what_insists_on_a_day_is_not_refused(said: str, affirms: bool) -> None:
-    assert together.affirms(said, "ru") is affirms
+def test_what_insists_on_a_day_is_not_refused(said: str, refusable: bool) -> None:
+    assert together.refusable(said, "ru") is refusable
+
+
+def test_a_clock_with_a_comma_never_comes_first() -> None:
+    assert not together.can_turn("завтра", Clock("part_hour"), "утром, в 7")
+    assert not [said for _, said in _clocks("ru", "day_part") if "," in said]
+
+
+def _plain(lang: Lang, n: int = 1500) -> list[str]:
+    """The words of n drawn answers that are plain, without what stands around them and without noise."""
+    rng, said = Random(4), list[str]()
+    while len(said) < n:
+        drawn = deep.draw(rng, "train").built
+        said += [drawn.text] if (drawn.meaning.lang, drawn.meaning.talk) == (lang, "plain") else []
+    return said
+
+
+def test_one_comes_on_a_day_and_is_put_down_for_it() -> None:
+    """No «буду на завтра», "I can come for Monday", «лучше лучше днём»."""
+    coming = re.compile(
+        r".*(?:приеду|буду|прийти|могу|смогу) на (?:\w*завтра|сегодня|среду)|.*(?:come|meet) for (?:to|the)"
+    )
+    for lang in LANGS:
+        plain = _plain(lang)
+        assert not [text for text in plain if coming.match(text)]
+        assert not [text for text in plain if text.count("лучше") > 1]

@@ -20,6 +20,7 @@ from tasks.datetime_extraction.date_steps import (
     plus_years,
     shift,
     to_weekday,
+    weekday_in_weeks,
     weeks_from,
 )
 from tasks.datetime_extraction.days import (
@@ -34,7 +35,6 @@ from tasks.datetime_extraction.days import (
 )
 from tasks.datetime_extraction.meaning import Setting
 
-NEAR = -3  # days that a weekday may stand before today's and be about a week ahead in the next one
 Dates = tuple[Resolved, ...] | str
 
 
@@ -99,20 +99,7 @@ def _following(day: Day, s: Setting) -> Dates:
 
 
 def _weekday_in_weeks(day: Day, s: Setting) -> Dates:
-    """In that week, or the first one so many weeks ahead; the canonical one is nearer to so many weeks.
-
-    The day's place in its week comes first, since the choice hangs on it: `Mon=1, 1-6=-5, -5+14=9`.
-    """
-    now, then = s.today.weekday() + 1, day.n + 1
-    place = then - now
-
-    def after(weeks: int) -> Resolved:
-        later = plus_days(s.today, place + 7 * weeks)
-        counted = f"{then}-{now}={place}, {place}+{7 * weeks}={place + 7 * weeks}"
-        return Resolved(later.date, f"{WEEKDAYS[day.n]}={then}, {counted}; {later.steps}")
-
-    same_week, first = after(day.day), after(day.day + weeks_from(day.n, s.today))
-    return _distinct(first, same_week) if place < NEAR else _distinct(same_week, first)
+    return _distinct(*weekday_in_weeks(s.today, day.n, day.day))
 
 
 def _weekday_in_months(day: Day, s: Setting) -> Dates:

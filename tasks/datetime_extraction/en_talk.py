@@ -45,6 +45,9 @@ FRAMES = (
         "I could do {}",
     ),
 )
+# One is put down "for Monday", but comes "on Monday".
+COMING = frozenset({"I can come {}", "I'd like to come {}", "let's meet {}"})
+BOOKING_FRAMES = tuple(frame for frame in FRAMES if frame not in COMING)
 NOMINAL_FRAMES = FRAMES[:16]
 
 # Days that are counted from a day just said: expressions for the whole phrase.

@@ -244,7 +244,7 @@ CLOCKS: ClockForms = {
     ),
     "day_part": (
         lambda c: DAY_PARTS[c.part],
-        lambda c: f"{DAY_PARTS[c.part]}, время любое",
+        lambda c: f"{DAY_PARTS[c.part]} в любое время",
         lambda c: f"лучше {DAY_PARTS[c.part]}",
     ),
     "lunch": (lambda c: "в обед", lambda c: "в обеденное время", lambda c: "к обеду"),

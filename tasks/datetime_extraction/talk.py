@@ -33,7 +33,6 @@ OTHER_DAYS = (
     "day_month",
     "weekday_next_week",
 )
-REFUSALS = ("не ", "not ")  # «через среду» may be said with one
 OTHER_CLOCKS = ("bare_hour", "hh_mm", "hour_part", "hour_24", "half_past")
 
 
@@ -137,9 +136,8 @@ def _plain(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None:
         return None
-    talk = LANGUAGES[d.lang].talk
-    frame = pick(talk.NOMINAL_FRAMES if phrase.nominal else talk.FRAMES, d.rng)
-    return _built(d, "plain", phrase, frame.replace("{}", phrase.said(d.rng)))
+    text = pick(together.frames_with(phrase.day_text, phrase.nominal, d.lang), d.rng).replace("{}", phrase.said(d.rng))
+    return None if together.says_twice(text) else _built(d, "plain", phrase, text)
 
 
 def _zoned(d: Draw) -> Built | None:
@@ -153,7 +151,8 @@ def _zoned(d: Draw) -> Built | None:
     n = int(d.rng.random() * len(ZONES))
     names = ZONES[n].ru if d.lang == "ru" else ZONES[n].en
     said = phrase._replace(clock_text=f"{phrase.clock_text} {pick(names, d.rng)}").said(d.rng)
-    built = _built(d, "other_time_zone", phrase, pick(LANGUAGES[d.lang].talk.FRAMES, d.rng).replace("{}", said))
+    frame = pick(together.frames_with(phrase.day_text, phrase.nominal, d.lang), d.rng)
+    built = _built(d, "other_time_zone", phrase, frame.replace("{}", said))
     return built._replace(meaning=built.meaning._replace(zone=n))
 
 
@@ -168,8 +167,7 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     said = other[1]
     if talk == "correction" and not phrase.clock_text and together.is_like_a_clock(phrase.day_text):
         return None  # «в пятницу, точнее 21.05»
-    unfit = "," in said or phrase.day_text.startswith(REFUSALS) or together.affirms(said, d.lang)
-    if talk == "negation" and unfit:
+    if talk == "negation" and (phrase.day_text.startswith(together.REFUSALS) or not together.refusable(said, d.lang)):
         return None
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
     if whole and d.rng.random() < with_clock:
@@ -178,7 +176,7 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
             return None
         said = f"{said} {clock[1]}"
     text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
-    return _built(d, talk, phrase, text, reason)
+    return None if together.says_twice(text) else _built(d, talk, phrase, text, reason)
 
 
 def _correction(d: Draw) -> Built | None:
@@ -234,7 +232,8 @@ def _correction_of_day(d: Draw) -> Built | None:
     frames = together.frames_of_day(every, other[1], phrase.clock, phrase.clock_text, phrase.day_text)
     if not frames:
         return None
-    text = pick(frames, d.rng).replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
+    frame = pick(frames, d.rng).replace("{a}", other[1])
+    text = frame.replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
     return _built(d, "correction_day", phrase, text)
 
 
@@ -243,7 +242,7 @@ def _exclusion(d: Draw) -> Built | None:
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
     said = phrase.day_text
-    if said.startswith(REFUSALS) or "," in said or together.affirms(said, d.lang):  # "not in 2 months, on Friday"
+    if not together.refusable(said, d.lang):
         return None
     text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, said), d.rng).replace("{a}", said)
     return _built(d, "exclusion", phrase._replace(clock=Clock("no_time")), text, "only what doesn't suit")
@@ -258,21 +257,16 @@ def _no_answer(d: Draw) -> Built:
     return _unsaid(d, "no_answer", "NO_ANSWER", "no date given")
 
 
-def _in_slots(d: Draw, text: str) -> str:
-    """Fill the slots of a window or of a past day. Most have none."""
-    if "{" not in text:
-        return text
-    return fill(text, d.rng, d.lang, d.setting.today)
-
-
 def _window(d: Draw) -> Built:
     built = _unsaid(d, "window", "WINDOWS", "a window, no single moment")
-    return built._replace(text=pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + _in_slots(d, built.text))
+    return built._replace(
+        text=pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + fill(built.text, d.rng, d.lang, d.setting.today)
+    )
 
 
 def _past(d: Draw) -> Built:
     built = _unsaid(d, "past", "PAST", "that day is past")
-    text = _in_slots(d, built.text)
+    text = fill(built.text, d.rng, d.lang, d.setting.today)
     if d.rng.random() < 0.5 and (clock := _other_clock(d, built.meaning.clock)) is not None:
         text = f"{text} {clock[1]}"
     return built._replace(text=text)

@@ -35,6 +35,7 @@ _ENDS_IN_A_NUMBER = re.compile(rf".*(?:\d|\b(?:{_UNITS}))")
 _MONTH = re.compile(rf"(?:{'|'.join(MONTHS_SHORT)})", re.IGNORECASE)
 
 _NEAREST = re.compile("ближайш|coming")
+REFUSALS = ("не ", "not ")  # «через среду» may be said with one
 EVENING = 17  # from this hour on
 
 _DOTTED = re.compile(r"(?:.* )?(\d{1,2})\.\d{1,2}\.?")
@@ -48,7 +49,7 @@ def go_on(kind: str, clock_text: str) -> bool:
 
 def can_turn(day_text: str, clock: Clock, clock_text: str) -> bool:
     """Whether the clock may come first. «Ночью на среду» is the night before it, «3 дня за неделю до» a number."""
-    if clock.kind == "day_part" and day_text.startswith("на "):
+    if (clock.kind == "day_part" and day_text.startswith("на ")) or "," in clock_text:
         return False
     if _MONTH.match(day_text) and _ENDS_IN_A_NUMBER.fullmatch(clock_text):
         return False
@@ -94,8 +95,8 @@ def frames_of_day(frames: tuple[str, ...], first: str, clock: Clock, clock_text:
 def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
     """Whether the day, said so, would be counted from `on`, said before it, instead of from today.
 
-    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is; "the 10th",
-    said on the 16th, "no, the 25th" is in the next month too; and "Friday next week, no, Sunday" is next week's.
+    "On Sunday, sorry, the next day" is Monday; "October 6th, no, the 22nd" is in October, whatever today is; "the 10th,
+    no, the 25th", on a 16th, is in the next month; and "Friday next week, no, Sunday" is next week's.
     """
     if re.fullmatch("|".join(LANGUAGES[lang].talk.LEANING), text):
         return True
@@ -113,9 +114,30 @@ def leans(day: Day, text: str, on: Day, lang: Lang, setting: Setting) -> bool:
     return one < other or (one != other and on.kind == "day_month")
 
 
-def affirms(day_text: str, lang: Lang) -> bool:
-    """Whether the words insist on the day or guess at it, so that nobody refuses it in them: «уже завтра»."""
-    return re.fullmatch("|".join(LANGUAGES[lang].talk.AFFIRMING), day_text) is not None
+def frames_with(day_text: str, nominal: bool, lang: Lang) -> tuple[str, ...]:
+    """The frames of a plain answer that fit the day: one is put down «на завтра», but comes «завтра»."""
+    talk = LANGUAGES[lang].talk
+    frames: tuple[str, ...] = talk.FRAMES
+    if nominal:
+        frames = talk.NOMINAL_FRAMES
+    elif day_text.startswith(("на ", "for ")):
+        frames = talk.BOOKING_FRAMES
+    return frames
+
+
+def says_twice(text: str) -> bool:
+    """Whether a preference stands in it twice: «лучше лучше днём», where the frame and the clock have one each."""
+    return any(text.count(word) > 1 for word in ("лучше", "prefer"))
+
+
+def refusable(day_text: str, lang: Lang) -> bool:
+    """Whether the day may be refused in these words.
+
+    Not where they refuse a day already, nor where a part may stand alone ("not in 2 months, on Friday"), nor where they
+    insist on the day or guess at it («уже завтра»).
+    """
+    affirms = re.fullmatch("|".join(LANGUAGES[lang].talk.AFFIRMING), day_text)
+    return not affirms and "," not in day_text and not day_text.startswith(REFUSALS)
 
 
 def frames_for(frames: tuple[str, ...], refused: str) -> tuple[str, ...]:
