@@ -51,6 +51,10 @@ def _end_of(d: Day) -> str:
     return _month(d) if d.month else "месяца"
 
 
+def _end_in(d: Day) -> str:
+    return f"последний день {f'в {w.MONTHS_IN[d.month - 1]}' if d.month else 'этого месяца'}"
+
+
 def _on(n: int) -> str:
     return russian.ON_WEEKDAY[n]
 
@@ -223,7 +227,7 @@ NOMINAL_DATES: DayForms = {
     "nth_weekday_this_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} месяца",),
     "nth_weekday_next_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} следующего месяца",),
     "weekday_after_date": (lambda d: f"{w.weekday_with(w.NTH[0], d.n)} после {d.day} числа",),
-    "last_day_of_month": (lambda d: f"последний день {_end_of(d)}", lambda d: f"последнее число {_end_of(d)}"),
+    "last_day_of_month": (lambda d: f"последний день {_end_of(d)}", lambda d: f"последнее число {_end_of(d)}", _end_in),
     "last_business_day": (lambda d: f"последний рабочий день {_end_of(d)}",),
     "weekday_date": (
         lambda d: f"{w.WEEKDAY[d.n]}, {_day_month(d)}",
