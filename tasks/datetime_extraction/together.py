@@ -127,7 +127,7 @@ def frames_with(day_text: str, nominal: bool, lang: Lang) -> tuple[str, ...]:
 
 def says_twice(text: str) -> bool:
     """Whether a preference stands in it twice: «лучше лучше днём», where the frame and the clock have one each."""
-    return any(text.count(word) > 1 for word in ("лучше", "prefer"))
+    return text.count("лучше") > 1 or text.count("prefer") > 1
 
 
 def refusable(day_text: str, lang: Lang) -> bool:
