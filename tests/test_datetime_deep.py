@@ -134,6 +134,13 @@ def test_moments_with_seconds_and_with_days(day: Day, answer: str) -> None:
         ("ru", "на следующий день", Day("tomorrow", 1), Day("weekday", 6), True),
         ("ru", "спустя 3 дня", Day("in_days", 3), Day("weekday", 6), True),
         ("ru", "через 3 дня", Day("in_days", 3), Day("weekday", 6), False),
+        ("en", "the 25th", Day("day_of_month", 0, 25), Day("day_of_month", 0, 10), True),
+        ("en", "the 10th", Day("day_of_month", 0, 10), Day("day_of_month", 0, 25), False),
+        ("en", "the last day of May", Day("last_day_of_month", 0, 0, 5), Day("day_of_month", 0, 10), False),
+        ("en", "Sunday", Day("weekday", 6), Day("in_days", 13), True),
+        ("en", "this coming Sunday", Day("weekday", 6), Day("in_days", 13), False),
+        ("ru", "в ближайшее воскресенье", Day("weekday", 6), Day("in_days", 13), False),
+        ("ru", "в воскресенье", Day("weekday", 6), Day("in_days", 5), False),
     ],
 )
 def test_a_day_that_would_go_by_the_day_just_said_is_no_correction(
@@ -172,14 +179,6 @@ def test_a_clock_in_units_beside_a_span_is_left_out(kind: str, clock: str, goes_
 )
 def test_a_clock_comes_first_where_it_stays_a_clock(day: str, clock: str, text: str, turns: bool) -> None:
     assert together.can_turn(day, Clock(clock), text) is turns
-
-
-@pytest.mark.parametrize(
-    ("day", "clock", "runs_on"),
-    [("on 9", "in the evening", True), ("on 9", "at 7", False), ("on 9", "", False), ("on the 9th", "at 7", False)],
-)
-def test_a_bare_day_of_the_month_takes_no_part_of_the_day(day: str, clock: str, runs_on: bool) -> None:
-    assert together.runs_on(day, clock) is runs_on
 
 
 @pytest.mark.parametrize(

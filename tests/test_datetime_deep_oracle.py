@@ -193,7 +193,8 @@ def _hours(clock: Clock, s: Setting, near_now: bool) -> list[float]:
         return ahead[:1] or [face + 12]
     limit = 7 if s.policy.afternoon is None else s.policy.afternoon
     chosen = value + 12 if clock.hour <= limit and clock.hour < 12 else value
-    return [chosen, value] if clock.kind == "hh_mm_early" and s.policy.afternoon is None else [chosen]
+    as_it_stands = clock.kind in ("hh_mm_early", "hh_mm_words", "hours_minutes") and s.policy.afternoon is None
+    return [chosen, value] if as_it_stands else [chosen]
 
 
 def _of_the_night(meaning: Meaning, s: Setting, hours: list[float]) -> list[float]:

@@ -17,6 +17,7 @@ from tasks.datetime_extraction.meaning import Lang, Policy
 PART_NAMES = ("morning", "day", "evening", "night")
 NIGHT = 3  # of them
 MIDNIGHT = ("midnight", "twelve_at_night")
+AFTERNOON = 7  # a bare hour up to this one is in the afternoon, unless the prompt says otherwise
 # The parts that can go with an hour on a twelve-hour face. Twelve at night has its own kind: its date is disputed.
 _PARTS: dict[Lang, tuple[tuple[int, ...], ...]] = {
     "ru": ((), *((1, 3),) * 3, (1, 0), (1, 0, 2), *((0, 2),) * 6, (1,)),
@@ -145,6 +146,12 @@ WITH_PART = frozenset(
     {"hour_part", "part_hour", "today_part_hour", "hh_mm_part"}
     | {"half_past_part", "minutes_past_part", "minutes_to_part"}
 )
+
+
+def in_afternoon(reading: Reading, policy: Policy) -> bool:
+    """Whether the bare-hour rule puts it in the afternoon."""
+    limit = AFTERNOON if policy.afternoon is None else policy.afternoon
+    return not reading.fixed and reading.hour <= limit and reading.hour < 12
 
 
 def _with_day_part(clock: Clock, lang: Lang) -> Reading:

@@ -48,6 +48,24 @@ def weeks_from(weekday: int, start: date) -> int:
     return 0 if weekday >= start.weekday() else 1
 
 
+def weekday_in_weeks(start: date, weekday: int, weeks: int) -> tuple[Resolved, Resolved]:
+    """The weekday of the ISO week that is `weeks` later, and the first one at least so many weeks ahead.
+
+    The one that is nearer to so many weeks comes first. The day's place in its week is said before all, since the
+    choice hangs on it: `Mon=1, 1-6=-5, -5+14=9`.
+    """
+    now, then = start.weekday() + 1, weekday + 1
+    place = then - now
+
+    def after(n: int) -> Resolved:
+        later = plus_days(start, place + 7 * n)
+        counted = f"{then}-{now}={place}, {place}+{7 * n}={place + 7 * n}"
+        return Resolved(later.date, f"{WEEKDAYS[weekday]}={then}, {counted}; {later.steps}")
+
+    same_week, first = after(weeks), after(weeks + weeks_from(weekday, start))
+    return (first, same_week) if place < -3 else (same_week, first)
+
+
 def plus_years(today: date, n: int) -> Resolved:
     """today + n years, 29 February clamped to the 28th of a common year."""
     then = plus_months(today, 12 * n).date

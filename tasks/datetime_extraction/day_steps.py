@@ -20,6 +20,7 @@ from tasks.datetime_extraction.date_steps import (
     plus_years,
     shift,
     to_weekday,
+    weekday_in_weeks,
     weeks_from,
 )
 from tasks.datetime_extraction.days import (
@@ -98,8 +99,7 @@ def _following(day: Day, s: Setting) -> Dates:
 
 
 def _weekday_in_weeks(day: Day, s: Setting) -> Dates:
-    weeks = day.day
-    return _distinct(to_weekday(s.today, day.n, weeks), to_weekday(s.today, day.n, weeks + weeks_from(day.n, s.today)))
+    return _distinct(*weekday_in_weeks(s.today, day.n, day.day))
 
 
 def _weekday_in_months(day: Day, s: Setting) -> Dates:
@@ -243,8 +243,8 @@ def _leap_day(day: Day, s: Setting) -> Dates:
 
 
 def _invalid(day: Day, s: Setting) -> Dates:
-    longest = 29 if day.month == 2 else monthrange(2024, day.month)[1]
-    return f"{MONTHS[day.month - 1]} has {longest} days, not {day.day}"
+    at_most = " at most" if day.month == 2 else ""
+    return f"{MONTHS[day.month - 1]} has {monthrange(2024, day.month)[1]} days{at_most}, not {day.day}"
 
 
 def _core(kind: str) -> Callable[[Day, Setting], Dates]:

@@ -99,12 +99,12 @@ CLOCKS: ClockForms = {
         lambda c: f"at {w.apart(_face(c))} {_ampm(c)}",
     ),
     "hours_minutes": (
-        lambda c: f"at {c.hour} hours {c.minute} minutes",
-        lambda c: f"at {c.minute} minutes past {c.hour}",
+        lambda c: f"at {_hh_mm(c)} exactly",
+        lambda c: f"at {_hh_mm(c)} on the dot",
     ),
     "bare_hour": (
         *english.CLOCKS["bare_hour"],
-        lambda c: f"for {c.hour}",
+        lambda c: f"for {c.hour} o'clock",
         lambda c: f"{_word(c)} o'clock",
         lambda c: f"at {c.hour} sharp",
         lambda c: f"@ {c.hour}",
@@ -201,7 +201,7 @@ CLOCKS: ClockForms = {
         lambda c: (
             f"a quarter past {c.hour}{_ampm(c)}" if c.minute == 15 else f"{w.NUMBER[c.minute]} after {c.hour}{_ampm(c)}"
         ),
-        lambda c: f"a {_past(c)}{_ampm(c)}" if c.minute == 15 else f"{_past(c)} {_part(c)}",
+        lambda c: f"a {_past(c)} {_ampm(c)}" if c.minute == 15 else f"{_past(c)} {_part(c)}",
     ),
     "minutes_to_part": (lambda c: f"at {_to(c)} {_part(c)}", lambda c: f"{DAY_PARTS[c.part]} at {_to(c)}"),
     "noon": (*english.CLOCKS["noon"], lambda c: "at 12 noon", lambda c: "noon", lambda c: "12pm", lambda c: "at 12 pm"),

@@ -35,6 +35,11 @@ def _short(d: Day) -> str:
     return w.MONTHS_SHORT[d.month - 1]
 
 
+def _abbreviated(d: Day) -> str:
+    """`Dec.`, but `May`, which isn't shortened."""
+    return f"{_short(d)}{'' if _short(d) == _month(d) else '.'}"
+
+
 def _weekday_of(d: Day) -> str:
     return WEEKDAYS[date(d.year, d.month, d.day).weekday()]
 
@@ -60,7 +65,6 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"on the {d.day}",
         lambda d: f"the {w.apart(w.ORDINAL[d.day])}",
         lambda d: f"on the {w.apart(w.ORDINAL[d.day])}",
-        lambda d: f"on {d.day}",
     ),
     "day_this_month": (
         lambda d: f"on the {ordinal(d.day)} of this month",
@@ -81,7 +85,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"on the {ordinal(d.day)} of {_month(d)}",
         lambda d: f"on {_short(d)} {d.day}",
         lambda d: f"{ordinal(d.day)} {_short(d)}",
-        lambda d: f"{_short(d)}. {d.day}",
+        lambda d: f"{_abbreviated(d)} {d.day}",
         lambda d: f"{_month(d)} the {ordinal(d.day)}",
         lambda d: f"{ordinal(d.day)} of {_month(d)}",
         lambda d: f"{d.day} {_short(d)}",
@@ -130,7 +134,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{_short(d)} {d.day}, {d.year}",
         lambda d: f"{ordinal(d.day)} {_month(d)}, {d.year}",
         lambda d: f"{d.day}-{_month(d)} {d.year}",
-        lambda d: f"{_short(d)}. {d.day}, {d.year}",
+        lambda d: f"{_abbreviated(d)} {d.day}, {d.year}",
         lambda d: f"{_weekday_of(d)}, {_month(d)} {d.day}, {d.year}",
         lambda d: f"{_weekday_of(d)[:3]}, {d.day} {_short(d)} {d.year}",
         lambda d: f"{d.year} {_month(d)} {d.day}",

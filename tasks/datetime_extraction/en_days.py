@@ -172,7 +172,6 @@ MOMENTS: DayForms = {
         lambda d: f"in {d.month} sec",
         lambda d: f"in {d.month} secs",
         lambda d: f"{d.month} seconds later",
-        lambda d: f"after {w.count(d.month, 'second')}",
         lambda d: f"in about {w.count(d.month, 'second')}",
     ),
     "minutes_seconds": (
@@ -181,7 +180,6 @@ MOMENTS: DayForms = {
         lambda d: f"{w.count(d.n, 'minute')} and {w.count(d.month, 'second')} from now",
         lambda d: f"in {d.n} min {d.month} sec",
         lambda d: f"in {d.n}m {d.month}s",
-        lambda d: f"after {w.count(d.n, 'minute')} and {w.count(d.month, 'second')}",
     ),
     "days_hours": (
         lambda d: f"in {w.count(d.day, 'day')} and {_hours(d)}",
@@ -202,7 +200,6 @@ MOMENTS: DayForms = {
         lambda d: f"in {d.n} mins",
         lambda d: f"+{d.n} minutes",
         lambda d: f"{d.n} minutes later",
-        lambda d: f"after {w.count(d.n, 'minute')}",
     ),
     "in_hours": (
         lambda d: f"in {w.count(d.n // 60, 'hour')}",
@@ -211,7 +208,6 @@ MOMENTS: DayForms = {
         lambda d: f"in about {w.count(d.n // 60, 'hour')}",
         lambda d: f"in {d.n // 60}h",
         lambda d: f"in {d.n // 60} hrs",
-        lambda d: f"after {w.count(d.n // 60, 'hour')}",
     ),
     "couple_minutes": (
         lambda d: "in a couple of minutes",
@@ -225,7 +221,6 @@ MOMENTS: DayForms = {
         lambda d: "half an hour from now",
         lambda d: "in a half hour",
         lambda d: "in 1/2 hour",
-        lambda d: "after half an hour",
     ),
     "quarter_hour": (
         lambda d: "in a quarter of an hour",
@@ -237,14 +232,12 @@ MOMENTS: DayForms = {
         lambda d: "in an hour and a half",
         lambda d: "in one and a half hours",
         lambda d: "in 1.5 hours",
-        lambda d: "after an hour and a half",
     ),
     "hours_and_half": (
         lambda d: f"in {d.n // 60}.5 hours",
         lambda d: f"in {w.NUMBER[d.n // 60]} and a half hours",
         lambda d: f"{d.n // 60} and a half hours from now",
         lambda d: f"in {d.n // 60} and a half hours",
-        lambda d: f"after {d.n // 60} and a half hours",
     ),
     "hours_minutes": (
         lambda d: f"in {w.count(d.n // 60, 'hour')} and {d.n % 60} minutes",

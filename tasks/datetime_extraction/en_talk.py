@@ -45,6 +45,9 @@ FRAMES = (
         "I could do {}",
     ),
 )
+# One is put down "for Monday", but comes "on Monday".
+COMING = frozenset({"I can come {}", "I'd like to come {}", "let's meet {}"})
+BOOKING_FRAMES = tuple(frame for frame in FRAMES if frame not in COMING)
 NOMINAL_FRAMES = FRAMES[:16]
 
 # Days that are counted from a day just said: expressions for the whole phrase.
@@ -52,6 +55,9 @@ LEANING = (
     *("this day", "the next day", "on the next business day", "the next working day", "next business day"),
     *(".* later", r"\+.*", "after .*"),
 )
+
+# Days that nobody refuses in these words.
+AFFIRMING = ("in about .*",)
 
 CORRECTIONS = (
     *("{a}, no, make it {b}", "{a}... sorry, I mean {b}", "{a}, actually {b}", "I wanted {a}, but {b} is better"),
@@ -88,7 +94,7 @@ NEGATIONS = (
     *(
         "{a} is no good, {b} is fine",
         "I'm busy {a}, so {b}",
-        "not {a}, {b}",
+        "not {a}, let's do {b}",
         "{b} because I can't make it {a}",
         "you wrote {a}, it should be {b}",
     ),

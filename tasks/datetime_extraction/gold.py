@@ -9,7 +9,7 @@ from datetime import date
 from typing import NamedTuple
 
 from rewards.datetimes import NONE
-from tasks.datetime_extraction.clock_kinds import MIDNIGHT, NIGHT, WITH_PART, Reading, read
+from tasks.datetime_extraction.clock_kinds import AFTERNOON, MIDNIGHT, NIGHT, WITH_PART, Reading, in_afternoon, read
 from tasks.datetime_extraction.date_steps import shift
 from tasks.datetime_extraction.day_kinds import NO_DAY, PART_OF_TODAY, RELATIVE
 from tasks.datetime_extraction.day_steps import resolve_dates
@@ -19,7 +19,8 @@ from tasks.datetime_extraction.meaning import Gold, Meaning, Setting, offset_tex
 from tasks.datetime_extraction.zones import ZONES
 
 DAY_MINUTES = 24 * 60
-AFTERNOON = 7  # a bare hour up to this one is in the afternoon, unless the prompt says otherwise
+AS_ON_A_CLOCK = ("hh_mm_early", "hh_mm_words", "hours_minutes")  # hours and minutes as a clock shows them
+OPEN = ("after_hour", "range_start")  # may still go on when their start has passed
 EVENING, MORNING = 16, 6  # hours after the one, and before the other
 TALK_STEPS = {"correction": "last wins; ", "correction_time": "last time; ", "correction_day": "last day; "}
 
@@ -129,16 +130,18 @@ def _time(meaning: Meaning, setting: Setting) -> _Time | None:
     if setting.now is None or kind not in ("today", PART_OF_TODAY, "same_weekday", NO_DAY) or reading.shifts != (0,):
         return _settled(reading, meaning, setting)
     if not reading.fixed and setting.policy.afternoon is None:
-        return _next_occurrence(reading, kind, setting.now)
+        return _next_occurrence(reading, meaning, setting.now)
     time = _settled(reading, meaning, setting)
     _, hour, minute = time.options[0]
     if 60 * hour + minute > setting.now:
         step = time.step if kind == "same_weekday" else f"{time.step}, {_compared(setting.now, hour, minute)}"
         return _Time(time.options[:1], step)
+    if meaning.clock.kind in OPEN:
+        return None
     if kind == NO_DAY:
         return _Time(((1, hour, minute),), f"{time.step}, {_compared(setting.now, hour, minute)}, tomorrow")
-    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch", "range_start"):
-        return None  # a default hour that has passed, which nobody means, or a range that may still go on
+    if kind == "today" and meaning.clock.kind in ("no_time", "day_part", "lunch"):
+        return None  # a default hour that has passed, which nobody means
     return _Time(time.options[:1], time.step, _compared(setting.now, hour, minute))
 
 
@@ -148,22 +151,24 @@ def _in_the_night(reading: Reading, kind: str, now: int | None) -> Reading:
         return reading
     if kind not in ("today", PART_OF_TODAY):
         return reading._replace(shifts=(0, 1))
-    if now is not None and now < 60 * reading.hour + reading.minute:
+    if now is None:
+        return reading._replace(shifts=(1, 0), prefix=f"coming {reading.prefix}")
+    if now < 60 * reading.hour + reading.minute:
         return reading  # it is that night already
-    return reading._replace(shifts=(1, 0) if now is None else (1,), prefix=f"coming {reading.prefix}")
+    face, compared = f"{reading.hour:02}:{reading.minute:02}", _compared(now, reading.hour, reading.minute)
+    return reading._replace(shifts=(1,), prefix=f"{reading.prefix}{face}, {compared}, coming ")
 
 
 def _settled(reading: Reading, meaning: Meaning, setting: Setting) -> _Time:
     """The time by the bare-hour rule, whatever the current time."""
     hour, minute = reading.hour, reading.minute
-    limit = AFTERNOON if setting.policy.afternoon is None else setting.policy.afternoon
     step = f"{reading.prefix}{hour:02}:{minute:02}"
-    if not reading.fixed and hour <= limit and hour < 12:
+    if in_afternoon(reading, setting.policy):
         step = f"{reading.prefix}{_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
         hour += 12
     options = [(days, hour, minute) for days in reading.shifts]
-    if meaning.clock.kind == "hh_mm_early" and setting.policy.afternoon is None:
-        options.append((0, hour - 12, minute))  # «в 7:30» may also be meant as it stands
+    if meaning.clock.kind in AS_ON_A_CLOCK and hour != reading.hour and setting.policy.afternoon is None:
+        options.append((0, reading.hour, minute))  # «в 7:30», «семь тридцать» may also be meant as they stand
     return _Time(tuple(options), step)
 
 
@@ -171,17 +176,17 @@ def _face(hour: int, minute: int) -> str:
     return f"{hour}:{minute:02}" if minute else f"{hour}"
 
 
-def _next_occurrence(reading: Reading, kind: str, now: int) -> _Time | None:
+def _next_occurrence(reading: Reading, meaning: Meaning, now: int) -> _Time | None:
     """An hour of 1-12 today: the first reading that is still ahead."""
-    hour, minute = reading.hour, reading.minute
+    hour, minute, kind, goes_on = reading.hour, reading.minute, meaning.day.kind, meaning.clock.kind in OPEN
     early = 60 * hour + minute
     if early > now:
         return _Time(((0, hour, minute),), f"{reading.prefix}{_compared(now, hour, minute)}")
     passed = _compared(now, hour, minute)
     late = f"{reading.prefix}{passed}, {_face(hour, minute)}+12 = {hour + 12:02}:{minute:02}"
-    if hour < 12 and early + 720 > now and (hour <= AFTERNOON or kind == NO_DAY):
+    if hour < 12 and early + 720 > now and (hour <= AFTERNOON or (kind == NO_DAY and not goes_on)):
         return _Time(((0, hour + 12, minute),), late)
-    if kind == "today" and hour <= AFTERNOON:
+    if kind == "today" and hour <= AFTERNOON and not goes_on:
         return _Time(((0, hour + 12, minute),), late, f"{hour + 12}:{minute:02} is past")
     return None
 

@@ -10,7 +10,9 @@ from tasks.datetime_extraction.meaning import Lang
 
 
 def fill(text: str, rng: Random, lang: Lang, today: date) -> str:
-    """The phrase with its slots filled. A year is one of the twenty before today's, mostly of the last three."""
+    """The phrase with its slots filled, if any. A year is of the twenty before today's, mostly of the last three."""
+    if "{" not in text:
+        return text
     n, month, weekday = 2 + int(rng.random() * 8), int(rng.random() * 12), int(rng.random() * 7)
     slots: dict[str, str | int] = {
         "n": n,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import isleap
+from calendar import isleap, monthrange
 from datetime import date
 
 from rewards.datetimes import NONE
@@ -17,6 +17,7 @@ _DATE = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})")
 _NAMED = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)})=({'|'.join(WEEKDAYS)})=(\d)")
 _CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?::(\d\d))?(?![\d:])")
 _LEAP = re.compile(r"(\d\d(\d)(\d)) (even|odd) (\d) (leap|common)")
+_LONGEST = re.compile(rf"({'|'.join(MONTHS)}) has (\d+) days( at most)?")
 _YEARS_AHEAD = 4
 EXAMPLES = 4000
 
@@ -37,6 +38,7 @@ def check(task: Task, n: int = EXAMPLES, seed: int = 0) -> list[str]:
 def problems(reasoning: str, answer: str, today: date) -> list[str]:
     """What is wrong with the rationale of `answer`, one line each; empty when it holds."""
     found = [*_wrong_sums(reasoning), *_wrong_days(reasoning, today), *_wrong_years(reasoning)]
+    found += _wrong_lengths(reasoning)
     weekday = today.weekday()
     stated = f"{WEEKDAYS[weekday]}={weekday + 1} {today.day} {MONTHS[today.month - 1]}"
     has_steps = answer != NONE or ";" in reasoning  # «no date given» may stand alone
@@ -80,6 +82,15 @@ def _wrong_years(reasoning: str) -> list[str]:
         right = (("even", "odd")[int(tens) % 2], ones, "leap" if isleap(int(year)) else "common")
         if (parity, digit, kind) != right:
             wrong.append(f"{year} is {' '.join(right)}, not {parity} {digit} {kind}")
+    return wrong
+
+
+def _wrong_lengths(reasoning: str) -> list[str]:
+    wrong = []
+    for month, days, at_most in _LONGEST.findall(reasoning):
+        right = (monthrange(2024, MONTHS.index(month) + 1)[1], month == "Feb")
+        if (int(days), bool(at_most)) != right:
+            wrong.append(f"{month} has {right[0]} days{' at most' * right[1]}, not {days}{at_most}")
     return wrong
 
 

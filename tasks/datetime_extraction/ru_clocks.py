@@ -28,12 +28,17 @@ def _hours_words(n: int) -> str:
     return "час" if n == 1 else f"{w.CLOCK_NUMBER[n]} {w.plural(n, 'час', 'часа', 'часов')}"
 
 
-def _minutes_said(n: int) -> str:
-    return f"{w.MINUTE_NUMBER[n]} {w.plural(n, 'минута', 'минуты', 'минут')}"
-
-
 def _after_noon(c: Clock) -> bool:
     return c.part == 1 and c.hour < 6
+
+
+def _about(c: Clock) -> str:
+    return f"часов в {c.hour}" if c.hour > 4 else f"часа в {c.hour}" if c.hour > 1 else "около часа"
+
+
+def _in_few(c: Clock) -> str:
+    """«в » before an hour that would else be a number of days: «завтра 3 дня»."""
+    return "в " if c.part == 1 and 2 <= c.hour <= 4 else ""
 
 
 def _next_hour(c: Clock) -> int:
@@ -54,7 +59,7 @@ def _past(c: Clock) -> str:
     """«двадцать минут пятого», «четверть девятого»: the hour to come, in the genitive."""
     if c.minute == 15:
         return f"четверть {HALF_OF[c.hour - 1]}"
-    return f"{w.MINUTE_NUMBER[c.minute]} минут {HALF_OF[c.hour - 1]}"
+    return f"{w.NUMBER['f'][c.minute]} минут {HALF_OF[c.hour - 1]}"
 
 
 def _to(c: Clock) -> str:
@@ -124,7 +129,7 @@ CLOCKS: ClockForms = {
     "hours_minutes": (
         lambda c: f"в {_hours(c.hour)} {c.minute} {w.plural(c.minute, 'минуту', 'минуты', 'минут')}",
         lambda c: f"в {c.hour} ч. {c.minute} мин.",
-        lambda c: f"в {_hours_words(c.hour)} {_minutes_said(c.minute)}",
+        lambda c: f"в {_hours_words(c.hour)} {w.minutes_words(c.minute)}",
         lambda c: f"{_hours(c.hour)} {c.minute} мин.",
     ),
     "bare_hour": (
@@ -149,11 +154,11 @@ CLOCKS: ClockForms = {
         lambda c: f"в {c.hour} {_part(c)}",
         lambda c: f"в {_word(c)} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} {_part(c)}",
-        lambda c: f"{c.hour} {_part(c)}",
+        lambda c: f"{_in_few(c)}{c.hour} {_part(c)}",
         lambda c: f"к {w.HOUR_DAT[c.hour - 1]} {_part(c)}",
-        lambda c: f"часов в {c.hour} {_part(c)}",
+        lambda c: f"{_about(c)} {_part(c)}",
         lambda c: f"в {c.hour} после обеда" if _after_noon(c) else f"ровно в {c.hour} {_part(c)}",
-        lambda c: f"{_word(c)} {_part(c)}",
+        lambda c: f"{_in_few(c)}{_word(c)} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} пополудни" if _after_noon(c) else f"примерно в {c.hour} {_part(c)}",
         lambda c: f"в {_hours(c.hour)} после полудня" if _after_noon(c) else f"где-то в {c.hour} {_part(c)}",
         lambda c: f"в {_hours_words(c.hour)} {_part(c)}",
@@ -239,12 +244,12 @@ CLOCKS: ClockForms = {
     ),
     "day_part": (
         lambda c: DAY_PARTS[c.part],
-        lambda c: f"{DAY_PARTS[c.part]}, время любое",
+        lambda c: f"{DAY_PARTS[c.part]} в любое время",
         lambda c: f"лучше {DAY_PARTS[c.part]}",
     ),
     "lunch": (lambda c: "в обед", lambda c: "в обеденное время", lambda c: "к обеду"),
     "about_hour": (
-        lambda c: f"часов в {c.hour}" if c.hour > 4 else f"часа в {c.hour}" if c.hour > 1 else "около часа",
+        _about,
         lambda c: f"часиков в {_word(c)}" if c.hour > 1 else "примерно в час",
         lambda c: f"около {w.HOUR_GEN[c.hour - 1]}",
         lambda c: f"примерно в {c.hour}",

@@ -34,6 +34,11 @@ def _month(d: Day) -> str:
     return _GEN[d.month - 1]
 
 
+def _short(d: Day) -> str:
+    """«дек.», but «мая», which isn't shortened."""
+    return f"{w.MONTHS_SHORT[d.month - 1]}{'' if d.month == 5 else '.'}"
+
+
 def _day_month(d: Day) -> str:
     return f"{d.day} {_month(d)}"
 
@@ -47,7 +52,7 @@ def _end_of(d: Day) -> str:
 
 
 def _end_in(d: Day) -> str:
-    return f"в {w.MONTHS_IN[d.month - 1]}" if d.month else "этого месяца"
+    return f"последний день {f'в {w.MONTHS_IN[d.month - 1]}' if d.month else 'этого месяца'}"
 
 
 def _on(n: int) -> str:
@@ -129,7 +134,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{_day_month(d)} {d.year} г.",
         lambda d: f"{d.day}-го {_month(d)} {d.year} года",
         lambda d: f"{w.ORDINAL_GEN[d.day]} {_month(d)} {d.year} года",
-        lambda d: f"{d.day} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
+        lambda d: f"{d.day} {_short(d)} {d.year} г.",
         lambda d: f"{d.day} {_month(d)} {d.year}г",
         lambda d: f"{d.day}/{_month(d)}/{d.year}",
         lambda d: f"{_on(_weekday_of(d))}, {_day_month(d)} {d.year} года",
@@ -164,7 +169,7 @@ CALENDAR_DAYS: DayForms = {
         lambda d: f"{w.on_weekday_with(w.NTH[0], d.n)} после {d.day} числа",
         lambda d: f"{w.on_weekday_with(w.NTH[0], d.n)} после {w.ORDINAL_GEN[d.day]}",
     ),
-    "last_day_of_month": (lambda d: f"в последний день {_end_of(d)}", lambda d: f"в последний день {_end_in(d)}"),
+    "last_day_of_month": (lambda d: f"в последний день {_end_of(d)}", lambda d: f"в последнее число {_end_of(d)}"),
     "last_business_day": (
         lambda d: f"в последний рабочий день {_end_of(d)}",
         lambda d: f"в последний будний день {_end_of(d)}",
@@ -211,7 +216,7 @@ NOMINAL_DATES: DayForms = {
         lambda d: f"{w.ORDINAL_NOM[d.day]} {_month(d)} {d.year}",
         lambda d: f"{d.day}-е {_month(d)} {d.year}",
         lambda d: f"{w.WEEKDAY[_weekday_of(d)]}, {_day_month(d)} {d.year} года",
-        lambda d: f"{w.WEEKDAY_SHORT[_weekday_of(d)]}, {d.day:02} {w.MONTHS_SHORT[d.month - 1]}. {d.year} г.",
+        lambda d: f"{w.WEEKDAY_SHORT[_weekday_of(d)]}, {d.day:02} {_short(d)} {d.year} г.",
         lambda d: f"{_day_month(d)} {d.year}г., {w.WEEKDAY[_weekday_of(d)]}",
     ),
     "weekday_day_of_month": (
@@ -222,11 +227,11 @@ NOMINAL_DATES: DayForms = {
     "nth_weekday_this_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} месяца",),
     "nth_weekday_next_month": (lambda d: f"{w.weekday_with(_nth(d), d.n)} следующего месяца",),
     "weekday_after_date": (lambda d: f"{w.weekday_with(w.NTH[0], d.n)} после {d.day} числа",),
-    "last_day_of_month": (lambda d: f"последний день {_end_of(d)}", lambda d: f"последнее число {_end_of(d)}"),
+    "last_day_of_month": (lambda d: f"последний день {_end_of(d)}", lambda d: f"последнее число {_end_of(d)}", _end_in),
     "last_business_day": (lambda d: f"последний рабочий день {_end_of(d)}",),
     "weekday_date": (
         lambda d: f"{w.WEEKDAY[d.n]}, {_day_month(d)}",
-        lambda d: f"{w.WEEKDAY_SHORT[d.n]}, {d.day} {w.MONTHS_SHORT[d.month - 1]}.",
+        lambda d: f"{w.WEEKDAY_SHORT[d.n]}, {d.day} {_short(d)}",
         lambda d: f"{w.WEEKDAY[d.n]} {d.day:02}.{d.month:02}",
         lambda d: f"{_day_month(d)}, {w.WEEKDAY[d.n]}",
     ),

@@ -43,6 +43,9 @@ FRAMES = (
         "{} свободен",
     ),
 )
+# One is put down «на завтра», but comes «завтра».
+COMING = frozenset({"готов прийти {}", "буду {}", "приеду {}", "могу {}", "я смогу {}"})
+BOOKING_FRAMES = tuple(frame for frame in FRAMES if frame not in COMING)
 NOMINAL_FRAMES = (
     "{}",
     "{}",
@@ -58,6 +61,12 @@ NOMINAL_FRAMES = (
 
 # Days that are counted from a day just said: expressions for the whole phrase.
 LEANING = ("на следующий день", ".*спустя.*", r"\+.*")
+
+# Days that nobody refuses in these words: «не уже завтра», «послезавтра же не получится». Expressions for the phrase.
+AFFIRMING = (
+    *("уже .*", "(?:вот )?прямо .*", "ровно .*", "где-то .*", "примерно .*", "только .*", ".* же"),
+    r"(?:дней|час\w*|минут\w*|секунд) через .*",
+)
 
 # The last one wins. {a} is taken back, {b} stands.
 CORRECTIONS = (
@@ -86,14 +95,20 @@ CORRECTIONS_OF_DAY = (
     *("{a} {clock}, хотя нет, {b} в это же время", "{clock} {a}, нет, {b}"),
 )
 NEGATIONS = (
-    *("не {a}, а {b}", "{a} не могу, давайте {b}", "{a} не получится, {b}", "только не {a}, лучше {b}", "{b}, не {a}"),
+    *(
+        "не {a}, а {b}",
+        "{a} не могу, давайте {b}",
+        "{a} не получится, можно {b}",
+        "только не {a}, лучше {b}",
+        "{b}, не {a}",
+    ),
     *(
         "{a} я занят, {b} нормально",
         "{a} никак, а вот {b} можно",
         "{b}, потому что {a} не могу",
         "{a} не подходит, {b} подходит",
     ),
-    *("{a} работаю, поэтому {b}", "не {a}! {b}", "вы записали {a}, а надо {b}"),
+    *("{a} работаю, поэтому {b}", "не {a}! давайте {b}", "вы записали {a}, а надо {b}"),
 )
 EXCLUSIONS = (
     *(

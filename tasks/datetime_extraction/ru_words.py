@@ -74,7 +74,6 @@ def _number(n: int, gender: str) -> str:
 # NUMBER[gender][n]: accusative of 1-99, as after «через»; inanimate, so only «одну» differs from the nominative.
 NUMBER = {gender: ("ноль", *(_number(n, gender) for n in range(1, 100))) for gender in "mfn"}
 CLOCK_NUMBER = ("ноль", *(_number(n, "m") for n in range(1, 60)))  # on a clock face: «двадцать один», «сорок два»
-MINUTE_NUMBER = ("ноль", *(_number(n, "f").replace("одну", "одна") for n in range(1, 60)))
 
 HOUR_GEN = (
     *("часа", "двух", "трёх", "четырёх", "пяти", "шести"),

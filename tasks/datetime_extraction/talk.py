@@ -33,7 +33,6 @@ OTHER_DAYS = (
     "day_month",
     "weekday_next_week",
 )
-REFUSALS = ("не ", "not ")  # «через среду» may be said with one
 OTHER_CLOCKS = ("bare_hour", "hh_mm", "hour_part", "hour_24", "half_past")
 
 
@@ -97,8 +96,10 @@ def _phrase(d: Draw) -> _Phrase | None:
         return None
     clock = clock_kinds.SAMPLERS[choice.clock](d.rng, d.lang)
     day_text, clock_text = _day_text(d, day, pair), pair.clock(clock)
-    if together.go_on(kind, clock_text) or together.runs_on(day_text, clock_text):
+    if together.go_on(kind, clock_text):
         return None
+    if kind == "weekday_date_conflict" and not clock_text and together.is_like_a_clock(day_text):
+        return None  # «во вторник, 14.10», when the 14th is no Tuesday
     return _Phrase(day, clock, day_text, clock_text, pair.day.nominal, pair.group)
 
 
@@ -116,14 +117,15 @@ def _other_day(d: Draw, than: Day) -> tuple[Day, str] | None:
     return day, forms[int(d.rng.random() * len(forms))].write(day)
 
 
-def _other_clock(d: Draw, than: Clock) -> str | None:
+def _other_clock(d: Draw, than: Clock) -> tuple[Clock, str] | None:
+    """Another clock with its words, or None when it may be the same time."""
     kind = pick(OTHER_CLOCKS, d.rng)
     clock = clock_kinds.SAMPLERS[kind](d.rng, d.lang)
     keeps_part = kind == "hour_part" and than.kind not in clock_kinds.FIXED  # «в 8 вечера, точнее в 9»
-    if clock[1:] == than[1:] or keeps_part:
+    if keeps_part or together.same_time(clock, than, d.lang, d.setting.policy):
         return None
     forms = LANGUAGES[d.lang].clocks[kind]
-    return forms[int(d.rng.random() * len(forms))](clock)
+    return clock, forms[int(d.rng.random() * len(forms))](clock)
 
 
 def _built(d: Draw, talk: str, phrase: _Phrase, text: str, reason: str = "") -> Built:
@@ -134,9 +136,8 @@ def _plain(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None:
         return None
-    talk = LANGUAGES[d.lang].talk
-    frame = pick(talk.NOMINAL_FRAMES if phrase.nominal else talk.FRAMES, d.rng)
-    return _built(d, "plain", phrase, frame.replace("{}", phrase.said(d.rng)))
+    text = pick(together.frames_with(phrase.day_text, phrase.nominal, d.lang), d.rng).replace("{}", phrase.said(d.rng))
+    return None if together.says_twice(text) else _built(d, "plain", phrase, text)
 
 
 def _zoned(d: Draw) -> Built | None:
@@ -150,7 +151,8 @@ def _zoned(d: Draw) -> Built | None:
     n = int(d.rng.random() * len(ZONES))
     names = ZONES[n].ru if d.lang == "ru" else ZONES[n].en
     said = phrase._replace(clock_text=f"{phrase.clock_text} {pick(names, d.rng)}").said(d.rng)
-    built = _built(d, "other_time_zone", phrase, pick(LANGUAGES[d.lang].talk.FRAMES, d.rng).replace("{}", said))
+    frame = pick(together.frames_with(phrase.day_text, phrase.nominal, d.lang), d.rng)
+    built = _built(d, "other_time_zone", phrase, frame.replace("{}", said))
     return built._replace(meaning=built.meaning._replace(zone=n))
 
 
@@ -163,16 +165,18 @@ def _pair_of(d: Draw, talk: str, frames: tuple[str, ...], with_clock: float, rea
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
     said = other[1]
-    if talk == "negation" and ("," in said or phrase.day_text.startswith(REFUSALS)):
+    if talk == "correction" and not phrase.clock_text and together.is_like_a_clock(phrase.day_text):
+        return None  # «в пятницу, точнее 21.05»
+    if talk == "negation" and (phrase.day_text.startswith(together.REFUSALS) or not together.refusable(said, d.lang)):
         return None
     whole = phrase.clock_text or phrase.day.kind in day_kinds.RELATIVE  # else the time that is taken back would stay
     if whole and d.rng.random() < with_clock:
         clock = _other_clock(d, phrase.clock)
-        if clock is None or together.go_on(other[0].kind, clock) or together.runs_on(said, clock):
+        if clock is None or together.go_on(other[0].kind, clock[1]):
             return None
-        said = f"{said} {clock}"
+        said = f"{said} {clock[1]}"
     text = pick(together.frames_for(frames, said), d.rng).replace("{a}", said).replace("{b}", phrase.said(d.rng))
-    return _built(d, talk, phrase, text, reason)
+    return None if together.says_twice(text) else _built(d, talk, phrase, text, reason)
 
 
 def _correction(d: Draw) -> Built | None:
@@ -200,9 +204,14 @@ def _of_times(d: Draw, talk: str, frames: tuple[str, ...], reason: str = "") -> 
     if phrase is None or not phrase.day_text or not phrase.clock_text or phrase.clock.kind in ("day_part", "lunch"):
         return None
     other = _other_clock(d, phrase.clock)
-    if other is None or together.go_on(phrase.day.kind, other) or together.runs_on(phrase.day_text, other):
+    if other is None or together.go_on(phrase.day.kind, other[1]):
         return None
-    text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", other).replace("{b}", phrase.clock_text)
+    first, said = other
+    if talk == "correction_time" and together.keeps_evening(
+        first, phrase.clock, phrase.clock_text, d.lang, d.setting.policy
+    ):
+        return None
+    text = pick(frames, d.rng).replace("{day}", phrase.day_text).replace("{a}", said).replace("{b}", phrase.clock_text)
     return _built(d, talk, phrase, text, reason)
 
 
@@ -217,10 +226,14 @@ def _correction_of_day(d: Draw) -> Built | None:
     other = _other_day(d, phrase.day)
     if other is None or together.leans(phrase.day, phrase.day_text, other[0], d.lang, d.setting):
         return None
-    if together.go_on(other[0].kind, phrase.clock_text) or together.runs_on(other[1], phrase.clock_text):
+    if together.go_on(other[0].kind, phrase.clock_text):
         return None
-    frame = pick(LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY, d.rng)
-    text = frame.replace("{a}", other[1]).replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
+    every = LANGUAGES[d.lang].talk.CORRECTIONS_OF_DAY
+    frames = together.frames_of_day(every, other[1], phrase.clock, phrase.clock_text, phrase.day_text)
+    if not frames:
+        return None
+    frame = pick(frames, d.rng).replace("{a}", other[1])
+    text = frame.replace("{b}", phrase.day_text).replace("{clock}", phrase.clock_text)
     return _built(d, "correction_day", phrase, text)
 
 
@@ -228,11 +241,10 @@ def _exclusion(d: Draw) -> Built | None:
     phrase = _phrase(d)
     if phrase is None or phrase.nominal or not phrase.day_text or phrase.day.kind == "invalid_date":
         return None
-    if phrase.day_text.startswith(REFUSALS) or "," in phrase.day_text:  # "not in 2 months, on Friday": on Friday?
+    said = phrase.day_text
+    if not together.refusable(said, d.lang):
         return None
-    text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, phrase.day_text), d.rng).replace(
-        "{a}", phrase.day_text
-    )
+    text = pick(together.frames_for(LANGUAGES[d.lang].talk.EXCLUSIONS, said), d.rng).replace("{a}", said)
     return _built(d, "exclusion", phrase._replace(clock=Clock("no_time")), text, "only what doesn't suit")
 
 
@@ -245,23 +257,18 @@ def _no_answer(d: Draw) -> Built:
     return _unsaid(d, "no_answer", "NO_ANSWER", "no date given")
 
 
-def _in_slots(d: Draw, text: str) -> str:
-    """Fill the slots of a window or of a past day. Most have none."""
-    if "{" not in text:
-        return text
-    return fill(text, d.rng, d.lang, d.setting.today)
-
-
 def _window(d: Draw) -> Built:
     built = _unsaid(d, "window", "WINDOWS", "a window, no single moment")
-    return built._replace(text=pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + _in_slots(d, built.text))
+    return built._replace(
+        text=pick(LANGUAGES[d.lang].talk.WITH_A, d.rng) + fill(built.text, d.rng, d.lang, d.setting.today)
+    )
 
 
 def _past(d: Draw) -> Built:
     built = _unsaid(d, "past", "PAST", "that day is past")
-    text = _in_slots(d, built.text)
+    text = fill(built.text, d.rng, d.lang, d.setting.today)
     if d.rng.random() < 0.5 and (clock := _other_clock(d, built.meaning.clock)) is not None:
-        text = f"{text} {clock}"
+        text = f"{text} {clock[1]}"
     return built._replace(text=text)
 
 
