@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
 
+from eval.files import whole_file
 from eval.prompts import render_conversation, render_prompt, stop_token_ids
 from rewards.core import Example, Message, UserError
 from rewards.response import render
 from toolkit.data import file_hash, read_examples
-from toolkit.models import cache_dir
+from toolkit.models import cache_folder
 
 IGNORED = -100  # the label that cross-entropy leaves out
 BATCH = 500  # rows that are tokenized together
@@ -113,18 +113,16 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
     parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
     parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    target = cache_dir() / "rows" / f"{key}.arrow"
+    target = cache_folder("rows") / f"{key}.arrow"
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{key}.{os.getpid()}.tmp")
         to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
-        try:
-            with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
-                for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
-                    stream.write_batch(batch)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with (
+            whole_file(target) as scratch,
+            pa.OSFile(str(scratch), "wb") as file,
+            pa.ipc.new_stream(file, arrow_batch([]).schema) as stream,
+        ):
+            for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
+                stream.write_batch(batch)
     return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
 
 
