@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import gpu_answers, gpu_grpo, gpu_sft
 from benchmarks.gpu_common import Settings, host_facts, prepare, wait_for
+from rewards.core import with_type
 from toolkit.ending import exit_code
 
 ENVIRONMENT = {
@@ -86,8 +87,7 @@ def _one_arm(name: str, settings: Settings) -> None:
     try:
         result = module.ARMS[name](name, settings)
     except Exception as error:  # an arm that fails is a result: out of memory, say
-        reason = str(error).strip().splitlines() or ["no message"]
-        (settings.out / f"{name}.json").write_text(json.dumps({"failed": f"{type(error).__name__}: {reason[0][:300]}"}))
+        (settings.out / f"{name}.json").write_text(json.dumps({"failed": with_type(error)[:300]}))
         raise
     (settings.out / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
 

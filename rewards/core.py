@@ -41,6 +41,17 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; of one without a text, its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def with_type(error: BaseException) -> str:
+    """`ValueError: the first line`, for errors whose text may say too little alone."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One item of a task, the same object for training and evaluation.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rewards.core import Example, UserError
+from rewards.core import Example, UserError, first_line, with_type
 
 FULL = Example(
     id="train-0-1",
@@ -69,3 +69,16 @@ def test_an_example_is_frozen() -> None:
 def test_a_user_error_carries_its_exit_code() -> None:
     assert (str(UserError("no such file")), UserError("no such file").exit_code) == ("no such file", 2)
     assert UserError("worse", exit_code=10).exit_code == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "typed"),
+    [
+        (ValueError("no such row"), "no such row", "ValueError: no such row"),
+        (OSError("\n  a library's banner\nmore of it"), "a library's banner", "OSError: a library's banner"),
+        (MemoryError(), "MemoryError", "MemoryError"),
+        (RuntimeError(" \n"), "RuntimeError", "RuntimeError"),
+    ],
+)
+def test_an_error_is_one_line(error: Exception, line: str, typed: str) -> None:
+    assert (first_line(error), with_type(error)) == (line, typed)

@@ -24,7 +24,7 @@ from typing import Any
 
 from eval.files import cached_directory, read_json, whole_file
 from eval.progress import say
-from rewards.core import UserError
+from rewards.core import UserError, first_line, with_type
 from toolkit.quiet import output_to
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -102,9 +102,8 @@ def _download(repo: str) -> Path:
         allowed = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
         return Path(snapshot_download(repo, allow_patterns=allowed))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"model {repo!r} can't be had from the hub: {reason} "
+            f"model {repo!r} can't be had from the hub: {first_line(error)} "
             "Check the id and the network, or give a directory, a .gguf file or package:NAME"
         ) from error
 
@@ -221,8 +220,7 @@ def _convert(gguf: Path, target: Path, log: Path) -> list[str]:
             return convert_gguf(gguf, target)
         except Exception as error:  # a file from anywhere may fail in any way
             traceback.print_exc()
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise UserError(f"{gguf}: can't be converted: {type(error).__name__}: {reason} (log: {log})") from error
+            raise UserError(f"{gguf}: can't be converted: {with_type(error)} (log: {log})") from error
 
 
 def convert_gguf(gguf: Path, target: Path) -> list[str]:

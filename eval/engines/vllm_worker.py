@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from eval.engines.vllm_memory import EXTENSION
+from rewards.core import first_line, with_type
 
 Answer = list[Any]
 
@@ -50,7 +51,7 @@ def main() -> int:
     except BrokenPipeError:
         return 0  # the parent has gone, or has stopped listening
     except Exception as error:  # whatever it is: the log gets the traceback, the parent one line
-        answer(answers, {"failed": f"{type(error).__name__}: {first_line(error)}"})
+        answer(answers, {"failed": with_type(error)[:500]})
         raise
     return 0
 
@@ -65,11 +66,6 @@ def answer(answers: IO[str], message: Mapping[str, Any] | list[Answer]) -> None:
     """One line to the parent, at once."""
     answers.write(json.dumps(message, separators=(",", ":")) + "\n")
     answers.flush()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return next(iter(str(error).strip().splitlines()), "")[:500]
 
 
 def leave_out_torchao(model: Path) -> None:
@@ -166,7 +162,7 @@ def submit(llm: Any, number: int, ids: list[int], params: Any, adapter: Any) -> 
     try:
         llm.llm_engine.add_request(str(number), TokensPrompt(prompt_token_ids=ids), params, lora_request=adapter)
     except ValueError as error:
-        return first_line(error)
+        return first_line(error)[:500]
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rewards.core import UserError
+from rewards.core import UserError, first_line
 from tasks.tables.rows import Bad, Row
 
 _BATCH = 1000
@@ -23,8 +23,7 @@ def read_parquet(path: Path) -> Iterator[Row | Bad]:
         for number, row in enumerate(rows, 1):
             yield Row(str(path), number, row)
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: can't be read as Parquet: {reason}") from error
+        raise UserError(f"{path}: can't be read as Parquet: {first_line(error)}") from error
 
 
 def saved_dataset(path: Path, split: str) -> Any:
@@ -33,7 +32,7 @@ def saved_dataset(path: Path, split: str) -> Any:
     try:
         return _choose(datasets.load_from_disk(str(path)), split, str(path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be loaded as a saved dataset: {_first_line(error)}") from error
+        raise UserError(f"{path}: can't be loaded as a saved dataset: {first_line(error)}") from error
 
 
 def hub_dataset(name: str, split: str) -> Any:
@@ -45,7 +44,7 @@ def hub_dataset(name: str, split: str) -> Any:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{name}: no such file, and no dataset of that id can be had from the hub: {_first_line(error)}"
+            f"{name}: no such file, and no dataset of that id can be had from the hub: {first_line(error)}"
         ) from error
 
 
@@ -73,7 +72,3 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(f"this format needs {name}: pip install 'reasoning-toolkit[train]'") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

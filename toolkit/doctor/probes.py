@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from rewards.core import first_line, with_type
 from toolkit.cpu_kernels import without_unusable_kernels
 
 
@@ -26,7 +27,7 @@ def probe_torch() -> dict[str, Any]:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return {**found, "reason": str(error).strip().splitlines()[0]}
+        return {**found, "reason": first_line(error)}
     found["usable"] = torch.cuda.is_available()
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
@@ -48,7 +49,7 @@ def probe_flash_attn() -> dict[str, Any]:
     try:
         found["error"] = max(_attention_error(flash_attn.flash_attn_func, flash_attn.flash_attn_varlen_func))
     except RuntimeError as error:
-        found["reason"] = str(error).strip().splitlines()[0]
+        found["reason"] = first_line(error)
     return found
 
 
@@ -119,8 +120,7 @@ def main(name: str) -> NoReturn:
         details = PROBES[name]() if name in PROBES else _imported(name)
         result = {"outcome": "ok", "details": details}
     except Exception as error:  # whatever an import may raise is what we are here to learn
-        reason = (str(error).strip().splitlines() or [""])[0]
-        result = {"outcome": "failed", "reason": f"{type(error).__name__}: {reason}"[:300]}
+        result = {"outcome": "failed", "reason": with_type(error)[:300]}
     sys.stdout.flush()
     print("\n" + json.dumps(result), flush=True)
     os._exit(0)  # some libraries crash or hang at interpreter shutdown, which says nothing of their use

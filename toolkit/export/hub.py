@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.redaction import redact_text
-from rewards.core import ExitCode, UserError
+from rewards.core import ExitCode, UserError, first_line
 
 ALLOWED = ("*.safetensors", "*.json", "*.jinja", "*.md", "*.model", "*.gguf")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -44,7 +44,7 @@ def push(folder: Path, repo: str, public: bool, api: Any = None) -> str:
     except LocalTokenNotFoundError as error:
         raise UserError("the hub needs a token: hf auth login, or HF_TOKEN in the environment") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = redact_text((str(error).strip().splitlines() or [type(error).__name__])[0])
+        reason = redact_text(first_line(error))
         # `from None`: the cause may hold a request with its headers
         raise UserError(
             f"the hub refuses {repo}: {reason}. Is the token allowed to write there?", ExitCode.FAILED

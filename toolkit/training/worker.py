@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 from eval.files import write_json
-from rewards.core import ExitCode, UserError
+from rewards.core import ExitCode, UserError, with_type
 from toolkit.config import load_recipe
 from toolkit.planning.fits import RanOutOfMemory
 from toolkit.quiet import output_to
@@ -81,8 +81,7 @@ def _run(run: Run, stage: str, terminal: TextIO) -> int:
         traceback.print_exc()
         if lost_peer(error):  # accelerate ends this process in a moment; the one that ended knows why it did
             time.sleep(PATIENCE)
-        reason = (str(error).strip().splitlines() or ["no message"])[0]
-        return _failed(run, stage, f"{type(error).__name__}: {reason}", ExitCode.FAILED)
+        return _failed(run, stage, with_type(error), ExitCode.FAILED)
     if rank() == 0:
         write_json(run.dir / "logs" / f"{stage}.json", facts)
     return 0

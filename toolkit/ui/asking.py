@@ -18,7 +18,7 @@ from uuid import uuid4
 from eval.engines.base import Generator, ModelSpec
 from eval.engines.registry import load_engine
 from eval.redaction import redact_text
-from rewards.core import Message, UserError
+from rewards.core import Message, UserError, with_type
 from tasks.base import Task
 from tasks.registry import load_task
 from toolkit.models import resolve_model
@@ -130,8 +130,7 @@ class Asker:
             side.problem, side.state = redact_text(str(error)), "failed"
         except Exception as error:  # an engine may fail in any way, and the next question wants a worker
             traceback.print_exc()
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            side.problem, side.state = redact_text(f"the engine failed: {type(error).__name__}: {reason}"), "failed"
+            side.problem, side.state = redact_text(f"the engine failed: {with_type(error)}"), "failed"
         finally:
             side.seconds = round(time.perf_counter() - started, 1)
 
