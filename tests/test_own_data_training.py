@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from rewards.core import Example, Message, UserError
 from toolkit import parallel
 from toolkit.config import ConversationsConfig
@@ -275,7 +276,7 @@ def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path
     ) as caught:
         prepare(ConversationsConfig(path=path), model, None, 100, quarantine)
     assert f"{path}, row 2: turn 1 (user) is empty" in str(caught.value)
-    written = [json.loads(line) for line in quarantine.read_text(encoding="utf-8").splitlines()]
+    written = read_jsonl(quarantine)
     assert [(each["row"], each["reason"]) for each in written] == [
         (2, "turn 1 (user) is empty"),
         (3, "turn 2 (assistant) is empty"),
@@ -283,7 +284,7 @@ def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path
     going_on = ConversationsConfig(path=path, max_bad_share=0.5, validation=0)
     report = prepare(going_on, model, None, 100, quarantine).report
     assert (report["rows"], report["bad"], report["sequences"]) == (4, 2, 2)
-    assert len(quarantine.read_text(encoding="utf-8").splitlines()) == 2
+    assert len(read_jsonl(quarantine)) == 2
 
 
 def test_a_long_conversation_is_an_error_unless_it_may_be_dropped(tmp_path: Path, model: Path) -> None:
