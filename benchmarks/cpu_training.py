@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_common import MAX_LENGTH, TASK
 from toolkit.ending import exit_code
 
 STEP_ROWS = 8
 LEARNING_RATE = 1e-3
-MAX_LENGTH = 832
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=48)
-    parser.add_argument("--task", default="datetime_extraction", help="whose rows; the plain one's are alike in length")
+    parser.add_argument("--task", default=TASK, help="whose rows; the plain one's are alike in length")
     parser.add_argument("--tuning", choices=("lora", "full"), default="lora")
     parser.add_argument("--side", choices=("trl", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)

@@ -1,14 +1,15 @@
-"""What the arms of benchmarks/gpu.py share: the data, the GPU's lock, clocks."""
+"""What the trainings of benchmarks/ share: the task, its rows, the GPU's lock, clocks."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from eval.manifest import versions
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "unsloth", "vllm", "bitsandbytes")
 TASK = "datetime_extraction"
@@ -106,11 +107,5 @@ def host_facts() -> dict[str, Any]:
     """The card and the versions."""
     import torch
 
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {"card": card, "python": platform.python_version(), "versions": versions}
+    return {"card": card, "python": platform.python_version(), "versions": versions(PACKAGES)}

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.gpu_common import (
     MAX_LENGTH,
+    TASK,
     Settings,
     peak_gb,
     rows_of,
@@ -61,7 +62,7 @@ def _run(settings: Settings, name: str, grpo: Mapping[str, Any]) -> Any:
         "prompts": PROMPTS, "generations": GENERATIONS, "batch_size": 128, "max_completion_length": TOKENS,
     }  # fmt: skip
     raw = {
-        "task": "datetime_extraction",
+        "task": TASK,
         "output": str(settings.out / name),
         "model": {
             "reference": str(settings.model), "backend": "transformers", "tuning": "full", "max_length": MAX_LENGTH,
@@ -151,7 +152,7 @@ def _ledger(settings: Settings, folder: Path) -> Any:
 
     examples = {each.id: each for each in read_examples(settings.out / "data" / "grpo.jsonl")}
     folder.mkdir(parents=True, exist_ok=True)
-    rewards = weighted_rewards(load_task("datetime_extraction"), {})
+    rewards = weighted_rewards(load_task(TASK), {})
     return RewardLedger(examples, rewards, folder / "rollouts.jsonl")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gpu_common import (
     MAX_LENGTH,
+    TASK,
     Settings,
     count_tokens,
     peak_gb,
@@ -35,8 +36,7 @@ def _clock(settings: Settings, seconds: float | None) -> Any:
     class Clock(TrainerCallback):
         trainer: Any = None
         warm = 1 if settings.tiny else WARM_STEPS
-        began, ended, tokens_then, steps_then = 0.0, 0.0, 0, 0
-        first_step = 0.0
+        first_step, began, ended, tokens_then, steps_then = 0.0, 0.0, 0.0, 0, 0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == 1:
@@ -87,12 +87,13 @@ def _timed(
 def validation_loss(trainer: Any, settings: Settings) -> float:
     """The same for every arm: padded rows through the model's own attention, logits in float32."""
     import torch
-    import torch.nn.functional as nnf
+
+    from toolkit.training.packing import base_of
 
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     for module in model.modules():
         module._compiled_call_impl = None
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     if base.config._attn_implementation == "packed_varlen":
         base.set_attn_implementation("sdpa")
     model.eval()
@@ -107,9 +108,9 @@ def validation_loss(trainer: Any, settings: Settings) -> float:
         mask = torch.tensor([[1] * len(r["labels"]) + [0] * (width - len(r["labels"])) for r in batch], device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = model(input_ids=ids, attention_mask=mask).logits
-        flat = nnf.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
-        total += float(flat)
-        count += int((labels[:, 1:] != -100).sum())
+        flat, wanted = logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten()
+        total += float(torch.nn.functional.cross_entropy(flat, wanted, reduction="sum"))
+        count += int((wanted != -100).sum())
     assert math.isfinite(total)
     return total / count
 
@@ -191,7 +192,7 @@ def _ours(
     os.environ.setdefault("UNSLOTH_RETURN_LOGITS", "1")  # for the validation loss, which every arm has computed alike
     recipe = check_recipe(
         {
-            "task": "datetime_extraction",
+            "task": TASK,
             "output": str(settings.out / name),
             "model": {"reference": str(settings.model), "backend": backend, "tuning": tuning, "max_length": MAX_LENGTH},
             "lora": {"rank": 64, "alpha": 64},

@@ -1,4 +1,4 @@
-"""The rows of a JSONL file that a benchmark wrote or is given."""
+"""The rows of a JSONL file, for benchmarks and tests."""
 
 from __future__ import annotations
 

@@ -17,11 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_common import MAX_LENGTH, TASK
 from benchmarks.jsonl import read_jsonl
 from toolkit.ending import exit_code
 
-TASK = "datetime_extraction"
-MAX_LENGTH = 832
 WARM = 0.25  # share of the steps before the clock starts: allocation, compilation
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,24 @@ from eval.redaction import redacted
 from rewards.core import UserError
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` at the end: nobody, and no kill, meets a half-written one."""
+    # Not a tempfile: those are for their owner alone, and what is written here others may read.
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())  # or a machine that goes down could leave the new name with nothing in it
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Write beside the file, then rename: a reader, or a kill, never meets a half-written one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a text as a whole_file."""
+    with whole_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -40,6 +51,24 @@ def whole_directory(target: Path) -> Iterator[Path]:
         scratch.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def cached_directory(target: Path, mark: str) -> Iterator[Path]:
+    """A directory to fill for a cache, where several processes may make the same one: the first stays, as good as any.
+
+    mark: the file that a whole one holds. Raises UserError where `target` is there without it.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as parent:
+        scratch = Path(parent) / target.name  # the outer one is for its owner alone, and others share the cache
+        scratch.mkdir()
+        yield scratch
+        let_read(scratch)
+        try:
+            scratch.replace(target)
+        except OSError as error:
+            if not (target / mark).is_file():
+                raise UserError(f"{target}: holds no {mark}; remove this directory and start again") from error
 
 
 def let_read(folder: Path) -> None:

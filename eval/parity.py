@@ -117,6 +117,20 @@ class Probes:
     sequences: Sequence[tuple[Sequence[int], int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What every candidate is held against: the probes as the reference (wanted) and the base (unadapted) see them."""
+
+    probes: Probes
+    wanted: Sequence[Scored]
+    unadapted: Sequence[Scored]
+
+    @property
+    def effect(self) -> Gap:
+        """What the training changed at all."""
+        return gap_of(self.wanted, self.unadapted)
+
+
 def compare(
     reference: ModelSpec,
     candidates: Sequence[Candidate],
@@ -143,34 +157,40 @@ def compare(
     chosen = {
         name: {"dtype": dtype, **(options or {}).get(name, {})} for name in {REFERENCE, *(c.engine for c in candidates)}
     }
+    base = base or ModelSpec(reference.path, None, "base")
     trained = f"{reference.adapter} on {reference.path}" if reference.adapter else f"{reference.path}"
     say(f"reference: {trained} ({REFERENCE}, {dtype})")
     with closing(scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
         probes = continued(engine, reference, prompts, max_tokens)
         wanted = engine.score(probes.sequences)
-    base_spec = base or ModelSpec(reference.path, None, "base")
-    say(f"base: {base_spec.path}")
-    with closing(scorer(REFERENCE, base_spec, chosen[REFERENCE])) as engine:
-        unadapted = engine.score(probes.sequences)
-    effect = gap_of(wanted, unadapted)
+    say(f"base: {base.path}")
+    with closing(scorer(REFERENCE, base, chosen[REFERENCE])) as engine:
+        measured = Measured(probes, wanted, engine.score(probes.sequences))
     findings = []
     for candidate in candidates:
         say(f"{candidate.name}: {candidate.model.adapter or candidate.model.path} ({candidate.engine})")
-        findings.append(_examine(candidate, probes, wanted, unadapted, effect, chosen[candidate.engine]))
+        findings.append(_examine(candidate, measured, chosen[candidate.engine]))
+    return _certificate(dtype, measured, reference, base, findings)
+
+
+def _certificate(
+    dtype: str, measured: Measured, reference: ModelSpec, base: ModelSpec, findings: Sequence[Finding]
+) -> Certificate:
+    probes, effect = measured.probes, measured.effect
     return Certificate(
         verdict=_verdict(effect, dtype, findings),
         dtype=dtype,
         probes={
-            "n": len(prompts),
+            "n": len(probes.prompts),
             "tokens": sum(len(ids) - start for ids, start in probes.sequences),
             "prompts": short_hash(" ".join(map(prompt_hash, probes.ids))),
             "continuations": short_hash(" ".join(prompt_hash(ids) for ids, _ in probes.sequences)),
         },
         reference=_identity(reference),
-        base=_identity(base_spec),
+        base=_identity(base),
         effect=effect,
         findings=tuple(findings),
-        tolerances={name: TOLERANCES[name] for name in sorted({dtype, *(each.bounds for each in candidates)})},
+        tolerances={name: TOLERANCES[name] for name in sorted({dtype, *(each.bounds for each in findings)})},
         versions=versions(),
         platform=platform.platform(),
     )
@@ -222,28 +242,18 @@ def gap_of(wanted: Sequence[Scored], found: Sequence[Scored]) -> Gap:
     return Gap(sum(distances) / len(distances), max(distances), agreement, min(partings, default=None))
 
 
-def _examine(
-    candidate: Candidate,
-    probes: Probes,
-    wanted: Sequence[Scored],
-    unadapted: Sequence[Scored],
-    effect: Gap,
-    options: Mapping[str, Any],
-) -> Finding:
-    def finding(gap: Gap | None, reason: str) -> Finding:
-        verdict: Verdict = "differs" if reason else "same"
-        return Finding(
-            candidate.name, candidate.engine, candidate.bounds, gap, verdict, reason, _identity(candidate.model)
-        )
-
-    others = _rendered_otherwise(candidate.model, probes)
-    if others:
+def _examine(candidate: Candidate, measured: Measured, options: Mapping[str, Any]) -> Finding:
+    gap, probes = None, measured.probes
+    if others := _rendered_otherwise(candidate.model, probes):
         reason = f"renders {others} of {len(probes.ids)} probes as other token ids: another tokenizer or chat template"
-        return finding(None, reason)
-    with closing(scorer(candidate.engine, candidate.model, options)) as engine:
-        found = engine.score(probes.sequences)
-    gap = gap_of(wanted, found)
-    return finding(gap, _complaint(gap, gap_of(unadapted, found), effect, TOLERANCES[candidate.bounds]))
+    else:
+        with closing(scorer(candidate.engine, candidate.model, options)) as engine:
+            found = engine.score(probes.sequences)
+        gap, to_base = gap_of(measured.wanted, found), gap_of(measured.unadapted, found)
+        reason = _complaint(gap, to_base, measured.effect, TOLERANCES[candidate.bounds])
+    verdict: Verdict = "differs" if reason else "same"
+    identity = _identity(candidate.model)
+    return Finding(candidate.name, candidate.engine, candidate.bounds, gap, verdict, reason, identity)
 
 
 def _rendered_otherwise(model: ModelSpec, probes: Probes) -> int:

@@ -34,7 +34,9 @@ def trained_task(directory: Path, what: str) -> str | None:
     """The task that a model or an adapter names; None where it names none. Raises UserError with `what` to do."""
     path = directory / TRAINED_FOR
     task = read_json(path, what).get("task") if path.is_file() else None
-    return task if isinstance(task, str) else None
+    if task is not None and not isinstance(task, str):
+        raise UserError(f"{path}: key 'task' must be text, got {task!r}; {what}")
+    return task
 
 
 def probe_hash(tokenizer: Tokenizer) -> str | None:

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     """What a command's end means, for scripts and CI."""
 
     OK = 0
+    FAULTS = 1  # what was checked has faults, or some rows no answer
     USAGE = 2  # bad input: the message says what to put right
     WORSE = 10  # worse than the baseline, or another model than it should be
     INCONCLUSIVE = 11

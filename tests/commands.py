@@ -1,12 +1,9 @@
-"""What a command printed, how it ended, and what it left, for tests; the fixtures are in conftest.py."""
+"""What a command printed and how it ended, for tests; the fixtures are in conftest.py."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,3 @@ class Done:
 
 
 Toolkit = Callable[..., Done]
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

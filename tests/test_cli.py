@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from rewards.core import UserError
 from rewards.response import render
 from tasks.registry import load_task
@@ -366,7 +367,7 @@ def test_eval_scores_and_shows_a_table(toolkit: Toolkit, tmp_path: Path) -> None
     assert "loading" not in done.out, "progress is for stderr"
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["overall"]["exact"]["value"] == 0.75
-    assert len((tmp_path / "out" / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 40
+    assert len(read_jsonl(tmp_path / "out" / "records.jsonl")) == 40
 
 
 def test_eval_again_asks_nothing(toolkit: Toolkit, tmp_path: Path) -> None:

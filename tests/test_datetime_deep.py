@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache
-from itertools import takewhile
 from random import Random
 
 import pytest
@@ -35,7 +33,6 @@ from tasks.datetime_extraction.further_phrases import FURTHER
 from tasks.datetime_extraction.gold import _moved_clock, solve
 from tasks.datetime_extraction.languages import LANGUAGES, goes_with
 from tasks.datetime_extraction.meaning import LANGS, Lang, Meaning, Policy, Setting
-from tasks.datetime_extraction.policy_pairs import policy_pairs
 from tasks.datetime_extraction.public import is_public, normalized
 from tasks.datetime_extraction.rationale import problems
 from tasks.datetime_extraction.splits import check_menus, held_out, phrases, split_of_today
@@ -243,26 +240,16 @@ def test_what_the_prompt_settles_is_obeyed() -> None:
     assert _answers(Day("tomorrow", 1), Clock("no_time"), late) == ("2025-01-18T17:00:00+03:00",)
 
 
-def test_pairs_differ_in_one_line_of_policy_and_share_no_answer() -> None:
-    fields = Counter[str]()
-    for pair in policy_pairs("test", 400, 0):
-        prompts = ["\n".join(turn["content"] for turn in example.messages) for example in (pair.one, pair.other)]
-        start, end = _common(*prompts), _common(*(prompt[::-1] for prompt in prompts))
-        assert all(len(prompt) - start - end < 120 for prompt in prompts)
-        assert not set(pair.one.answers) & set(pair.other.answers)
-        assert pair.one.context == pair.other.context
-        fields[pair.field] += 1
-    assert set(fields.values()) == {100}
-
-
-def _common(one: str, other: str) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
 def test_there_are_at_least_45_phenomena_and_every_split_has_all_its_kinds() -> None:
     assert len({example.tags["phenomenon"] for example in _built("train")}) >= 60
     assert len(day_kinds.SAMPLERS) + len(clock_kinds.SAMPLERS) + len(talk.KINDS) + len(noise.KINDS) >= 100
-    assert check_menus() == []
+    assert check_menus in TASK.checks
+    assert check_menus(TASK) == []
+
+
+def test_a_kind_that_a_split_lacks_is_found_by_task_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(clock_kinds.SAMPLERS, "sundial", clock_kinds.SAMPLERS["hh_mm"])
+    assert check_menus(TASK) == [f"{lang} {split}: no clock of kind sundial" for lang in LANGS for split in SPLITS]
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from eval.engines import registry, scripted
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, sample_seed
 from eval.records import Record, read_records
@@ -137,7 +138,7 @@ def test_engine_errors_and_half_sampled_examples_are_asked_again(tmp_path: Path)
     sampling = Sampling(20, temperature=1.0, n=2)
     run(model, tmp_path / "out", sampling=sampling)
     path = tmp_path / "out" / "records.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = read_jsonl(path)
     rows[0]["status"] = "error"  # example 0
     del rows[3]  # one of the two samples of example 1
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

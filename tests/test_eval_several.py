@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from toolkit.cli import main
 
 
@@ -23,9 +24,7 @@ def script(path: Path, said: str) -> Path:
 
 
 def scores(directory: Path) -> list[float]:
-    return [
-        json.loads(line)["score"] for line in (directory / "records.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    return [row["score"] for row in read_jsonl(directory / "records.jsonl")]
 
 
 def test_each_model_gets_its_own_directory(tmp_path: Path, task_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from eval import gpus, runner
 from eval.engines import registry, vllm, vllm_memory, vllm_placing
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, Scored, sample_seed
@@ -135,7 +136,7 @@ def options(model: Path, **more: Any) -> dict[str, Any]:
 
 def started(model: Path) -> list[dict[str, Any]]:
     """What each child's LLM was given, and the variables that it saw."""
-    return [json.loads(line) for line in (model / "started").read_text(encoding="utf-8").splitlines()]
+    return read_jsonl(model / "started")
 
 
 def adapter_in(directory: Path, rank: int = 8) -> Path:
@@ -442,8 +443,7 @@ def test_several_models_are_evaluated_by_one_engine(
     assert list(found) == ["base", "tuned"]
     assert len(started(stand_in)) == 1
     said = {
-        name: [json.loads(line)["completion"] for line in (tmp_path / "out" / name / "records.jsonl").open()]
-        for name in found
+        name: [row["completion"] for row in read_jsonl(tmp_path / "out" / name / "records.jsonl")] for name in found
     }
     assert said == {"base": ["0 40", "0 41", "0 42"], "tuned": [f"1000 {len(str(models[1].adapter))}"] * 3}
     evaluate_several(TASK, EXAMPLES, models, out_dir=tmp_path / "out", **how)

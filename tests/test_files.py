@@ -1,15 +1,17 @@
-"""Directories that are whole or absent, and who may read them."""
+"""Files and directories that are whole or absent, and who may read them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from eval.files import whole_directory
+from eval.files import cached_directory, whole_directory, write_atomically
+from rewards.core import UserError
+from toolkit.data import write_lines
 
 
 @contextmanager
@@ -31,3 +33,40 @@ def test_who_may_read_a_model_s_directory_may_read_its_weights(tmp_path: Path, m
         (folder / "config.json").write_text("{}", encoding="utf-8")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
     assert modes == {"model.safetensors": mode, "config.json": mode}
+
+
+@pytest.mark.parametrize(
+    "write", [write_atomically, lambda path, text: write_lines(path, [text])], ids=["write_atomically", "write_lines"]
+)
+def test_a_file_is_whole_on_the_disk_or_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, str], object]
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    path = tmp_path / "file.txt"
+    write(path, "one\n")
+    assert len(synced) == 1, "a machine that goes down would leave an empty file under the name"
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "half of a pair: \ud800\n")
+    assert path.read_text(encoding="utf-8") == "one\n"
+    assert list(tmp_path.iterdir()) == [path], "no scratch file is left"
+
+
+def test_of_two_that_fill_a_cache_the_first_stays_for_everyone_to_read(tmp_path: Path) -> None:
+    target = tmp_path / "rows"
+    with umask(0o022), cached_directory(target, "report") as slow:
+        (slow / "report").write_text("second", encoding="utf-8")
+        with cached_directory(target, "report") as fast:
+            (fast / "report").write_text("first", encoding="utf-8")
+    assert (target / "report").read_text(encoding="utf-8") == "first"
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_cached_directory_that_is_not_whole_is_said(tmp_path: Path) -> None:
+    target = tmp_path / "rows"
+    target.mkdir()
+    (target / "other").touch()
+    with pytest.raises(UserError, match="rows: holds no report; remove"), cached_directory(target, "report"):
+        pass
+    assert list(tmp_path.iterdir()) == [target]

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from eval.differences import METRICS, Item
 from eval.engines.base import Sampling
 from eval.gating.reports import to_junit, to_markdown
@@ -97,8 +98,7 @@ def test_a_baseline_file_holds_the_scores_of_its_run(tmp_path: Path) -> None:
 
 def test_a_mean_of_three_samples_survives_the_file(tmp_path: Path) -> None:
     directory = run(tmp_path / "run", words(HALF[:3]), samples=3)
-    lines = (directory / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines]
+    rows = read_jsonl(directory / "records.jsonl")
     rows[0]["score"] = 0.0
     (directory / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_baseline(directory, tmp_path / "baseline.json")

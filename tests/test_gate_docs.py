@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from benchmarks.jsonl import read_jsonl
 from eval.gating.rules import GATE, KINDS, TOP, VALID, read_rules
 from rewards.core import Example
 from tasks.base import Task
@@ -60,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("again", "half"):
         shutil.copytree(runs / "tuned", runs / name)
     records = runs / "half" / "records.jsonl"
-    rows = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    rows = read_jsonl(records)
     rows[0]["score"] = 1.0
     records.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (root / "gates.toml").write_text(re.search(r"```toml\n(.+?)```", DOC, re.S)[1], encoding="utf-8")  # type: ignore[index]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from toolkit.cli import main
 
 GOOD = [
@@ -112,8 +113,7 @@ def test_training_keeps_the_good_rows_and_names_the_others(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     accepted = ("--set", "data.max_bad_share=1", "--set", "output=run")
     assert run("sft", str(recipe), "--set", "data.path=broken.csv", *accepted) == 0
-    quarantine = (tmp_path / "run" / "data" / "quarantine.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in quarantine.splitlines()]
+    rows = read_jsonl(tmp_path / "run" / "data" / "quarantine.jsonl")
     assert [row["row"] for row in rows] == list(range(26, 26 + len(CELLS)))
     assert all(says in row["reason"] for row, (_, says) in zip(rows, CELLS.values(), strict=True))
     assert (tmp_path / "run" / "stages" / "sft.json").is_file()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
+from eval.prompts import render_conversation, render_prompt
 from rewards.core import Example, Message, UserError
 from toolkit import parallel
 from toolkit.config import ConversationsConfig
@@ -23,7 +25,7 @@ from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import summary_lines
 from toolkit.conversations.showing import histogram, html_page
 from toolkit.templates import template_names, template_text, use_template
-from toolkit.training.rows import IGNORED, sft_row
+from toolkit.training.rows import IGNORED, sft_rows
 
 SPECIAL = {
     "chatml": ("<|im_end|>", ["<|im_start|>"]),
@@ -131,12 +133,15 @@ def test_every_answer_is_labelled_up_to_its_end_token(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_row_of_one_answer_is_the_row_of_a_task(name: str) -> None:
+def test_a_row_of_one_answer_is_what_evaluation_renders(name: str) -> None:
     tokenizer = tokenizer_of(name, *SPECIAL[name])
     messages = chat("q", system="S")
     answer: Message = {"role": "assistant", "content": "<reasoning>r</reasoning><answer>1</answer>"}
     (row,) = rendered(tokenizer, (*messages, answer))
-    assert row.row == sft_row(Example("1", messages, ("1",), "r"), tokenizer, [tokenizer.eos_token_id])
+    ids, prompt = row.row["input_ids"], render_prompt(tokenizer, messages)
+    assert ids == render_conversation(tokenizer, [*messages, answer])[: len(ids)]
+    assert row.row["labels"] == [IGNORED] * len(prompt) + ids[len(prompt) :]
+    assert (ids[: len(prompt)], ids[-1]) == (prompt, tokenizer.eos_token_id)
 
 
 def test_thoughts_stay_in_the_last_answer_and_leave_the_earlier_ones() -> None:
@@ -190,12 +195,14 @@ def test_templates_by_name_and_by_file(tmp_path: Path) -> None:
         ("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}", "the chat template refuses it: no"),
     ],
 )
-def test_a_template_that_does_not_fit_is_a_reason(template: str, reason: str) -> None:
+def test_a_template_that_does_not_fit_is_a_reason(tmp_path: Path, template: str, reason: str) -> None:
     tokenizer = tokenizer_of(None, *SPECIAL["chatml"])
     tokenizer.chat_template = template
     bad = Renderer(tokenizer, [tokenizer.eos_token_id]).rows([Conversation("a.csv", 7, chat("q", "a"))])
     assert reason in str(bad[0])
     assert str(bad[0]).startswith("a.csv, row 7: ")
+    with pytest.raises(UserError, match=f"^example 'e': .*{reason}|^the chat template refuses"):
+        sft_rows([Example("e", chat("q"), ("a",), "r")], tokenizer, tmp_path, 1000, False)
 
 
 def test_a_token_across_the_border_of_an_answer_is_a_reason() -> None:
@@ -275,7 +282,7 @@ def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path
     ) as caught:
         prepare(ConversationsConfig(path=path), model, None, 100, quarantine)
     assert f"{path}, row 2: turn 1 (user) is empty" in str(caught.value)
-    written = [json.loads(line) for line in quarantine.read_text(encoding="utf-8").splitlines()]
+    written = read_jsonl(quarantine)
     assert [(each["row"], each["reason"]) for each in written] == [
         (2, "turn 1 (user) is empty"),
         (3, "turn 2 (assistant) is empty"),
@@ -283,7 +290,7 @@ def test_too_many_bad_rows_stop_the_run_and_are_in_the_quarantine(tmp_path: Path
     going_on = ConversationsConfig(path=path, max_bad_share=0.5, validation=0)
     report = prepare(going_on, model, None, 100, quarantine).report
     assert (report["rows"], report["bad"], report["sequences"]) == (4, 2, 2)
-    assert len(quarantine.read_text(encoding="utf-8").splitlines()) == 2
+    assert len(read_jsonl(quarantine)) == 2
 
 
 def test_a_long_conversation_is_an_error_unless_it_may_be_dropped(tmp_path: Path, model: Path) -> None:

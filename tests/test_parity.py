@@ -129,6 +129,34 @@ def scaled(tiny: SimpleNamespace, tmp_path: Path, alpha: float) -> ModelSpec:
     return ModelSpec(tiny.base, tmp_path / "scaled", "scaled")
 
 
+def broken_model(tiny: SimpleNamespace, tmp_path: Path, how: str) -> ModelSpec:
+    copy = ModelSpec(tmp_path / "copy", None, how)
+    shutil.copytree(tiny.merged, copy.path)
+    match how:
+        case "applied twice":
+            return ModelSpec(tiny.merged, tiny.adapter, how)
+        case "not applied":
+            return ModelSpec(tiny.base, None, how)
+        case "merge of nothing":
+            shutil.rmtree(copy.path)
+            save_merged(tiny.base, None, copy.path)
+        case "merge of another checkpoint":
+            return ModelSpec(tiny.root / "merged-earlier", None, how)
+        case "wrong scale":
+            return scaled(tiny, tmp_path, 4)
+        case "slightly wrong scale":
+            return scaled(tiny, tmp_path, 8.4)
+        case "another template":
+            save_tokenizer(copy.path, "llama-3.1")
+        case "another tokenizer":
+            save_tokenizer(copy.path, shift=1)
+        case "no template":
+            (copy.path / "chat_template.jinja").unlink()
+        case "not finite":
+            _spoil(copy.path / "model.safetensors")
+    return copy
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
@@ -145,28 +173,7 @@ def scaled(tiny: SimpleNamespace, tmp_path: Path, alpha: float) -> ModelSpec:
     ],
 )
 def test_a_broken_model_differs(tiny: SimpleNamespace, tmp_path: Path, broken: str, reason: str) -> None:
-    model = ModelSpec(tmp_path / "copy", None, broken)
-    shutil.copytree(tiny.merged, model.path)
-    if broken == "applied twice":
-        model = ModelSpec(tiny.merged, tiny.adapter, broken)
-    elif broken == "not applied":
-        model = ModelSpec(tiny.base, None, broken)
-    elif broken == "merge of nothing":
-        shutil.rmtree(model.path)
-        save_merged(tiny.base, None, model.path)
-    elif broken == "merge of another checkpoint":
-        model = ModelSpec(tiny.root / "merged-earlier", None, broken)
-    elif broken.endswith("wrong scale"):
-        model = scaled(tiny, tmp_path, 4 if broken == "wrong scale" else 8.4)
-    elif broken == "another template":
-        save_tokenizer(model.path, "llama-3.1")
-    elif broken == "another tokenizer":
-        save_tokenizer(model.path, shift=1)
-    elif broken == "no template":
-        (model.path / "chat_template.jinja").unlink()
-    else:
-        _spoil(model.path / "model.safetensors")
-    certificate = certify(tiny, model)
+    certificate = certify(tiny, broken_model(tiny, tmp_path, broken))
     assert (certificate.verdict, certificate.exit_code) == ("differs", 10)
     assert reason in certificate.findings[0].reason
     write(certificate, tmp_path / "new" / "parity.json")

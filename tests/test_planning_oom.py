@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK
 from rewards.core import ExitCode, UserError
 from tests.trainings import recipe, write_tiny
@@ -159,8 +160,7 @@ def trained(run: Run, stage: str, limit: int, first: int, monkeypatch: pytest.Mo
 
 
 def losses(run: Run, stage: str, key: str = "loss") -> list[float]:
-    lines = (run.dir / stage / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [row[key] for row in map(json.loads, lines) if key in row]
+    return [row[key] for row in read_jsonl(run.dir / stage / "log.jsonl") if key in row]
 
 
 @pytest.mark.slow

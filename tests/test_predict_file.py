@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from eval.engines.base import Completion, Request, Sampling
 from rewards.core import UserError
 from rewards.response import render
@@ -71,8 +71,10 @@ def run(file: Path, out: Path, model: Path, columns: Columns = NOW, **changes: A
 
 
 def read(out: Path) -> list[dict[str, str]]:
+    if out.suffix == ".jsonl":
+        return read_jsonl(out)
     with out.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)) if out.suffix == ".csv" else [json.loads(line) for line in file]
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])

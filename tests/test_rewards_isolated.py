@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from rewards.core import Example, UserError
 from toolkit.data import write_examples
 from toolkit.training import scoring
@@ -62,7 +62,7 @@ def rewards(tmp_path: Path, timeout: float = 10.0) -> IsolatedRewards:
 
 
 def problems(isolated: IsolatedRewards) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in isolated.problems.read_text(encoding="utf-8").splitlines()]
+    return read_jsonl(isolated.problems)
 
 
 def test_scores_come_by_name_and_in_order(tmp_path: Path) -> None:

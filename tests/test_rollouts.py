@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from rewards.core import Example, UserError
 from rewards.response import render
 from tasks.registry import load_task
-from tests.commands import rows
 from toolkit.training.rollouts import RewardLedger, WeightedRewards, completion_text, weighted_rewards
 
 EXAMPLES = {
@@ -71,7 +71,7 @@ def test_every_rollout_is_one_row_with_all_its_rewards(tmp_path: Path) -> None:
     for step, texts in ((0, ("A", "неверно")), (1, ("nope", "B"))):
         for function in ledger.functions():
             call(function, texts, ["a", "b"], step)
-    assert rows(ledger.path) == [
+    assert read_jsonl(ledger.path) == [
         row(0, "a", "A", 2, 1.0, 0.5, 1.05),
         row(0, "b", "неверно", 8, 0.0, 0.0, 0.0),
         row(1, "a", "nope", 5, 0.0, 0.0, 0.0),
@@ -93,7 +93,7 @@ def test_a_ledger_that_goes_on_keeps_what_was_there(tmp_path: Path) -> None:
     for step in range(2):
         ledger = RewardLedger(EXAMPLES, REWARDS, path)
         call(ledger.functions()[0], ("A",), ["a"], step)
-    assert [each["step"] for each in rows(path)] == [0, 1]
+    assert [each["step"] for each in read_jsonl(path)] == [0, 1]
     assert ledger.rollouts == 2
 
 
@@ -135,7 +135,7 @@ def test_the_gold_of_a_real_task_earns_every_weight(tmp_path: Path) -> None:
         for function in ledger.functions()
     ]
     assert scores == [[1.0] * 20, [1.0] * 20]
-    assert {each["reward"] for each in rows(ledger.path)} == {1.1}
+    assert {each["reward"] for each in read_jsonl(ledger.path)} == {1.1}
     swapped = [*list(examples)[1:], next(iter(examples))]
     wrong = RewardLedger(examples, ledger.rewards, tmp_path / "w.jsonl").functions()[1]
     right = wrong(completions=turns(*golds), example_id=swapped, completion_ids=[[0]] * 20)

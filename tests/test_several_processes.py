@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from rewards.core import UserError
-from tests.commands import rows
 from tests.trainings import write_tiny
 from toolkit import stages
 from toolkit.config import Recipe, check_recipe
@@ -276,7 +276,7 @@ def adapter(run: Run, stage: str) -> dict[str, Any]:
 
 
 def losses(run: Run) -> dict[int, float]:
-    logged = [row for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row]
+    logged = [row for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row]
     assert [row["step"] for row in logged] == list(range(1, STEPS + 1)), "each step once: one process writes the log"
     return {row["step"]: row["loss"] for row in logged}
 
@@ -391,7 +391,7 @@ def test_grpo_killed_with_its_parent_goes_on_and_its_ledger_has_each_rollout_onc
     until(lambda: not workers(run.dir), 60.0)
     assert not (run.dir / "grpo" / "adapter").exists()
     ensure(run, "grpo", lambda line: None)
-    ledger = rows(run.dir / "grpo" / "rollouts.jsonl")
+    ledger = read_jsonl(run.dir / "grpo" / "rollouts.jsonl")
     assert [row["step"] for row in ledger] == [step for step in range(8) for _ in range(8)], "whole lines, in order"
     known = {example.id for example in read_examples(run.dir / "data" / "grpo.jsonl")}
     for step in range(8):
@@ -400,7 +400,7 @@ def test_grpo_killed_with_its_parent_goes_on_and_its_ledger_has_each_rollout_onc
         assert [ids.count(each) for each in dict.fromkeys(ids)] == [2] * 4, "four groups of two"
         assert ids[::2] == ids[1::2], "a group stays in one process"
     assert run.facts("grpo")["rollouts"] == 64
-    logged = [row for row in rows(run.dir / "grpo" / "log.jsonl") if "reward" in row]
+    logged = [row for row in read_jsonl(run.dir / "grpo" / "log.jsonl") if "reward" in row]
     assert [row["step"] for row in logged] == list(range(1, 9))
     for row in logged:  # over both processes
         spread = [each["rewards"]["spread"] for each in ledger if each["step"] == row["step"] - 1]
@@ -415,7 +415,7 @@ def test_processes_share_a_held_out_evaluation_and_find_what_one_finds(tiny: Pat
     for processes in (1, 2):
         run = begun(tmp_path / str(processes), tiny, processes, sft=section, grpo=None, eval={"max_tokens": 12})
         ensure(run, "sft", lambda line: None)
-        history = rows(run.dir / "sft" / "held_out.jsonl")
+        history = read_jsonl(run.dir / "sft" / "held_out.jsonl")
         figures = ("step", "exact", "format", "truncated", "examples", "tokens")
         histories.append([{name: each[name] for name in figures} for each in history])
         kept.append(run.facts("sft")["best_step"])

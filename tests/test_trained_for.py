@@ -12,7 +12,7 @@ import pytest
 from eval.engines.base import ModelSpec, Sampling
 from eval.prompts import render_conversation, render_prompt
 from eval.runner import evaluate, prepare
-from eval.trained import TRAINED_FOR, check_trained_for, training_record
+from eval.trained import TRAINED_FOR, check_trained_for, trained_task, training_record
 from rewards.core import Example, Message, UserError
 from rewards.response import render
 from tasks.base import Task
@@ -195,3 +195,12 @@ def test_shuffled_requests_leave_the_same_records(tmp_path: Path, monkeypatch: p
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("None", "1")]
     assert manifests[0]["identity"] == manifests[1]["identity"], "they can be compared"
     assert [each["how"]["shuffle"] for each in manifests] == [None, 1]
+
+
+def test_a_task_that_is_no_text_is_said_to_every_reader(tmp_path: Path) -> None:
+    """Export and serve would take it for a model that names no task."""
+    (tmp_path / TRAINED_FOR).write_text('{"task": 3}', encoding="utf-8")
+    with pytest.raises(UserError, match="key 'task' must be text, got 3; train again"):
+        trained_task(tmp_path, "train again")
+    (tmp_path / TRAINED_FOR).write_text('{"task": null}', encoding="utf-8")
+    assert trained_task(tmp_path, "train again") is None

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK
 from eval.prompts import load_tokenizer, render_prompt
 from rewards.core import UserError
 from rewards.response import render
-from tests.commands import rows
 from tests.trainings import begun, grpo, sft, write_tiny
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
@@ -92,7 +92,7 @@ def test_sft_leaves_a_trained_adapter_and_its_logs(trained: Run) -> None:
     record = json.loads((stage / "adapter" / "trained_for.json").read_text())
     assert record["task"] == trained.recipe.task
     assert record["template"] == trained.facts("sft")["template"]
-    steps = [row for row in rows(stage / "log.jsonl") if "loss" in row]
+    steps = [row for row in read_jsonl(stage / "log.jsonl") if "loss" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4]
     assert steps[-1]["loss"] < steps[0]["loss"]
     assert list((stage / "tensorboard").glob("events.out.tfevents.*"))
@@ -188,9 +188,9 @@ def test_grpo_samples_spare_prompts_and_trains_on_groups_that_differ(
     shutil.copytree(trained.dir / "sft" / "adapter", run.dir / "sft" / "adapter")
     figures, _ = grpo(run)
     assert figures["rollouts"] == 2 * 4 * 2  # steps x (prompts and as many spare ones) x generations
-    written = rows(run.dir / "grpo" / "rollouts.jsonl")
+    written = read_jsonl(run.dir / "grpo" / "rollouts.jsonl")
     assert all(len({row["example"] for row in written if row["step"] == step}) == 4 for step in (0, 1))
-    logged = [row for row in rows(run.dir / "grpo" / "log.jsonl") if "live_groups" in row]
+    logged = [row for row in read_jsonl(run.dir / "grpo" / "log.jsonl") if "live_groups" in row]
     assert len(logged) == 2
     dead = [row["frac_reward_zero_std"] for row in logged]
     assert all(row["live_groups"] >= 1 - share for row, share in zip(logged, dead, strict=True))
@@ -223,7 +223,7 @@ def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
 
 def tokens_logged(run: Run) -> list[float]:
     """Tokens trained on until each entry of the log, of the validation loss too: of the whole training."""
-    log = rows(run.dir / "sft" / "log.jsonl")
+    log = read_jsonl(run.dir / "sft" / "log.jsonl")
     return [row[key] for row in log for key in ("num_tokens", "eval_num_tokens") if key in row]
 
 
@@ -245,7 +245,7 @@ def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
     figures, said = sft(run)
     assert f"sft: going on from {run.dir}/sft/checkpoints/checkpoint-2" in said
     assert figures["steps"] == 4
-    assert [row["step"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
+    assert [row["step"] for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
     assert tokens_logged(run) == tokens_logged(trained) != []
     whole, broken = adapter_weights(trained.dir / "sft" / "adapter"), adapter_weights(run.dir / "sft" / "adapter")
     assert whole.keys() == broken.keys()
@@ -271,7 +271,7 @@ def test_a_training_that_diverges_is_no_success(tiny: Path, tmp_path: Path) -> N
         assert not (run.dir / "sft" / "adapter").exists()
     kept = json.loads((run.dir / "sft" / "bad_batches.json").read_text(encoding="utf-8"))["batches"]
     assert len(kept[-1]["input_ids"]) > 0
-    losses = [row["loss"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row]
+    losses = [row["loss"] for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row]
     assert "nan" in losses, "a NaN is logged as what it is"
 
 
@@ -295,7 +295,7 @@ def test_grpo_goes_on_from_the_sft_adapter(trained: Run) -> None:
 
 
 def test_grpo_writes_every_rollout_and_logs_rewards_by_name(trained: Run) -> None:
-    ledger = rows(trained.dir / "grpo" / "rollouts.jsonl")
+    ledger = read_jsonl(trained.dir / "grpo" / "rollouts.jsonl")
     assert [row["step"] for row in ledger] == [0] * 4 + [1] * 4 + [2] * 4
     assert trained.facts("grpo")["rollouts"] == 12
     known = {example.id for example in read_examples(trained.dir / "data" / "grpo.jsonl")}
@@ -306,7 +306,7 @@ def test_grpo_writes_every_rollout_and_logs_rewards_by_name(trained: Run) -> Non
     assert all(list(row["rewards"]) == ["tag_format", "exact_datetime", "spread"] for row in ledger)
     assert all(row["reward"] == pytest.approx(row["rewards"]["spread"]) for row in ledger)
     assert all(1 <= row["tokens"] <= 8 for row in ledger)
-    logged = [row for row in rows(trained.dir / "grpo" / "log.jsonl") if "reward" in row]
+    logged = [row for row in read_jsonl(trained.dir / "grpo" / "log.jsonl") if "reward" in row]
     assert [row["step"] for row in logged] == [1, 2, 3]
     for row in logged:
         spread = [each["rewards"]["spread"] for each in ledger if each["step"] == row["step"] - 1]
@@ -382,14 +382,14 @@ def test_a_killed_grpo_goes_on_with_a_ledger_of_each_step_once(
         with pytest.raises(KeyboardInterrupt):
             grpo(run)
     (run.dir / "grpo" / "checkpoints" / "checkpoint-2" / "rng_state.pth").unlink()
-    assert [row["step"] for row in rows(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4
+    assert [row["step"] for row in read_jsonl(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4
     figures, said = grpo(run)
     assert "going on from" in said
     assert "checkpoint-1" in said
     assert figures["steps"] == 3
     assert figures["rollouts"] == 12
-    assert [row["step"] for row in rows(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4 + [2] * 4
-    assert [row["step"] for row in rows(run.dir / "grpo" / "log.jsonl") if "reward" in row] == [1, 2, 3]
+    assert [row["step"] for row in read_jsonl(run.dir / "grpo" / "rollouts.jsonl")] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [row["step"] for row in read_jsonl(run.dir / "grpo" / "log.jsonl") if "reward" in row] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
@@ -404,7 +404,7 @@ def test_a_stage_killed_after_its_last_step_trains_no_step_more(tiny: Path, tmp_
     assert "going on from" in said
     assert {**after, "tokens_per_second": 0} == {**before, "tokens_per_second": 0}
     assert (adapter / "adapter_model.safetensors").read_bytes() == weights
-    steps = [row["step"] for row in rows(run.dir / stage / "log.jsonl") if "loss" in row]
+    steps = [row["step"] for row in read_jsonl(run.dir / stage / "log.jsonl") if "loss" in row]
     assert steps == list(range(1, before["steps"] + 1))
 
 
@@ -457,7 +457,7 @@ def test_log_entries_are_json_whatever_they_hold(tmp_path: Path) -> None:
     log = JsonlLog(tmp_path / "log.jsonl")
     log.on_log(None, SimpleNamespace(global_step=3), None, {"loss": float("nan"), "reward": 0.5, "lr": float("inf")})
     log.on_log(None, SimpleNamespace(global_step=4), None, None)
-    first, second = rows(tmp_path / "log.jsonl")
+    first, second = read_jsonl(tmp_path / "log.jsonl")
     assert (first["step"], first["loss"], first["reward"], first["lr"]) == (3, "nan", 0.5, "inf")
     assert second["step"] == 4
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jsonl import read_jsonl
 from eval.engines.base import Sampling
 from rewards.core import UserError
 from tests import trainings
-from tests.commands import rows
 from tests.trainings import sft, write_tiny
 from toolkit.config import GrpoConfig, SftConfig, check_recipe
 from toolkit.rundir import Run
@@ -202,7 +202,7 @@ def test_the_best_step_is_kept_and_its_checkpoint_outlives_the_limit(
     scripted(monkeypatch)
     run = begun(tmp_path / "run", tiny)
     figures, said = sft(run)
-    history = rows(run.dir / "sft" / HISTORY)
+    history = read_jsonl(run.dir / "sft" / HISTORY)
     assert [each["step"] for each in history] == [0, 1, 2, 3, 4, 5, 6]
     assert all(each["examples"] == 3 for each in history)
     assert (figures["best_step"], figures["held_out_exact"], figures["steps"]) == (2, 0.9, 6)
@@ -229,7 +229,9 @@ def test_an_evaluation_changes_nothing_that_is_trained(tiny: Path, tmp_path: Pat
     watched = begun(tmp_path / "watched", tiny, sft={**section, "evaluate_steps": 1})
     sft(quiet)
     figures, _ = sft(watched)
-    losses = [[row["loss"] for row in rows(run.dir / "sft" / "log.jsonl") if "loss" in row] for run in (quiet, watched)]
+    losses = [
+        [row["loss"] for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row] for run in (quiet, watched)
+    ]
     assert losses[0] == losses[1]
     last = "checkpoints/checkpoint-6"
     assert same(weights(quiet.dir / "sft" / last), weights(watched.dir / "sft" / last))
@@ -244,7 +246,7 @@ def test_an_evaluation_changes_nothing_that_is_trained(tiny: Path, tmp_path: Pat
         out_dir=tmp_path / "evaluation",
         options={"dtype": "float32"},
     )
-    history = {each["step"]: each for each in rows(watched.dir / "sft" / HISTORY)}
+    history = {each["step"]: each for each in read_jsonl(watched.dir / "sft" / HISTORY)}
     entry = history[figures["best_step"]]
     assert entry["exact"] == pytest.approx(summary.overall.exact.value)
     assert entry["truncated"] == pytest.approx(summary.overall.truncated.value)
@@ -274,7 +276,7 @@ def test_a_killed_training_goes_on_with_its_history_and_its_best(
     figures, said = sft(run)
     assert "going on from" in said
     assert "checkpoint-2" in said
-    assert [each["step"] for each in rows(run.dir / "sft" / HISTORY)] == [0, 1, 2, 3, 4, 5, 6]
+    assert [each["step"] for each in read_jsonl(run.dir / "sft" / HISTORY)] == [0, 1, 2, 3, 4, 5, 6]
     assert figures["best_step"] == 2
     assert same(weights(run.dir / "sft" / "adapter"), weights(run.dir / "sft" / "checkpoints" / "checkpoint-2"))
 
@@ -312,7 +314,7 @@ def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
     assert figures["stopped"].startswith("reward-hacking: ")
     assert (figures["steps"], figures["best_step"]) == (6, 2)
     assert same(weights(run.dir / "grpo" / "adapter"), weights(run.dir / "grpo" / "checkpoints" / "checkpoint-2"))
-    assert len(rows(run.dir / "grpo" / "rollouts.jsonl")) == 6 * 4
+    assert len(read_jsonl(run.dir / "grpo" / "rollouts.jsonl")) == 6 * 4
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from benchmarks.jsonl import read_jsonl
 from toolkit.training.common import drop_undone
 
 BEFORE = {"step": 0, "eval_loss": 2.0}
@@ -32,7 +33,7 @@ def test_a_log_is_what_an_unbroken_training_would_have(
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "lo', encoding="utf-8")
     drop_undone(log, done)
-    assert [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] == kept
+    assert read_jsonl(log) == kept
 
 
 def test_a_line_separator_within_a_text_is_no_end_of_a_row(tmp_path: Path) -> None:

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from eval.prompts import Tokenizer, load_tokenizer, render_prompt, stop_token_ids
-from rewards.core import Example, Message, UserError
+from rewards.core import Example, UserError
 from rewards.response import parse, render
 from tasks.registry import load_task
-from toolkit.training.rows import IGNORED, sft_row, sft_rows
+from toolkit.training.rows import IGNORED, chat_of, sft_rows
 
 PLAIN = Example("e", ({"role": "user", "content": "1+1?"},), ("2", "two"), reasoning="1+1=2")
 
@@ -54,9 +52,9 @@ def test_labels_are_the_response_and_its_end_and_nothing_else(
 
 
 @pytest.mark.slow
-def test_the_prompt_is_where_generation_begins(tokenizer: Tokenizer) -> None:
+def test_the_prompt_is_where_generation_begins(tokenizer: Tokenizer, smollm2_dir: Path) -> None:
     """What the model sees before its answer in training is, as text, what the chat template opens a turn with."""
-    row = sft_row(PLAIN, tokenizer, [tokenizer.eos_token_id or -1])
+    (row,) = sft_rows([PLAIN], tokenizer, smollm2_dir, 1000, False)
     prompt = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == IGNORED]
     text = tokenizer.decode(prompt)
     assert text.endswith("<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n")
@@ -80,7 +78,7 @@ def test_a_template_that_never_ends_a_turn_is_refused(tokenizer: Tokenizer, smol
     endless = copy.deepcopy(tokenizer)
     assert isinstance(endless.chat_template, str)
     endless.chat_template = endless.chat_template.replace("<|im_end|>", "")
-    with pytest.raises(UserError, match=r"the chat template ends no turn with an end token \(ids \[2\]\)"):
+    with pytest.raises(UserError, match=r"example 'e': no end token \(ids \[2\]\) closes the assistant's turn"):
         sft_rows([PLAIN], endless, smollm2_dir, 1000, False)
 
 
@@ -92,52 +90,8 @@ def test_no_template_is_refused(tokenizer: Tokenizer, smollm2_dir: Path) -> None
         sft_rows([PLAIN], bare, smollm2_dir, 1000, False)
 
 
-class Letters:
-    """A tokenizer of characters. A turn is `role:text` and `close`; the model's own turn begins with `opening`."""
-
-    chat_template = "by hand"
-
-    def __init__(self, close: str = "$", opening: str = "assistant:") -> None:
-        self.close, self.opening = close, opening
-
-    def apply_chat_template(self, conversation: Sequence[Sequence[Message]], **kwargs: Any) -> list[list[int]]:
-        opening = self.opening if kwargs["add_generation_prompt"] else ""
-        texts = ["".join(f"{turn['role']}:{turn['content']}{self.close}" for turn in turns) for turns in conversation]
-        return [[ord(letter) for letter in text + opening] for text in texts]
-
-    def decode(self, token_ids: list[int], **kwargs: Any) -> str:
-        return "".join(map(chr, token_ids))
-
-
-def labelled(tokenizer: Letters, direct: bool = False) -> str:
-    row = sft_row(PLAIN, tokenizer, [ord("$")], direct)
-    return tokenizer.decode([label for label in row["labels"] if label != IGNORED])
-
-
-def test_only_the_response_and_its_end_are_labelled() -> None:
-    tokenizer = Letters()
-    assert labelled(tokenizer) == render("1+1=2", "2") + "$"
-    assert labelled(tokenizer, direct=True) == "<reasoning></reasoning><answer>2</answer>$"
-    assert tokenizer.decode(sft_row(PLAIN, tokenizer, [ord("$")])["input_ids"]).startswith("user:1+1?$assistant:<rea")
-
-
-def test_what_a_template_writes_after_the_end_is_no_target() -> None:
-    """Generation stops at the end token; what follows it would be taught and never be seen."""
-    assert labelled(Letters(close="$\n")) == render("1+1=2", "2") + "$"
-
-
 def test_an_example_without_reasoning_has_an_empty_block() -> None:
-    tokenizer = Letters()
-    row = sft_row(replace(PLAIN, reasoning=None), tokenizer, [ord("$")])
-    assert tokenizer.decode(row["input_ids"]).endswith("<reasoning></reasoning><answer>2</answer>$")
-
-
-def test_a_template_that_rewrites_its_own_prompt_is_refused() -> None:
-    """Such as one that opens a thinking block for generation, and drops it from a finished conversation."""
-    with pytest.raises(UserError, match="the chat template renders a finished conversation unlike its prompt"):
-        labelled(Letters(opening="assistant:<think>\n"))
-
-
-def test_a_turn_without_an_end_token_is_refused() -> None:
-    with pytest.raises(UserError, match="the chat template ends no turn with an end token"):
-        labelled(Letters(close="\n"))
+    empty = "<reasoning></reasoning><answer>2</answer>"
+    assert chat_of(PLAIN, False)[-1] == {"role": "assistant", "content": render("1+1=2", "2")}
+    assert chat_of(PLAIN, True)[-1]["content"] == empty
+    assert chat_of(replace(PLAIN, reasoning=None), False)[-1]["content"] == empty

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from eval.files import whole_file
 from rewards.core import Example, Message, UserError
 from tasks.base import Split, Task
 from toolkit.parallel import in_chunks
@@ -52,17 +52,10 @@ def _line(example: Example) -> str:
 def write_lines(path: Path, lines: Iterable[str]) -> int:
     """Write lines, each with its end, and return their number; as write_examples does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not a tempfile: those are for their owner alone, and the data may be read by others.
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     n = 0
-    try:
-        with scratch.open("w", encoding="utf-8") as file:
-            for n, line in enumerate(lines, 1):  # noqa: B007 - n is the count that is returned
-                file.write(line)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        for n, line in enumerate(lines, 1):  # noqa: B007 - n is the count that is returned
+            file.write(line)
     return n
 
 

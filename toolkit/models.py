@@ -7,6 +7,7 @@ once into a cache.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import importlib
@@ -14,8 +15,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.files import let_read, read_json
+from eval.files import cached_directory, read_json, whole_file
 from eval.progress import say
 from rewards.core import UserError, first_line, with_type
 from toolkit.quiet import output_to
@@ -146,15 +145,13 @@ def _joined(name: str) -> Path:
     assemble = getattr(importlib.import_module(name), "assemble", None)
     if assemble is None:
         raise UserError(f"model 'package:{name}': no .gguf file in the package, and no assemble() that joins one")
-    scratch = _scratch(target.parent)
+    cache_folder("joined")
     try:
-        assemble(scratch / target.name)
-        (scratch / target.name).replace(target)
+        with whole_file(target) as scratch:
+            assemble(scratch)
     except (ImportError, OSError, ValueError) as error:
         again = f"pip install --force-reinstall {name.replace('_', '-')}"
         raise UserError(f"model 'package:{name}': its parts can't be joined: {error}; try: {again}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
@@ -163,6 +160,18 @@ def cache_dir() -> Path:
     if own := os.environ.get("TOOLKIT_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reasoning-toolkit"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the cache to write into, made where it isn't there. Raises UserError where that can't be."""
+    folder = cache_dir() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written: {error.strerror}; set TOOLKIT_CACHE to another place") from error
+    return folder
 
 
 def converted(gguf: Path) -> Path | None:
@@ -186,23 +195,14 @@ def _from_gguf(gguf: Path) -> ResolvedModel:
     report = target / CONVERSION
     if not report.is_file():
         _check_packages(gguf)
-        scratch = _scratch(target.parent)
-        try:
+        cache_folder("models")
+        with cached_directory(target, report.name) as scratch:
             say(f"converting {gguf.name} (once, up to a minute)")
             repairs = _convert(gguf, scratch, cache_dir() / "conversion.log")
             for repair in repairs:
                 say(f"  repaired: {repair}")
             text = json.dumps({"source": gguf.name, "sha256": digest, "repairs": repairs}, indent=2)
             (scratch / report.name).write_text(text, encoding="utf-8")
-            scratch.chmod(0o755)  # mkdtemp's own mode keeps other users of a shared cache out
-            let_read(scratch)
-            try:
-                scratch.replace(target)
-            except OSError:  # another process finished the same conversion first; its result is as good
-                if not report.is_file():
-                    raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return ResolvedModel(target, repairs=tuple(json.loads(report.read_text(encoding="utf-8"))["repairs"]))
 
 
@@ -212,14 +212,6 @@ def _check_packages(gguf: Path) -> None:
         raise UserError(
             f"model {str(gguf)!r}: converting it needs {', '.join(missing)}: pip install 'reasoning-toolkit[train]'"
         )
-
-
-def _scratch(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=folder, prefix=".converting-"))
-    except OSError as error:
-        raise UserError(f"{folder}: can't be written: {error.strerror}; set TOOLKIT_CACHE to another place") from error
 
 
 def _convert(gguf: Path, target: Path, log: Path) -> list[str]:

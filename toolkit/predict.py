@@ -10,10 +10,9 @@ from pathlib import Path
 
 from eval.engines.base import Completion, ModelSpec, Sampling
 from eval.engines.registry import load_engine
-from eval.files import read_json
 from eval.runner import Prepared, prepare
-from eval.trained import TRAINED_FOR
-from rewards.core import Example, Message, UserError
+from eval.trained import TRAINED_FOR, trained_task
+from rewards.core import Example, ExitCode, Message, UserError
 from rewards.response import parse
 from tasks.base import Task
 from tasks.registry import load_task
@@ -96,16 +95,13 @@ def print_prediction(prediction: Prediction, as_json: bool) -> None:
     else:
         print(f"completion: {prediction.completion}")
     if prediction.problem is not None:
-        raise UserError(f"the model gave no well-formed response: {prediction.problem}", 1)
+        raise UserError(f"the model gave no well-formed response: {prediction.problem}", ExitCode.FAULTS)
 
 
 def _trained_for(directory: Path) -> str:
-    path = directory / TRAINED_FOR
-    if not path.is_file():
+    task = trained_task(directory, "give --task")
+    if task is not None:
+        return task
+    if not (directory / TRAINED_FOR).is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
-    task = read_json(path, "give --task").get("task")
-    if task is None:
-        raise UserError(f"{directory} was trained on conversations, not on a task; give --task")
-    if not isinstance(task, str):
-        raise UserError(f"{path}: key 'task' must be text, got {task!r}; give --task")
-    return task
+    raise UserError(f"{directory} was trained on conversations, not on a task; give --task")

@@ -22,7 +22,7 @@ from eval.engines.registry import WITHOUT_TOKENIZER, check_engine, load_engine
 from eval.files import read_json, write_atomically, write_json
 from eval.manifest import differences, fingerprint
 from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenizer_dir
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from tasks.base import Task
 from tasks.tables.rows import Bad, Row
 from tasks.tables.source import Source, open_source
@@ -85,7 +85,8 @@ def predict_file(
     write_atomically(out, _head(out.suffix) + "".join(_line(each, out.suffix) for each in sorted(results, key=_number)))
     counts = Counter(each.status for each in results)
     if results and not counts["answered"]:
-        raise UserError(f"no row was answered; the first says: {min(results, key=_number).problem} (see {out})", 1)
+        problem = min(results, key=_number).problem
+        raise UserError(f"no row was answered; the first says: {problem} (see {out})", ExitCode.FAULTS)
     return {str(status): number for status, number in counts.items()}
 
 

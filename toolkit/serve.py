@@ -204,7 +204,7 @@ def question(model: ResolvedModel) -> list[Message]:
     """The messages of an example question: the task's own prompt where the model names its task."""
     from tasks.registry import load_task
 
-    name = trained_task(model.adapter or model.path, "")
+    name = trained_task(model.adapter or model.path, "train again, or remove it")
     if name is not None:
         try:
             ask = load_task(name).ask

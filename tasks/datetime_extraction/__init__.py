@@ -14,7 +14,7 @@ from rewards.core import Message
 from rewards.datetimes import exact_datetime
 from rewards.formats import tag_format
 from tasks.base import Task
-from tasks.datetime_extraction import deep, grammar, leaks, rationale
+from tasks.datetime_extraction import deep, grammar, leaks, rationale, splits
 from tasks.datetime_extraction.meaning import Lang, Setting
 from tasks.datetime_extraction.prompts import short_prompt
 from tasks.datetime_extraction.wording import seed_wording
@@ -46,7 +46,7 @@ TASK = Task(
     rewards=_REWARDS,
     metric=exact_datetime,
     ask=ask,
-    checks=_CHECKS,
+    checks=(*_CHECKS, splits.check_menus),
     examples_from=deep.generate_from,
 )
 PLAIN = Task(

@@ -12,7 +12,7 @@ from datetime import date
 from functools import cache
 from typing import NamedTuple
 
-from tasks.base import Split
+from tasks.base import Split, Task
 from tasks.datetime_extraction import clock_kinds, day_kinds
 from tasks.datetime_extraction.forms import ClockForm
 from tasks.datetime_extraction.further_phrases import FURTHER
@@ -152,13 +152,17 @@ def phrases(lang: Lang, name: str, split: Split) -> tuple[str, ...]:
     return tuple(every[share : 2 * share]) if split == "validation" else (*every[2 * share :], *FURTHER[lang, name])
 
 
-def check_menus() -> list[str]:
-    """Kinds that a split lacks altogether; empty when every kind of day and clock is in every split."""
+def check_menus(_: Task) -> list[str]:
+    """For `toolkit task check`: the kinds of day and clock that a split lacks altogether."""
     missing = []
     for lang in LANGS:
         for name in ("train", "validation", "test"):
             menu = menus(lang)[name]
             clocks = {choice.clock for offered in menu.choices.values() for choice in offered}
-            missing += [f"{lang} {name}: no {day}" for day in LANGUAGES[lang].days if day not in menu.choices]
-            missing += [f"{lang} {name}: no {clock}" for clock in clock_kinds.SAMPLERS if clock not in clocks]
+            missing += [
+                f"{lang} {name}: no day of kind {day}" for day in LANGUAGES[lang].days if day not in menu.choices
+            ]
+            missing += [
+                f"{lang} {name}: no clock of kind {clock}" for clock in clock_kinds.SAMPLERS if clock not in clocks
+            ]
     return missing

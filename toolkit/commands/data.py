@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands.shared import (
     ChatTemplate,
     Json,
@@ -70,4 +70,4 @@ def data_inspect(
         write_atomically(html, html_page(found))
         say(f"the page: {html}")
     if found.problems:
-        raise UserError("\n".join(found.problems), 1)
+        raise UserError("\n".join(found.problems), ExitCode.FAULTS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eval.progress import quiet
-from rewards.core import UserError
+from rewards.core import Message, UserError
 from toolkit.commands.shared import Json, print_json, say
 
 if TYPE_CHECKING:
@@ -40,26 +40,48 @@ def parity(
 
     Exits with 0 same, 10 differs or the training has no effect, 14 an engine failed.
     """
-    from eval.parity import TOLERANCES, compare, to_json, write
+    from eval.parity import TOLERANCES, to_json, write
     from eval.tables import show
     from toolkit.data import probes
-    from toolkit.models import cache_dir, context_of
-    from toolkit.quiet import output_to
 
     if dtype not in TOLERANCES or dtype == "gguf":
         raise UserError(f"--dtype {dtype!r}: choose float32, float16 or bfloat16")
-    directory = Path(run).expanduser()
-    is_run = (directory / "recipe.yaml").is_file()
-    reference, base = _of_run(directory) if is_run else (_reference(run), None)
-    candidates = _candidates(directory if is_run else None, reference, candidate or [], _engines(engine), dtype)
+    named = Path(run).expanduser()
+    directory = named if (named / "recipe.yaml").is_file() else None
+    reference, base = _of_run(directory) if directory is not None else (_reference(run), None)
+    candidates = _candidates(directory, reference, candidate or [], _engines(engine), dtype)
     if not candidates:
         raise UserError(
             f"{run}: nothing to compare the trained model with; merge it (toolkit run), or give --candidate"
         )
-    prompts = probes(directory if is_run else None, n)
+    certificate = _certificate(reference, base, candidates, probes(directory, n), dtype, max_tokens)
+    if as_json:
+        print_json(to_json(certificate))
+    else:
+        show(grid_of(certificate))
+    target = out or (directory and directory / "parity.json")
+    if target is not None:
+        write(certificate, target)
+        say(f"certificate: {target}")
+    raise typer.Exit(certificate.exit_code)
+
+
+def _certificate(
+    reference: ModelSpec,
+    base: ModelSpec | None,
+    candidates: list[Candidate],
+    prompts: list[tuple[Message, ...]],
+    dtype: str,
+    max_tokens: int,
+) -> Certificate:
+    """compare, with what the libraries print in a log."""
+    from eval.parity import compare
+    from toolkit.models import cache_dir, context_of
+    from toolkit.quiet import output_to
+
     length = min(2048, context_of(reference.path) or 2048)  # room for any probe, if the model takes so many tokens
     with output_to(cache_dir() / "parity.log") as terminal:
-        certificate = compare(
+        return compare(
             reference,
             candidates,
             prompts,
@@ -69,15 +91,6 @@ def parity(
             options={"vllm": {"max_model_len": length, "log_file": cache_dir() / "parity-vllm.log"}},
             say=lambda line: None if quiet() else print(line, file=terminal, flush=True),
         )
-    if as_json:
-        print_json(to_json(certificate))
-    else:
-        show(grid_of(certificate))
-    target = out or (directory / "parity.json" if is_run else None)
-    if target is not None:
-        write(certificate, target)
-        say(f"certificate: {target}")
-    raise typer.Exit(certificate.exit_code)
 
 
 def _of_run(directory: Path) -> tuple[ModelSpec, ModelSpec]:

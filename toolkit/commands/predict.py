@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands.shared import Json, ModelRef, say
 
 app = typer.Typer()
@@ -47,4 +47,4 @@ def predict(
     counts = predict_file(file, out, model, Columns(text_column, now_column, now), task, engine, max_tokens)
     say(f"{out}: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
     if set(counts) - {"answered"}:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAULTS)

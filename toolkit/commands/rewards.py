@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands.shared import Json, Seed, SplitName, checked_split, print_json
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tasks.lint import LintReport
 
 app = typer.Typer(help="Check rewards before a model learns to exploit them.", no_args_is_help=True)
-FOUND = 1
 SHOWN = 8
 
 
@@ -54,7 +53,7 @@ def rewards_lint(
     if report.findings:
         more = len(report.findings) - SHOWN
         rest = [f"and {more} more: --json shows all"] if more > 0 else []
-        raise UserError("\n".join([*report.findings[:SHOWN], *rest]), FOUND)
+        raise UserError("\n".join([*report.findings[:SHOWN], *rest]), ExitCode.FAULTS)
 
 
 def _weights(pairs: list[str]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 from toolkit.commands.shared import Json, Seed, print_json
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def task_check(
     else:
         _print_counts(report)
     if report.problems:
-        raise UserError("\n".join(report.problems), 1)
+        raise UserError("\n".join(report.problems), ExitCode.FAULTS)
     if not as_json:
         print("no problems found")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.files import read_json, write_json
+from eval.files import cached_directory, read_json, write_json
 from eval.prompts import load_tokenizer, stop_token_ids, template_hash
 from rewards.core import UserError
 from tasks.tables.source import Source
@@ -19,7 +18,7 @@ from toolkit.conversations.reading import source_of
 from toolkit.conversations.rendering import Renderer
 from toolkit.conversations.report import Tally
 from toolkit.conversations.work import Worker, arrow_batch
-from toolkit.models import cache_dir
+from toolkit.models import cache_folder
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
@@ -57,22 +56,17 @@ def prepare(
     """
     source = source_of(config)
     tokenizer = tokenizer_for(model_dir, chat_template)
-    root = cache_dir() / "conversations"
-    target = root / _key(config, source, tokenizer, max_length)
+    target = cache_folder("conversations") / _key(config, source, tokenizer, max_length)
     if not (target / REPORT).is_file():
-        root.mkdir(parents=True, exist_ok=True)
         renderer = Renderer(tokenizer, stop_token_ids(tokenizer, model_dir))
-        scratch = Path(tempfile.mkdtemp(dir=root, prefix=".preparing-"))
-        try:
-            worker = Worker(config.columns.names(), renderer, config.validation, max_length, config.too_long == "drop")
-            report = _write(source, worker, Tally(source.name, config.max_bad_share), scratch)
+        worker = Worker(config.columns.names(), renderer, config.validation, max_length, config.too_long == "drop")
+        with cached_directory(target, REPORT) as scratch:
+            try:
+                report = _write(source, worker, Tally(source.name, config.max_bad_share), scratch)
+            finally:
+                _copy(scratch / QUARANTINE, quarantine)
             facts = {"template": template_hash(tokenizer), "kind": source.kind, "sha256": source.sha256}
             write_json(scratch / REPORT, {**report, **facts})
-            if not target.exists():  # another process may have been faster; its result is as good
-                scratch.replace(target)
-        finally:
-            _copy(scratch / QUARANTINE, quarantine)
-            shutil.rmtree(scratch, ignore_errors=True)
     _copy(target / QUARANTINE, quarantine)
     return Prepared(target, read_json(target / REPORT, f"remove {target}"))
 

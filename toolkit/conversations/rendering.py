@@ -121,7 +121,8 @@ class Renderer:
             after = len(ids) if end >= len(text.text) else encoding.char_to_token(end) or len(ids)
             last = next((place for place in range(after - 1, first - 1, -1) if ids[place] in self.stops), None)
             if last is None:
-                return _bad(text.source, f"no end token (ids {sorted(self.stops)}) closes the assistant's turn")
+                reason = f"no end token (ids {sorted(self.stops)}) closes the assistant's turn; take another template"
+                return _bad(text.source, reason)
             kept = last + 1
             labels[first:kept] = ids[first:kept]
             self._probe(text, start, ids[:first])

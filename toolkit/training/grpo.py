@@ -104,9 +104,9 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, ledge
 
     from toolkit.training.fast import compile_layers, grpo_path, narrow_stream
     from toolkit.training.grpo_trainer import FastGrpoTrainer
-    from toolkit.training.packing import register_packed_attention
+    from toolkit.training.packing import base_of, register_packed_attention
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     path = grpo_path(base, run.recipe.model.backend, config)
     if path.packed:
         register_packed_attention()

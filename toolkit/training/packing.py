@@ -203,10 +203,15 @@ def use_packed_attention(model: Any) -> None:
         raise RuntimeError(f"transformers kept attention {model.config._attn_implementation!r}")
 
 
+def base_of(model: Any) -> Any:
+    """The model itself, without the adapter that peft put around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @contextmanager
 def attention_of(model: Any, name: str) -> Iterator[None]:
     """Another attention, by its name, for a while."""
-    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config
+    config = base_of(model).config
     before = config._attn_implementation
     config._attn_implementation = name
     try:
@@ -217,7 +222,7 @@ def attention_of(model: Any, name: str) -> Iterator[None]:
 
 def own_attention_of(model: Any) -> AbstractContextManager[None]:
     """torch's attention for a while, where use_packed_attention took its place: generation pads its rows."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     own = "sdpa" if getattr(base, "_supports_sdpa", False) else "eager"
     current = base.config._attn_implementation
     return attention_of(model, own if current == NAME else current)

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import torch
 
 from rewards.core import UserError
-from toolkit.doctor.sizes import size_of_directory
+from toolkit.config import SftConfig
+from toolkit.doctor.sizes import Size, size_of_directory
 from toolkit.models import resolve_model
 from toolkit.planning.fits import mean_pass, room
-from toolkit.planning.machine import device
+from toolkit.planning.machine import Device, device
 from toolkit.planning.memory import GB, MOST_TOKENS, Way, sft_memory
 from toolkit.planning.store import Chosen, choose, lowered
 from toolkit.rundir import Run
@@ -51,37 +53,19 @@ class Measured:
 
 def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
     """Measure passes of several sizes, choose one, keep it in plan.json, and give what was measured."""
-    from toolkit.conversations.preparing import tokenizer_for
-    from toolkit.training import sft
-
-    recipe, config = run.recipe, run.recipe.sft
+    config = run.recipe.sft
     if config is None:
         raise UserError("the recipe has no section sft: there is nothing to probe")
-    resolved = resolve_model(recipe.model.reference)
-    backend = training_backend(recipe.model.backend)
-    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
-    rows, _, _ = sft.training_rows(run, config, plain, resolved)
-    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
-    use_template(tokenizer, recipe.model.chat_template)
-    trainer = sft.make_trainer(run, config, model, tokenizer, rows, None, terminal)
-    share, lengths, here = config.batch_size // recipe.launch.processes, lengths_of(rows), device()
-    size, sizes = size_of_directory(resolved.path), list(sizes_of(share))
-    if (most := config.forward_tokens or lowered(run.dir, "sft", here.name)) is not None:
-        sizes = [n for n in sizes if mean_pass(n, lengths) <= most][-1:] or [1]
-
+    trainer, rows, weights = _loaded(run, config, terminal)
+    lengths, here = lengths_of(rows), device()
     downward = here.kind == "gpu"
-
-    def fits(sequences: int) -> bool:
-        tokens = mean_pass(sequences, lengths)
-        if downward and tokens > MOST_TOKENS:
-            return False
-        return size is None or sum(sft_memory(recipe, size, tokens, Way(here.kind)).values()) <= room(recipe, here)
+    most = config.forward_tokens or lowered(run.dir, "sft", here.name)
+    sizes = _sizes(run, config, size_of_directory(weights), lengths, here, most)
 
     def tell(each: Measured) -> None:
         line = f"{each.tokens_per_second:,.0f} tokens/s, {each.peak:.1f} GB at most"
         print(f"probe: {each.sequences} sequences, {each.tokens} tokens a pass: {line}", file=terminal, flush=True)
 
-    sizes = [sizes[0], *filter(fits, sizes[1:])]
     found, ended = measure(trainer, rows, sizes[::-1] if downward else sizes, tell)
     best = choice(found, MEMORY * here.total / GB)
     details = {
@@ -102,6 +86,39 @@ def run_probe(run: Run, terminal: TextIO) -> dict[str, Any]:
     if most is None:
         choose(run.dir, "sft", used)
     return {"forward_tokens": most or used.value, **details}
+
+
+def _loaded(run: Run, config: SftConfig, terminal: TextIO) -> tuple[Any, Any, Path]:
+    """The run's trainer, its rows, and the directory of the base model's weights."""
+    from toolkit.conversations.preparing import tokenizer_for
+    from toolkit.training import sft
+
+    recipe = run.recipe
+    resolved = resolve_model(recipe.model.reference)
+    backend = training_backend(recipe.model.backend)
+    plain = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
+    rows, _, _ = sft.training_rows(run, config, plain, resolved)
+    model, tokenizer = backend.load(recipe.model, resolved, recipe.lora, recipe.seed)
+    use_template(tokenizer, recipe.model.chat_template)
+    return sft.make_trainer(run, config, model, tokenizer, rows, None, terminal), rows, resolved.path
+
+
+def _sizes(
+    run: Run, config: SftConfig, size: Size | None, lengths: Sequence[int], here: Device, most: int | None
+) -> list[int]:
+    """Sequences in a pass, growing: the smallest, and those of the rest that fit. most: tokens; then it is one size."""
+    sizes = list(sizes_of(config.batch_size // run.recipe.launch.processes))
+    if most is not None:
+        sizes = [n for n in sizes if mean_pass(n, lengths) <= most][-1:] or [1]
+
+    def fits(sequences: int) -> bool:
+        tokens = mean_pass(sequences, lengths)
+        if here.kind == "gpu" and tokens > MOST_TOKENS:
+            return False
+        recipe = run.recipe
+        return size is None or sum(sft_memory(recipe, size, tokens, Way(here.kind)).values()) <= room(recipe, here)
+
+    return [sizes[0], *filter(fits, sizes[1:])]
 
 
 def sizes_of(batch: int) -> Iterator[int]:

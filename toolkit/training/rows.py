@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
 
-from eval.prompts import render_conversation, render_prompt, stop_token_ids
+from eval.files import whole_file
+from eval.prompts import stop_token_ids
 from rewards.core import Example, Message, UserError
 from rewards.response import render
 from toolkit.data import file_hash, read_examples
-from toolkit.models import cache_dir
+from toolkit.models import cache_folder
 
 IGNORED = -100  # the label that cross-entropy leaves out
 BATCH = 500  # rows that are tokenized together
@@ -29,32 +29,11 @@ class Row(TypedDict):
     labels: list[int]
 
 
-def sft_row(example: Example, tokenizer: Any, stop_ids: Iterable[int], direct: bool = False) -> Row:
-    """Prompt and gold response as ids; only the response and the token that ends the turn are labelled.
-
-    Raises UserError when the chat template doesn't let a conversation begin with its own prompt, or when no end token
-    closes the turn: a model trained without one never stops.
-    """
-    text = render(None if direct else example.reasoning, example.answers[0])
-    prompt = render_prompt(tokenizer, example.messages)
-    whole = render_conversation(tokenizer, [*example.messages, {"role": "assistant", "content": text}])
-    if whole[: len(prompt)] != prompt:
-        raise UserError("the chat template renders a finished conversation unlike its prompt; give another template")
-    stops = set(stop_ids)
-    ends = [place for place in range(len(prompt), len(whole)) if whole[place] in stops]
-    if not ends:
-        raise UserError(
-            f"the chat template ends no turn with an end token (ids {sorted(stops)}); give another template"
-        )
-    # Templates may go on after the end token (a new line, say), but generation stops there: so do the labels.
-    whole = whole[: ends[-1] + 1]
-    return {"input_ids": whole, "labels": [IGNORED] * len(prompt) + whole[len(prompt) :]}
-
-
 def sft_rows(examples: Iterable[Example], tokenizer: Any, model_dir: Any, max_length: int, direct: bool) -> list[Row]:
-    """The sft_row of each example, rendered and tokenized hundreds at a time.
+    """A row for each example: prompt and gold response; only the response and the token that ends it are labelled.
 
-    Raises UserError for one longer than max_length (cut examples would teach cut answers), and as sft_row does.
+    Raises UserError for one longer than max_length (cut examples would teach cut answers), and for a template that
+    renders a finished conversation unlike its prompt or ends no turn: a model trained so never stops.
     """
     to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
     iterator = iter(examples)
@@ -77,7 +56,6 @@ class _Tokenizing:
         from toolkit.conversations.rendering import Renderer
 
         if self.renderer is None:
-            sft_row(batch[0], self.tokenizer, self.stop_ids, self.direct)  # says best what a template lacks
             self.renderer = Renderer(self.tokenizer, self.stop_ids)
         chats = [Conversation(each.id, place, chat_of(each, self.direct)) for place, each in enumerate(batch)]
         rows: list[Row] = []
@@ -113,18 +91,16 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
     parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
     parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    target = cache_dir() / "rows" / f"{key}.arrow"
+    target = cache_folder("rows") / f"{key}.arrow"
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{key}.{os.getpid()}.tmp")
         to_rows = _Tokenizing(tokenizer, stop_token_ids(tokenizer, model_dir), max_length, direct)
-        try:
-            with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, arrow_batch([]).schema) as stream:
-                for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
-                    stream.write_batch(batch)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with (
+            whole_file(target) as scratch,
+            pa.OSFile(str(scratch), "wb") as file,
+            pa.ipc.new_stream(file, arrow_batch([]).schema) as stream,
+        ):
+            for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
+                stream.write_batch(batch)
     return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
 
 

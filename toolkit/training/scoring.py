@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from rewards.core import UserError
+from rewards.core import ExitCode, UserError
 
 START_TIMEOUT = 120.0  # seconds that loading the task and the examples may take
 MAX_HANGS = 10  # of one reward in a row; then nobody waits for it again
@@ -109,7 +109,7 @@ class _Child:
         except (TimeoutError, EOFError) as error:
             self.kill()
             raise UserError(
-                f"the process of the rewards didn't start ({error}); the stage's log says why", 14
+                f"the process of the rewards didn't start ({error}); the stage's log says why", ExitCode.FAILED
             ) from error
 
     def _read(self, stdout: IO[str]) -> None:

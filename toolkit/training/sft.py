@@ -79,11 +79,11 @@ def make_trainer(
 ) -> Any:
     """TRL's trainer, or ours on it; its .budget is a Chosen, the most tokens in a pass."""
     from toolkit.training.fast import compile_layers, fast_path, narrow_stream
-    from toolkit.training.packing import PackedCollator, use_packed_attention
+    from toolkit.training.packing import PackedCollator, base_of, use_packed_attention
     from toolkit.training.trainer import FastSftTrainer
 
     lengths = lengths_of(rows)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     processes = run.recipe.launch.processes
     share = config.model_copy(update={"batch_size": config.batch_size // processes})  # of a step, for this process
     path = fast_path(base, run.recipe.model, share, lengths, config.epochs, run.dir)

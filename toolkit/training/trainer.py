@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from peft import PeftModel
 from trl import SFTTrainer
 
 from toolkit.training.loss import add_loss_head
+from toolkit.training.packing import base_of
 from toolkit.training.rows import IGNORED
 
 
@@ -21,7 +21,7 @@ class FastSftTrainer(SFTTrainer):
 
     def __init__(self, *args: Any, collator: Callable[..., Any] | None, **kwargs: Any) -> None:
         super().__init__(*args, data_collator=collator, **kwargs)
-        add_loss_head(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
+        add_loss_head(base_of(self.model))
         self.tokens_seen = 0
 
     def compute_loss(

@@ -1,16 +1,15 @@
-"""Minimal pairs: two prompts that differ in one line of policy only, and whose answers must therefore differ.
-
-A model that has learnt one habit gets at most one of the two right.
-"""
+"""Minimal pairs: two prompts that differ in one line of policy only, and whose answers must therefore differ."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 from random import Random
 from typing import NamedTuple
 
 from rewards.core import Example
-from tasks.base import SPLITS, Split
+from tasks.base import Split
 from tasks.datetime_extraction import settings
 from tasks.datetime_extraction.deep import Drawn, draw, example_of
 from tasks.datetime_extraction.gold import solve
@@ -35,8 +34,6 @@ def policy_pairs(split: Split, n: int, seed: int) -> Iterator[PolicyPair]:
 
 
 def _pair(rng: Random, split: Split, field: str, pair_id: str) -> PolicyPair:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     while True:
         drawn = draw(rng, split)
         if drawn.built.meaning.reason or drawn.built.meaning.day.kind in NUMERIC:
@@ -56,3 +53,19 @@ def _under(drawn: Drawn, field: str, value: object) -> Drawn | None:
     setting: Setting = drawn.setting._replace(policy=policy, stated=(field,))
     gold = solve(drawn.built.meaning, setting)
     return None if gold is None else drawn._replace(setting=setting, gold=gold)
+
+
+def test_pairs_differ_in_one_line_of_policy_and_share_no_answer() -> None:
+    fields = Counter[str]()
+    for pair in policy_pairs("test", 400, 0):
+        prompts = ["\n".join(turn["content"] for turn in example.messages) for example in (pair.one, pair.other)]
+        start, end = _common(*prompts), _common(*(prompt[::-1] for prompt in prompts))
+        assert all(len(prompt) - start - end < 120 for prompt in prompts)
+        assert not set(pair.one.answers) & set(pair.other.answers)
+        assert pair.one.context == pair.other.context
+        fields[pair.field] += 1
+    assert set(fields.values()) == {100}
+
+
+def _common(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
