@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.public_rows import Row, installed, peer_answers, read_rows
+from rewards.core import UserError
 from tasks.datetime_extraction import clock_kinds, day_kinds, english, past, ru_words, russian
 from tasks.datetime_extraction.languages import LANGUAGES
 from tasks.datetime_extraction.meaning import Lang
@@ -162,8 +163,11 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="list the rows that the grammar lacks")
     parser.add_argument("--rows", action="store_true", help="list every row with its phenomena")
     chosen = parser.parse_args()
+    parsers = installed()
+    if not parsers:
+        raise UserError("coverage is of the rows that a parser gets right, and none is here: pip install -e '.[peers]'")
     rows = read_rows(chosen.data)
-    right = [any(hits) for hits in zip(*(peer_answers(name, rows) for name in installed()), strict=True)]
+    right = [any(hits) for hits in zip(*(peer_answers(name, rows) for name in parsers), strict=True)]
     for lang in ("ru", "en"):
         ours = [
             row

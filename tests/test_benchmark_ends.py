@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import coverage
+from rewards.core import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = [path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
 
@@ -37,6 +40,13 @@ def test_a_task_that_isnt_there_is_one_line() -> None:
     assert code == 2
     assert len(said.splitlines()) == 1
     assert said.startswith("error: ")
+
+
+def test_coverage_without_a_parser_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "installed", list)
+    monkeypatch.setattr(sys, "argv", ["coverage"])
+    with pytest.raises(UserError, match="none is here: pip install"):
+        coverage.main()
 
 
 @pytest.mark.parametrize("path", sorted(PROGRAMS), ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from toolkit.data import read_examples
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure, last_adapter, stages_of
 from toolkit.training import preflight
+from toolkit.training.worker import _leave_out_vllm
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -264,6 +266,18 @@ def test_a_trainer_ends_with_the_process_that_started_it(make: Callable[..., Run
     finally:
         if alive(worker):
             os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("stage", "vllm", "found"), [("sft", True, False), ("grpo", False, False), ("grpo", True, True)]
+)
+def test_vllm_is_left_out_where_nothing_generates_with_it(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, stage: str, vllm: bool, found: bool
+) -> None:
+    """TRL and unsloth import it wherever it is installed, and it takes seconds."""
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    _leave_out_vllm(make(grpo={"vllm": vllm}), stage)
+    assert (sys.modules["vllm"] is not None) is found
 
 
 def wait_for(found: Callable[[], Any], seconds: float = 120.0) -> Any:

@@ -47,9 +47,19 @@ def main(directory: str, stage: str) -> int:
     _end_with_parent()
     run_dir = Path(directory)
     run = Run(run_dir, load_recipe(run_dir / "recipe.yaml"))
+    _leave_out_vllm(run, stage)
     log = f"{stage}.{rank()}.log" if rank() else f"{stage}.log"
     with output_to(run_dir / "logs" / log) as terminal, _terminal(terminal) as shown:
         return _run(run, stage, shown)
+
+
+def _leave_out_vllm(run: Run, stage: str) -> None:
+    """Keep TRL and unsloth from importing vLLM, which takes seconds, where nothing here generates with it.
+
+    Both import it wherever it is installed.
+    """
+    if stage != "grpo" or run.recipe.grpo is None or not run.recipe.grpo.vllm:
+        sys.modules["vllm"] = None  # type: ignore[assignment]  # "not found", for every import from here on
 
 
 @contextmanager
