@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from eval.differences import Difference, by_tag, cluster_of, difference, independent, with_holm
-from eval.files import write_json
+from eval.files import read_json, write_json
 from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
 from eval.records import RECORDS, Record, by_example, read_records
@@ -90,6 +90,11 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """A plain dict, with the exit code."""
         return {**asdict(self), "exit_code": self.exit_code}
+
+
+def read_comparison(directory: Path) -> dict[str, Any]:
+    """What `compare` left there, as `Comparison.to_json` gives it. Raises UserError."""
+    return read_json(directory / COMPARISON, "run the recipe again", ("verdict", "overall", "p", "reasons"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(redacted(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read an object. Raises UserError that says `what` is missing or broken."""
+def read_json(path: Path, what: str, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Read an object that has these keys. Raises UserError where there is none, with `what` to do about it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -94,4 +94,6 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"{path}: can't be read ({error}); {what}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: want a JSON object, got {type(value).__name__}; {what}")
+    if lacking := [key for key in keys if key not in value]:
+        raise UserError(f"{path}: lacks {', '.join(lacking)}; {what}")
     return value

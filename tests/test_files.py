@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.compare import read_comparison
 from eval.files import cached_directory, whole_directory, write_atomically
 from rewards.core import UserError
 from toolkit.data import write_lines
@@ -70,3 +71,9 @@ def test_a_cached_directory_that_is_not_whole_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rows: holds no report; remove"), cached_directory(target, "report"):
         pass
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_object_that_lacks_a_key_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text('{"verdict": "equal", "p": null}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"comparison\.json: lacks overall, reasons; run the recipe again"):
+        read_comparison(tmp_path)

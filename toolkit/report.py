@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import Any
 
-from eval.files import read_json
+from eval.compare import COMPARISON, read_comparison
 from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, interval, show
 from toolkit.config import Recipe
@@ -28,12 +28,11 @@ def print_outcome(run: Run) -> None:
 def outcome_json(run: Run) -> dict[str, Any]:
     """The same for a program: where the model is, the summaries by model, the comparison (None without a task)."""
     folders = {name: run.dir / "eval" / name for name, _ in ROWS}
-    comparison = run.dir / "comparison.json"
     return {
         "run": str(run.dir),
         "model": str(run.dir / "model"),
         "evaluations": {name: read_summary(each).to_json() for name, each in folders.items() if each.is_dir()},
-        "comparison": read_json(comparison, "run the recipe again") if comparison.is_file() else None,
+        "comparison": read_comparison(run.dir) if (run.dir / COMPARISON).is_file() else None,
     }
 
 
@@ -56,7 +55,7 @@ def outcome_grid(run: Run) -> Grid:
             rows.append(_row(title, summary, langs))
             invalid += [f"{title} is invalid: {reason}" for reason in summary.invalid]
     header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
-    verdict = read_json(run.dir / "comparison.json", "run the recipe again")
+    verdict = read_comparison(run.dir)
     p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
     difference = verdict["overall"]
     lines = (

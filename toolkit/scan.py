@@ -154,7 +154,8 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
 def stored_scan(run: Run) -> dict[str, Any] | None:
     """The fields of the run's Scan, or None before there is one."""
     path = run.dir / "scan" / REPORT
-    return read_json(path, "scan again: toolkit scan CONFIG") if path.is_file() else None
+    keys = ("prompts", "samples", "pass_rate", "dead", "advice", "rates")
+    return read_json(path, "scan again: toolkit scan CONFIG", keys) if path.is_file() else None
 
 
 def pass_rates(run: Run) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from eval.compare import COMPARISON
+from eval.compare import COMPARISON, read_comparison
 from eval.files import read_json
 from eval.manifest import MANIFEST, read_manifest
 from eval.records import RECORDS, Record, read_records
@@ -132,7 +132,6 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
     folders = sorted(each for each in (path / "eval").glob("*") if (each / MANIFEST).is_file())
     finished = [each for each in folders if (each / SUMMARY).is_file()]
     evaluations = [replace(read_evaluation(each, each.name, recipe), run=index) for each in finished]
-    comparison = path / COMPARISON
     logs, warnings = read_training(path)
     files = RunFiles(
         name=name,
@@ -140,7 +139,7 @@ def _read_run(path: Path, name: str, index: int) -> tuple[RunFiles, list[Evaluat
         recipe=recipe,
         manifest=read_json(path / MANIFEST, "run the recipe again") if (path / MANIFEST).is_file() else {},
         stages={each.stem: read_json(each, "run it again") for each in sorted((path / "stages").glob("*.json"))},
-        comparison=read_json(comparison, "run the recipe again") if comparison.is_file() else None,
+        comparison=read_comparison(path) if (path / COMPARISON).is_file() else None,
         logs=logs,
         warnings=warnings,
         unfinished=tuple(each.name for each in folders if each not in finished),

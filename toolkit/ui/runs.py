@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from eval.compare import COMPARISON
-from eval.files import read_json
+from eval.compare import COMPARISON, read_comparison
 from eval.manifest import MANIFEST
 from eval.prompts import short_hash
 from eval.summary import SUMMARY, read_summary
@@ -133,18 +132,18 @@ def _run_card(entry: Entry) -> Card:
         if (entry.dir / "eval" / name / SUMMARY).is_file()
     )
     about = f"{run.recipe.task or 'conversations'}, {run.recipe.model.reference}"
-    return Card(entry, about, state_of(run), is_running(entry.dir), rates, _verdict(entry.dir / COMPARISON))
+    return Card(entry, about, state_of(run), is_running(entry.dir), rates, _verdict(entry.dir))
 
 
 def _exact(folder: Path) -> str:
     return f"{read_summary(folder).overall.exact.value:.1%}"
 
 
-def _verdict(path: Path) -> tuple[str, str, str] | None:
-    if not path.is_file():
+def _verdict(run_dir: Path) -> tuple[str, str, str] | None:
+    if not (run_dir / COMPARISON).is_file():
         return None
-    found = read_json(path, "run the recipe again")
-    word, overall = str(found.get("verdict")), found.get("overall")
+    found = read_comparison(run_dir)
+    word, overall = str(found["verdict"]), found["overall"]
     return SIGNS.get(word, "·"), word, f"{points(overall['difference'])} points" if overall else ""
 
 
