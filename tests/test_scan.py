@@ -18,6 +18,8 @@ from toolkit.dead_groups import dead_shares, drawn
 from toolkit.rundir import open_run
 from toolkit.scan import BINS, advise, histogram, judge, within
 
+STORED: dict[str, Any] = {"prompts": 3, "samples": 4, "pass_rate": 0.25, "dead": {}, "advice": [], "rates": {}}
+
 
 def record(name: str, sample: int, right: bool, formed: bool = True) -> Record:
     return Record(
@@ -117,8 +119,8 @@ def test_prompts_are_chosen_by_the_stored_rates(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no scan; first: toolkit scan"):
         within(run, examples, (0.1, 0.9))
     (run.dir / "scan").mkdir()
-    report = run.dir / "scan" / "report.json"
-    report.write_text(json.dumps({"rates": {"a": 0.0, "b": 0.5, "c": 0.9}}), encoding="utf-8")
+    report = {**STORED, "rates": {"a": 0.0, "b": 0.5, "c": 0.9}}
+    (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     assert [each.id for each in within(run, examples, (0.1, 0.9))] == ["b", "c"]  # d was never scanned
     with pytest.raises(UserError, match="1 of 3 scanned prompts are within, a step needs 2"):
         within(run, examples, (0.8, 1.0))
@@ -294,7 +296,7 @@ def test_a_scan_by_hand_of_some_prompts_doesnt_stand_for_all(
     run = run_with(tmp_path, [0.1, 0.9])
     found = judge([record("a", n, right=n < 2) for n in range(4)], {"exact": 1.0, "format": 0.1}, run.recipe.grpo, 1.0)
     (run.dir / "scan").mkdir()
-    report = {"prompts": prompts, "samples": 4, "pass_rate": 0.25, "rates": {}}
+    report = {**STORED, "prompts": prompts}
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
     asked: list[Any] = []
 
