@@ -334,7 +334,9 @@ def test_slow_rewards_are_a_warning(make: Make) -> None:
 
 
 def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
-    report = {"dead": {"8": dead}, "advice": ["train longer with sft before GRPO"], "rates": dict(rates or {})}
+    rates = dict(rates or {})
+    report = {"prompts": len(rates), "samples": 8, "pass_rate": 0.5, "dead": {"8": dead}, "rates": rates}
+    report["advice"] = ["train longer with sft before GRPO"]
     (run.dir / "scan").mkdir(exist_ok=True)
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
