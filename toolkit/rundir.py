@@ -8,7 +8,7 @@ run/
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      preflight.json, adapter/ or (all weights) weights/, checkpoints/, log.jsonl, held_out.jsonl,
                    tensorboard/; sft also model/, as below; grpo also rollouts.jsonl
-  scan/            pass rates of GRPO's prompts under the warm start
+  scan/            pass rates of GRPO's prompts under the warm start; scan.1/ and on, of scans that were replaced
   model/           the tuned model: adapter and base merged, or a copy of the weights
   logs/            what the training processes printed
   eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
@@ -18,6 +18,7 @@ run/
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import platform
 import subprocess
@@ -50,6 +51,10 @@ class Run:
         """Whether the stage has ended well."""
         return file_of(self.dir / "stages", stage, ".json").is_file()
 
+    def has_begun(self, stage: str) -> bool:
+        """Whether a training stage has left something that a rerun goes on from."""
+        return self.is_done(stage) or any((self.dir / stage).glob("checkpoints/*"))
+
     def finish(self, stage: str, seconds: float, **facts: Any) -> None:
         """Record that a stage has ended well; `facts` are JSON values worth keeping (hashes, counts)."""
         path = file_of(self.dir / "stages", stage, ".json")
@@ -62,6 +67,13 @@ class Run:
         return read_json(
             file_of(self.dir / "stages", stage, ".json"), f"stage {stage!r} isn't done: `toolkit run` does it"
         )
+
+
+def set_scan_aside(run: Run) -> None:
+    """Keep the stored scan beside the place of a new one (scan.1, scan.2, …): its completions were paid for."""
+    aside = next(path for n in itertools.count(1) if not (path := run.dir / f"scan.{n}").exists())
+    (run.dir / "stages" / "scan.json").unlink(missing_ok=True)  # first: a kill in between costs a scan, no more
+    (run.dir / "scan").rename(aside)
 
 
 @contextmanager

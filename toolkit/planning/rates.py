@@ -19,7 +19,7 @@ WORK = {"gpu": 5.0e13, "cpu": 4.0e10}  # parameters x tokens a second: an H100, 
 def probe_pays(run: Run) -> bool:
     """Whether the SFT of a run is long, its forward_tokens auto, and nothing measured or begun yet."""
     recipe = run.recipe
-    if recipe.sft is None or recipe.sft.forward_tokens is not None or any((run.dir / "sft").glob("checkpoints/*")):
+    if recipe.sft is None or recipe.sft.forward_tokens is not None or run.has_begun("sft"):
         return False
     size, here = model_size(recipe.model.reference)[0], device()
     if size is None or chosen(run.dir, "sft", here.name) is not None:
