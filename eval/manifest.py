@@ -103,7 +103,7 @@ def fingerprint(path: Path, name: str) -> str:
 
 
 def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mapping[str, Any] | None = None) -> None:
-    """Make the directory this evaluation's. Raises AnotherEvaluation when it holds another's records, naming what differs.
+    """Make the directory this evaluation's. Raises AnotherEvaluation when it holds another's, naming the keys.
 
     how: what else to keep of the way it was asked; it may differ when the evaluation is resumed or compared.
     """

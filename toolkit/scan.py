@@ -188,9 +188,10 @@ def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -
     kept = [each for each in examples if is_within(rates.get(each.id, -1), bounds)]
     assert run.recipe.grpo is not None
     if len(kept) < run.recipe.grpo.prompts:
+        more = f", or scan more: toolkit scan CONFIG --prompts {len(examples)}" if len(examples) > len(rates) else ""
         raise UserError(
             f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs "
-            f"{run.recipe.grpo.prompts}; widen it, or remove {run.dir / 'scan'} and scan more (--prompts)"
+            f"{run.recipe.grpo.prompts}; widen it{more}"
         )
     return kept
 
