@@ -123,9 +123,9 @@ def grpo_batch(run_dir: Path, config: GrpoConfig, processes: int, device: str) -
     used = Chosen(config.forward_batch(processes), "recipe", "the recipe's", device)
     rollouts = config.prompts * config.generations // processes
     stored = chosen(run_dir, "grpo", device)
-    if stored is not None and stored.source == "out of memory" and stored.value < used.value:
-        if rollouts % stored.value == 0:  # or the recipe was changed since
-            used = stored
+    lowered = stored is not None and stored.source == "out of memory"
+    if stored is not None and lowered and stored.value < used.value and rollouts % stored.value == 0:
+        used = stored  # else the recipe was changed since
     fewer = next((n for n in range(used.value // 2, 0, -1) if rollouts % n == 0), None)
     return replace(used, smaller=fewer)
 
