@@ -32,7 +32,7 @@ from typing import Any
 from rewards.core import Example, Message, Reward, UserError
 from tasks.base import SPLITS, Split, Task
 from tasks.tables.encodings import unreadable
-from tasks.tables.rows import Bad, Row, not_finite
+from tasks.tables.rows import Bad, BadValue, Row, not_finite, text_of
 from tasks.tables.source import Source, open_source
 from tasks.yaml_files import read_yaml
 
@@ -197,8 +197,12 @@ class _Table:
             raise UserError(f"{row.file}, row {row.number}: no column {missing[0]!r}; it has: {', '.join(row.values)}")
         if wrong := next(((name, why) for name in self.columns if (why := not_finite(row.values[name]))), None):
             raise UserError(f"{row.file}, row {row.number}: column {wrong[0]!r} {wrong[1]}")
-        texts = {name: "" if value is None else str(value) for name, value in row.values.items()}
+        texts: dict[str, str] = {}
         for name in self.columns:
+            try:
+                texts[name] = text_of(row.values[name])
+            except BadValue as error:
+                raise UserError(f"{row.file}, row {row.number}: column {name!r} {error}") from error
             if problem := unreadable(texts[name]):
                 raise UserError(f"{row.file}, row {row.number}: column {name!r} {problem}; mend the row or take it out")
         answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
@@ -221,7 +225,7 @@ class _Table:
 
     def _split(self, row: Row, example: Example) -> Split:
         if "split" in self.raw:
-            named = str(row.values[self.raw["split"]]).strip()
+            named = text_of(row.values[self.raw["split"]]).strip()
             for split in SPLITS:
                 if split == named:
                     return split
