@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import random
 import string
 import sys
@@ -85,8 +86,8 @@ def _read(path: Path, shown: Path) -> dict[str, Any]:
             raise UserError(f"{shown}: key {key!r} {problem}")
     shares = raw.get("shares", SHARES)
     numbers = shares.values() if isinstance(shares, dict) and set(shares) <= set(SHARES) else ["no"]
-    if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers):
-        raise UserError(f"{shown}: key 'shares' wants {SHARES}, shares from 0 to 1, got {shares!r}")
+    if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers) or sum(numbers) > 1 + 1e-9:
+        raise UserError(f"{shown}: key 'shares' wants {SHARES}, shares from 0 on, at most 1 together, got {shares!r}")
     return raw
 
 
@@ -130,6 +131,9 @@ def resolve_reward(reference: Any, options: Mapping[str, Any], where: str) -> Re
     unknown = [option for option in options if option not in allowed]
     if unknown:
         raise UserError(f"{where}: reward {reference!r} has no option {unknown[0]!r}; it has: {', '.join(allowed)}")
+    for option, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}: reward {reference!r}: option {option!r} is {value}, want a finite number")
     reward: Reward = partial(function, **options) if options else function
     return reward
 

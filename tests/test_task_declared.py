@@ -273,3 +273,15 @@ def test_a_nested_answer_is_json(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"q": "", "ok": true, "gold": {"a": [1e400]}}\n', encoding="utf-8")
     with pytest.raises(UserError, match="row 1: column 'gold' holds what JSON can't"):
         list(load_task(str(tmp_path / "task.yaml")).examples("train", 1, 0))
+
+
+def test_shares_leave_something(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"key 'shares' wants .* at most 1 together"):
+        load_task(write(tmp_path, YAML + "shares: {validation: 0.7, test: 0.7}\n"))
+    load_task(write(tmp_path, YAML + "shares: {validation: 0, test: 1}\n"))  # a table to evaluate on
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_an_option_that_is_no_finite_number_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match=r"rewards\.numbers:number.*option 'tolerance' is (inf|nan).*finite number"):
+        load_task(write(tmp_path, YAML.replace("tolerance: 0.5", f"tolerance: {value}")))
