@@ -152,6 +152,15 @@ def test_fields_score_their_share() -> None:
     assert score(json_fields, '{"a": 1, "b": "y", "c": null}', gold) == 0.5
     assert score(json_fields, '{"a": 1, "z": 1}', gold) == 0.0
     assert score(json_fields, "[" * 50_000, gold) == 0.0
+    assert score(json_exact, "{}", "{}") == 1.0
+    assert score(json_exact, '{"a": 1}', "{}") == 0.0
+    optional = partial(json_fields, fields=["a", "b"])
+    assert score(optional, '{"a": 1}', '{"a": 1}') == 1.0
+    assert score(optional, '{"a": 1, "b": 2}', '{"a": 1}') == 0.0
+    assert score(optional, "{}", '{"a": 1}') == 0.0
+    assert score(optional, '{"a": 1}', '{"a": 1, "b": 2}') == 0.5
+    assert score(partial(json_fields, fields=["z"]), '{"a": 1}', '{"a": 1}') == 0.0
+    assert score(json_exact, '{"a": 1e400}', '{"a": 1e500}') == 0.0
     assert object_of('{"a": ' + "9" * 5000 + "}") is None
     assert same(True, True)
     assert not same("1", 1)
