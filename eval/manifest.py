@@ -44,6 +44,10 @@ WORTH_A_NOTE = ("sampling", "engine", "options", "template")
 NUMERIC_OPTIONS = ("api", "attention_backend", "base_url", "batch_invariant", "dtype", "max_model_len")
 
 
+class AnotherEvaluation(UserError):
+    """The directory holds the records of another evaluation."""
+
+
 def identity(
     examples: Sequence[Example], model: ModelSpec, engine: str, options: Mapping[str, Any], sampling: Sampling
 ) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def fingerprint(path: Path, name: str) -> str:
 
 
 def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mapping[str, Any] | None = None) -> None:
-    """Make the directory this evaluation's. Raises UserError when it holds another's records, naming what differs.
+    """Make the directory this evaluation's. Raises AnotherEvaluation when it holds another's, naming the keys.
 
     how: what else to keep of the way it was asked; it may differ when the evaluation is resumed or compared.
     """
@@ -110,7 +114,7 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
         found = read_json(path, "choose another directory").get("identity", {})
         differing = differences(found, wanted)
         if differing:
-            raise UserError(
+            raise AnotherEvaluation(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"
             )
         return

@@ -1,7 +1,8 @@
 """Mathematical equality (1/2, 0.5, \\frac{1}{2}), through math-verify: pip install 'reasoning-toolkit[math]'.
 
-An answer is one formula. Those that take the parser or sympy long are refused by their form, in any thread alike; a
-limit of time stands behind that, where one can be set (rewards.limits).
+An answer is one formula. Where the gold is a number it is a number too: 1234*5678 is the question, and copying that
+mustn't pay. Whether a formula with letters is simplified can't be told. Those that take the parser or sympy long are
+refused by their form, in any thread alike; a limit of time stands behind that, where one can be set (rewards.limits).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from rewards.core import Example, UserError
@@ -28,9 +29,25 @@ LARGEST_POWER_BESIDE = 100  # a root or a factorial: sympy factors what it is ta
 SECONDS = 1.5
 
 _WRAPPED = re.compile(r"\$\$(.+)\$\$|\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]")
-_SECOND = re.compile(r"\$|\\[(\[)\]]|\\boxed.*\\boxed")  # a sign that this isn't one formula
+_SECOND = re.compile(r"\$|\\[(\[)\]]|\\boxed")  # a sign that this isn't one formula
 # What an answer may have only where the gold has it too: "5 = 12" isn't 12, and an integral is a question.
-_OF_GOLDS = (re.compile(r"=|\\equiv|\\in\b"), re.compile(r"\\(?:i{0,3}int|oint|sum|prod|lim)(?![a-z])"))
+_OF_GOLDS = (
+    re.compile(r"=|\\(?:equiv|in|approx|sim|simeq|cong)(?![a-z])"),
+    re.compile(r"\\(?:i{0,3}int|oint|sum|prod|lim)(?![a-z])"),
+    re.compile(r"\\[dt]?frac\s*\{\s*(?:d|\\partial)\b"),
+    re.compile(r"(?<![a-z])\\?(?:gcd|lcm|[bp]?mod|max|min|[dt]?binom)(?![a-z])"),
+    re.compile(r"(?<![a-z])\\?(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])"),
+    re.compile(r"(?<![a-z])\\?(?:log|ln|lg)(?![a-z])"),
+)
+# A number, as an answer and as a gold: a sign, a decimal or a fraction, percent or degrees.
+_SIGN = re.compile(r"^[+\-−]")
+_UNIT = re.compile(r"(?:\\?%|\^\s*(?:\\circ|\{\s*\\circ\s*\}))$")
+_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?[0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
+_QUOTIENT = re.compile(r"(?:[0-9]+\s)?\s*-?([0-9]{1,99})\s*/\s*([0-9]{1,99})")
+_DECIMAL = re.compile(
+    r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\[,! ]| )[0-9]{3})+|(?=[.,]?[0-9])[0-9]*)(?:[.,][0-9]*)?"
+    r"(?:\s*(?:\\times|\\cdot|\*|×)\s*10\s*\^\s*(?:[0-9]|\{\s*-?[0-9]+\s*\})|[eE][+-]?[0-9]+)?"
+)
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
 _TOWER = re.compile(r"(?:[0-9e)\]}]|\\pi)\s*(?:\^|\*\*)")  # x^2 in an exponent is none
 _GROWING = re.compile(r"!|binom|choose|Gamma|operatorname")
@@ -50,9 +67,7 @@ def math_equal(completion: str, example: Example) -> float:
     formula = _formula(answer) if answer is not None and len(answer) <= LONGEST else None
     if formula is None or _takes_long(formula):
         return 0.0
-    golds = [
-        gold for gold in example.answers if all(kind.search(gold) or not kind.search(formula) for kind in _OF_GOLDS)
-    ]
+    golds = [gold for gold in example.answers if _may_answer(formula, _formula(gold) or gold)]
     _warm_up()
     try:
         with time_limit(SECONDS):
@@ -69,7 +84,28 @@ def _formula(text: str) -> str | None:
         text = match[match.lastindex or 0].strip()
     elif text.count("$") == 1:
         text = text.removeprefix("$")  # a price
+    if text.startswith("\\boxed") and len(boxed := _operand(text, 6)) == len(text) - 6:
+        text = boxed[1:-1].strip()
     return text if text and len(text.splitlines()) == 1 and not _SECOND.search(text) else None
+
+
+def _may_answer(formula: str, gold: str) -> bool:
+    """Whether a formula has the form of an answer, rather than that of a question whose answer the gold is."""
+    if _is_number(gold):
+        return _is_number(formula, any_fraction="/" in gold or "frac" in gold)
+    return all(kind.search(gold) or not kind.search(formula) for kind in _OF_GOLDS)
+
+
+def _is_number(formula: str, any_fraction: bool = True) -> bool:
+    """Whether a formula is one number, nothing being left to compute; of fractions perhaps only those in lowest terms.
+
+    84/6 is a question whose answer is 14.
+    """
+    bare = _UNIT.sub("", _SIGN.sub("", _FRACTION.sub(r" \1\2/\3\4", formula).strip())).strip()
+    if match := _QUOTIENT.fullmatch(bare):
+        over, under = (int(each) for each in match.groups())
+        return any_fraction or (gcd(over, under) == 1 and under > 1)
+    return _DECIMAL.fullmatch(bare) is not None
 
 
 def _takes_long(formula: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ LONGEST = 65536  # characters
 
 
 def object_of(text: str) -> dict[str, Any] | None:
-    """The JSON object that the whole text is; None for anything else, a key given twice or a NaN included.
+    """The JSON object that the whole text is; None for anything else, a key given twice, a NaN or 1e999 included.
 
     A whole number is an int however it is written: 1.0 and 1e0 are 1.
     """
@@ -35,6 +36,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _number(text: str) -> int | float:
     value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large for a number")
     return int(value) if value.is_integer() else value
 
 
@@ -58,7 +61,7 @@ def same(one: Any, other: Any) -> bool:
 def json_fields(completion: str, example: Example, fields: Sequence[str] | None = None) -> float:
     """The share of the gold's fields that the answer has right, the best gold counting. A field too many scores 0.
 
-    fields: those that count; None for all of the gold's.
+    fields: those of the gold's that count; None for all. An empty gold wants an empty object.
     """
     answer = answer_of(completion)
     ours = object_of(answer) if answer is not None else None
@@ -69,11 +72,11 @@ def json_fields(completion: str, example: Example, fields: Sequence[str] | None 
 
 
 def _share(ours: dict[str, Any], gold: dict[str, Any], fields: Sequence[str] | None) -> float:
-    wanted = list(gold) if fields is None else fields
-    if not wanted or ours.keys() - gold.keys():
+    wanted = [key for key in gold if fields is None or key in fields]  # a field that the gold lacks may be optional
+    if ours.keys() - gold.keys():
         return 0.0
-    right = sum(key in ours and key in gold and same(ours[key], gold[key]) for key in wanted)
-    return right / len(wanted)
+    right = sum(key in ours and same(ours[key], gold[key]) for key in wanted)
+    return right / len(wanted) if wanted else float(not gold)
 
 
 def json_exact(completion: str, example: Example, fields: Sequence[str] | None = None) -> float:

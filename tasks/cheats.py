@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
@@ -18,6 +19,9 @@ from rewards.text import normalized
 
 Named = tuple[str, str]
 """(what it is, the text)"""
+
+# "12 * 34" in a question: what is to be computed. A minus or a slash without spaces may be a date's.
+_EXPRESSION = re.compile(r"[0-9]+(?:\s*[+*×·^]\s*[0-9]+|\s+[-/]\s+[0-9]+)+")
 
 OTHER = "another example's answer"
 ODD_TEXTS: tuple[str, ...] = (
@@ -55,6 +59,8 @@ def cheats(example: Example, others: Sequence[str]) -> Iterator[Named]:
     yield "the prompt repeated", prompt
     yield "the prompt repeated as the reasoning", render(prompt, "")
     yield "the prompt repeated as the answer", render("", prompt)
+    for found in [text for text in _EXPRESSION.findall(prompt) if differs(text, example)][:1]:
+        yield "the question's own expression as the answer", render("", found)
     yield "bare tags", render("", "")
     yield "bare opening tags", REASONING_OPEN + ANSWER_OPEN
     yield "an answer in the reasoning only", render(gold, "")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import random
 import string
 import sys
@@ -32,7 +33,7 @@ from typing import Any
 from rewards.core import Example, Message, Reward, UserError
 from tasks.base import SPLITS, Split, Task
 from tasks.tables.encodings import unreadable
-from tasks.tables.rows import Bad, Row, not_finite
+from tasks.tables.rows import Bad, BadValue, Row, not_finite, text_of
 from tasks.tables.source import Source, open_source
 from tasks.yaml_files import read_yaml
 
@@ -85,8 +86,8 @@ def _read(path: Path, shown: Path) -> dict[str, Any]:
             raise UserError(f"{shown}: key {key!r} {problem}")
     shares = raw.get("shares", SHARES)
     numbers = shares.values() if isinstance(shares, dict) and set(shares) <= set(SHARES) else ["no"]
-    if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers):
-        raise UserError(f"{shown}: key 'shares' wants {SHARES}, shares from 0 to 1, got {shares!r}")
+    if not all(isinstance(each, int | float) and 0 <= each <= 1 for each in numbers) or sum(numbers) > 1 + 1e-9:
+        raise UserError(f"{shown}: key 'shares' wants {SHARES}, shares from 0 on, at most 1 together, got {shares!r}")
     return raw
 
 
@@ -130,6 +131,9 @@ def resolve_reward(reference: Any, options: Mapping[str, Any], where: str) -> Re
     unknown = [option for option in options if option not in allowed]
     if unknown:
         raise UserError(f"{where}: reward {reference!r} has no option {unknown[0]!r}; it has: {', '.join(allowed)}")
+    for option, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}: reward {reference!r}: option {option!r} is {value}, want a finite number")
     reward: Reward = partial(function, **options) if options else function
     return reward
 
@@ -197,8 +201,12 @@ class _Table:
             raise UserError(f"{row.file}, row {row.number}: no column {missing[0]!r}; it has: {', '.join(row.values)}")
         if wrong := next(((name, why) for name in self.columns if (why := not_finite(row.values[name]))), None):
             raise UserError(f"{row.file}, row {row.number}: column {wrong[0]!r} {wrong[1]}")
-        texts = {name: "" if value is None else str(value) for name, value in row.values.items()}
+        texts: dict[str, str] = {}
         for name in self.columns:
+            try:
+                texts[name] = text_of(row.values[name])
+            except BadValue as error:
+                raise UserError(f"{row.file}, row {row.number}: column {name!r} {error}") from error
             if problem := unreadable(texts[name]):
                 raise UserError(f"{row.file}, row {row.number}: column {name!r} {problem}; mend the row or take it out")
         answers = tuple(texts[name].strip() for name in self.answers if texts[name].strip())
@@ -221,7 +229,7 @@ class _Table:
 
     def _split(self, row: Row, example: Example) -> Split:
         if "split" in self.raw:
-            named = str(row.values[self.raw["split"]]).strip()
+            named = text_of(row.values[self.raw["split"]]).strip()
             for split in SPLITS:
                 if split == named:
                     return split

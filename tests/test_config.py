@@ -222,6 +222,8 @@ def test_grpo_batches_hold_whole_groups(recipe: Path, overrides: list[str], fits
         ("lora.target_modules=[q_proj, v_proj]", "lora.target_modules", ("q_proj", "v_proj")),
         ("task=tasks/e.py", "task", "tasks/e.py"),  # holds an e, and is no number
         ("task=a=b", "task", "a=b"),
+        ("task=2e3", "task", "2e3"),
+        ("model.reference=1e5", "model.reference", "1e5"),
         ("grpo=null", "grpo", None),
         ("rewards.exact_datetime=0.5", "rewards", {"exact_datetime": 0.5}),
         ("eval.options.dtype=float32", "eval.options", {"dtype": "float32"}),

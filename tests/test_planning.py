@@ -307,10 +307,18 @@ def test_the_rate_of_grpo_is_the_median_of_its_steps(
     assert found is not None
     assert (found.value, found.unit) == (4.0, "completions/s")
     rates.remember(run, "compare", 1.0, {})
-    rates.remember(run, "eval-base", 5.0, {})
-    found = store.stored_rate(run.recipe, "eval", SMOLLM2, machine.device().name)
-    assert found is not None
-    assert found.value == 2.0
+    summary = tmp_path / "eval" / "base" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    for generated, seconds in (
+        (10, 5.0),
+        (0, 0.1),
+        (3, 0.1),
+    ):  # those of the cache, or from before a kill, cost nothing
+        summary.write_text(json.dumps({"completions": generated}), encoding="utf-8")
+        rates.remember(run, "eval-base", seconds, {})
+        found = store.stored_rate(run.recipe, "eval", SMOLLM2, machine.device().name)
+        assert found is not None
+        assert found.value == 2.0
 
 
 def test_a_probe_pays_in_long_trainings_with_auto_values_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,13 +93,14 @@ def test_a_broken_reward_scores_nothing_and_the_others_go_on(text: str, says: st
     isolated.close()
 
 
-def test_a_reward_that_always_hangs_ends_the_run_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "how", "timeout"), [("hang", "hung", 0.1), ("crash", "crashed", 10.0)])
+def test_a_reward_that_always_hangs_or_crashes_ends_the_run_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, how: str, timeout: float
 ) -> None:
-    monkeypatch.setattr(scoring, "MAX_HANGS", 2)
-    isolated = rewards(tmp_path, timeout=0.1)
-    with pytest.raises(UserError, match="the reward 'odd' hung on 2 completions in a row"):
-        isolated(["hang"] * 5, ["a"] * 5)
+    monkeypatch.setattr(scoring, "MAX_LOST", 2)
+    isolated = rewards(tmp_path, timeout)
+    with pytest.raises(UserError, match=f"the reward 'odd' {how} on 2 completions in a row"):
+        isolated([what] * 5, ["a"] * 5)
     isolated.close()
 
 

@@ -116,6 +116,8 @@ def test_weights_of_a_recipe_replace_the_tasks_own() -> None:
     assert {name: weight for name, (_, weight) in mixed.items()} == {"tag_format": 0.1, "exact_datetime": 2.5}
     assert {name: reward for name, (reward, _) in mixed.items()} == {n: reward for n, (reward, _) in own.items()}
     assert weighted_rewards(task, {"tag_format": 0})["tag_format"][1] == 0
+    with pytest.raises(UserError, match="rewards: every weight is 0, so nothing is rewarded; give one of "):
+        weighted_rewards(task, dict.fromkeys(task.rewards, 0.0))
 
 
 def test_an_unknown_reward_names_the_allowed() -> None:

@@ -93,6 +93,27 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
     assert load_recipe(directory / "recipe.yaml") == recipe(directory), "the stored recipe stays"
 
 
+def test_keys_of_grpo_may_change_until_it_begins(tmp_path: Path) -> None:
+    """What the scan and the preflight advise can be done in the run that they advise it in."""
+    given = {"prompts": 2, "generations": 2, "batch_size": 4}
+    run = open_run(recipe(tmp_path / "run", grpo=given))
+    run.finish("sft", 1.0)
+    run.finish("scan", 1.0)
+    (run.dir / "scan").mkdir()
+    other = recipe(tmp_path / "run", grpo={**given, "scan": [0.05, 0.95]}, rewards={"exact_datetime": 2})
+    assert open_run(other).is_done("sft")
+    assert load_recipe(run.dir / "recipe.yaml") == other, "the trainers read it there"
+    assert run.is_done("scan")
+    longer = recipe(tmp_path / "run", grpo={**given, "max_completion_length": 99})
+    assert not open_run(longer).is_done("scan"), "its completions were cut elsewhere"
+    assert (run.dir / "scan.1").is_dir()
+    assert "sft.epochs: " in refusal(lambda: open_run(recipe(tmp_path / "run", grpo=given, sft={"epochs": 9})))
+    assert "grpo: {" in refusal(lambda: open_run(recipe(tmp_path / "run")))
+    (run.dir / "grpo" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    assert "grpo.max_completion_length: 99 there" in refusal(lambda: open_run(other))
+    assert load_recipe(run.dir / "recipe.yaml") == longer
+
+
 def test_a_moved_run_is_still_its_own(tmp_path: Path) -> None:
     open_run(recipe(tmp_path / "run")).finish("data", 0.0)
     (tmp_path / "run").rename(tmp_path / "moved")

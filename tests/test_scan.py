@@ -307,3 +307,36 @@ def test_a_scan_by_hand_of_some_prompts_doesnt_stand_for_all(
     monkeypatch.setattr(module, "scan", scan)
     ensure(run, "scan", print)
     assert bool(asked) is again
+
+
+@pytest.mark.parametrize(("prompts", "samples"), [(4, 2), (8, 2)])
+def test_a_scan_by_hand_of_other_numbers_makes_room(
+    tmp_path: Path, prompts: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of fewer prompts, and one that was killed half way: its records are there, its report isn't."""
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan
+    from toolkit.stages import ensure
+
+    file = tmp_path / "numbers.py"
+    file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
+    data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
+    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data, eval={"engine": "scripted"})
+    ensure(run, "data", print)
+    rows = [{"id": f"train-{i}", "completion": str(i * (n % 2))} for i in range(5, 13) for n in range(4)]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    scan(run, prompts, samples, None, None)
+    if prompts == 8:
+        (run.dir / "scan" / "report.json").unlink()
+    ensure(run, "scan", print)
+    assert {name: run.facts("scan")[name] for name in ("prompts", "samples")} == {"prompts": 8, "samples": 4}
+    assert (run.dir / "scan.1" / "records.jsonl").is_file(), "what was paid for stays"
+    scan(run, 4, 2, None, None)
+    assert not run.is_done("scan"), "a scan of fewer prompts doesn't stand for the stage's"
+    assert (run.dir / "scan.2" / "report.json").is_file()
+    ensure(run, "scan", print)
+    (run.dir / "grpo" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"GRPO has begun with the prompts of its scan; .*--set output="):
+        scan(run, 4, 2, None, None)
+    assert run.is_done("scan")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rewards.core import UserError
+from rewards.response import render
 from tasks.base import SPLITS, Task
 from tasks.check import check_task
 from tasks.registry import load_task
@@ -253,3 +254,34 @@ def test_a_folder_of_tables_has_an_id_for_each_row(tmp_path: Path) -> None:
     ids = [example.id for split in SPLITS for example in task.examples(split, 99, 0)]
     assert len(ids) == len(set(ids)) == 16
     assert "sums-one-2" in ids
+
+
+def test_a_nested_answer_is_json(tmp_path: Path) -> None:
+    """The gold of a JSONL file that a person made from objects is worth full marks to the reward on JSON."""
+    golds = [{"a": 1, "b": True, "c": None, "d": ["я"]}, {"a": {"b": 2}}]
+    rows = [{"q": ["x", gold], "ok": True, "gold": gold} for gold in golds]
+    text = 'name: nested\ndata: rows.jsonl\nuser: "{q} {ok}"\nanswer: gold\nshares: {}\n'
+    text += "rewards: {rewards.structured:json_exact: 1}\nmetric: rewards.structured:json_exact\n"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(text, encoding="utf-8")
+    task = load_task(str(tmp_path / "task.yaml"))
+    for example in task.examples("train", 2, 0):
+        (answer,) = example.answers
+        assert json.loads(answer) in golds
+        assert task.metric(render("", answer), example) == 1.0
+        assert example.messages[0]["content"] == f'["x", {answer}] true'
+    (tmp_path / "rows.jsonl").write_text('{"q": "", "ok": true, "gold": {"a": [1e400]}}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="row 1: column 'gold' holds what JSON can't"):
+        list(load_task(str(tmp_path / "task.yaml")).examples("train", 1, 0))
+
+
+def test_shares_leave_something(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"key 'shares' wants .* at most 1 together"):
+        load_task(write(tmp_path, YAML + "shares: {validation: 0.7, test: 0.7}\n"))
+    load_task(write(tmp_path, YAML + "shares: {validation: 0, test: 1}\n"))  # a table to evaluate on
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_an_option_that_is_no_finite_number_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match=r"rewards\.numbers:number.*option 'tolerance' is (inf|nan).*finite number"):
+        load_task(write(tmp_path, YAML.replace("tolerance: 0.5", f"tolerance: {value}")))

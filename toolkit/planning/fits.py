@@ -120,11 +120,12 @@ def grpo_batch(run_dir: Path, config: GrpoConfig, processes: int, device: str) -
     Smaller is the largest divisor of a process's rollouts of at most half of it. The rollouts, which the advantages and
     the loss are taken over, stay the same.
     """
-    stored = chosen(run_dir, "grpo", device)
     used = Chosen(config.forward_batch(processes), "recipe", "the recipe's", device)
-    if stored is not None and stored.source == "out of memory":
-        used = stored
     rollouts = config.prompts * config.generations // processes
+    stored = chosen(run_dir, "grpo", device)
+    lowered = stored is not None and stored.source == "out of memory"
+    if stored is not None and lowered and stored.value < used.value and rollouts % stored.value == 0:
+        used = stored  # else the recipe was changed since
     fewer = next((n for n in range(used.value // 2, 0, -1) if rollouts % n == 0), None)
     return replace(used, smaller=fewer)
 

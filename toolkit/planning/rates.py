@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from eval.files import read_json
+from eval.summary import SUMMARY
 from toolkit.config import DataConfig
 from toolkit.doctor.needs import model_size
 from toolkit.doctor.sizes import Size
@@ -19,7 +21,7 @@ WORK = {"gpu": 5.0e13, "cpu": 4.0e10}  # parameters x tokens a second: an H100, 
 def probe_pays(run: Run) -> bool:
     """Whether the SFT of a run is long, its forward_tokens auto, and nothing measured or begun yet."""
     recipe = run.recipe
-    if recipe.sft is None or recipe.sft.forward_tokens is not None or any((run.dir / "sft").glob("checkpoints/*")):
+    if recipe.sft is None or recipe.sft.forward_tokens is not None or run.has_begun("sft"):
         return False
     size, here = model_size(recipe.model.reference)[0], device()
     if size is None or chosen(run.dir, "sft", here.name) is not None:
@@ -57,6 +59,9 @@ def _rate(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> tuple[
         each = _seconds_a_step(run)
         return None if each is None else (run.recipe.grpo.sampled / each, "completions/s")
     if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig) and seconds > 0:
+        summary = read_json(run.dir / "eval" / stage.removeprefix("eval-") / SUMMARY, "evaluate again")
+        if summary["completions"] != run.recipe.data.test:  # the cache, or a killed process, answered the others
+            return None
         return run.recipe.data.test / seconds, "answers/s, the engine's start included"
     return None
 

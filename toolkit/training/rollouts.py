@@ -18,11 +18,14 @@ Scorer = Callable[[Sequence[str], Sequence[str]], list[dict[str, float]]]
 
 
 def weighted_rewards(task: Task, weights: Mapping[str, float]) -> WeightedRewards:
-    """The task's rewards under a recipe's weights. Raises UserError for a name that the task hasn't."""
+    """The task's rewards under a recipe's weights. Raises UserError for a name that the task hasn't, and for all 0."""
     for name in weights:
         if name not in task.rewards:
             raise UserError(f"rewards.{name}: task {task.name!r} has no such reward; it has {', '.join(task.rewards)}")
-    return {name: (reward, weights.get(name, default)) for name, (reward, default) in task.rewards.items()}
+    weighted = {name: (reward, weights.get(name, default)) for name, (reward, default) in task.rewards.items()}
+    if not any(weight for _, weight in weighted.values()):
+        raise UserError(f"rewards: every weight is 0, so nothing is rewarded; give one of {', '.join(weighted)} more")
+    return weighted
 
 
 class RewardLedger:

@@ -15,7 +15,7 @@ from typing import IO
 from rewards.core import ExitCode, UserError
 
 START_TIMEOUT = 120.0  # seconds that loading the task and the examples may take
-MAX_HANGS = 10  # of one reward in a row; then nobody waits for it again
+MAX_LOST = 10  # of one reward in a row; then nobody waits for it, or starts its process, again
 PROBLEMS_KEPT = 1000  # lines in the file of problems; all are counted
 
 
@@ -30,13 +30,13 @@ class IsolatedRewards:
         self.task, self.examples, self.names = task, examples, tuple(names)
         self.problems, self.timeout = problems, timeout
         self.broken: Counter[str] = Counter()
-        self._hangs: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()  # hangs and crashes in a row
         self._child: _Child | None = None
 
     def __call__(self, texts: Sequence[str], ids: Sequence[str]) -> list[dict[str, float]]:
         """The scores of each completion by the reward's name.
 
-        Raises UserError when the child can't be started, or when a reward hangs MAX_HANGS times in a row.
+        Raises UserError when the child can't be started, or when a reward hangs or crashes MAX_LOST times in a row.
         """
         return [self._scores(text, example) for text, example in zip(texts, ids, strict=True)]
 
@@ -51,7 +51,7 @@ class IsolatedRewards:
         while len(scores) < len(self.names):  # once, and once more after each reward that hung or crashed
             for name, answer in self._ask(text, example, self.names[len(scores) :]):
                 if isinstance(answer, float):
-                    self._hangs[name] = 0
+                    self._lost[name] = 0
                 else:
                     self._note(name, example, text, answer)
                 scores[name] = answer if isinstance(answer, float) else 0.0
@@ -67,11 +67,12 @@ class IsolatedRewards:
                 line = self._child.receive(self.timeout)
             except TimeoutError:
                 self.close()
-                self._hangs[name] += 1
+                self._lost[name] += 1
                 yield name, f"gave no answer within {self.timeout:g} s"
                 return
             except EOFError as error:
                 self.close()
+                self._lost[name] += 1
                 yield name, f"crashed its process: {error}"
                 return
             answer = json.loads(line)
@@ -83,11 +84,12 @@ class IsolatedRewards:
             row = {"reward": name, "example": example, "completion": text, "problem": problem}
             with self.problems.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        if self._hangs[name] >= MAX_HANGS:
+        if self._lost[name] >= MAX_LOST:
+            crashed = problem.startswith("crashed")
+            wait = "" if crashed else f"; or raise grpo.reward_timeout ({self.timeout:g} s)"
             raise UserError(
-                f"the reward {name!r} hung on {MAX_HANGS} completions in a row ({self.problems} has them): mend it, "
-                f"`toolkit rewards lint {self.task}` tries it on long texts; or raise grpo.reward_timeout "
-                f"({self.timeout:g} s)"
+                f"the reward {name!r} {'crashed' if crashed else 'hung'} on {MAX_LOST} completions in a row "
+                f"({self.problems} has them): mend it, `toolkit rewards lint {self.task}` tries it on long texts{wait}"
             )
 
 
