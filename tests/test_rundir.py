@@ -80,7 +80,7 @@ def test_an_empty_directory_may_become_a_run(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    open_run(recipe(directory))
+    open_run(recipe(directory)).finish("eval-base", 1.0)
     other = recipe(directory, seed=1, sft={"learning_rate": 0.5}, rewards={"exact_datetime": 2})
     said = refusal(lambda: open_run(other))
     assert said.startswith(
@@ -91,6 +91,24 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
     assert "sft.learning_rate: 0.001 there" in refusal(lambda: open_run(recipe(directory, sft={"learning_rate": 1})))
     assert "grpo: None there, {" in refusal(lambda: open_run(recipe(directory, grpo={})))
     assert load_recipe(directory / "recipe.yaml") == recipe(directory), "the stored recipe stays"
+
+
+def test_another_recipe_takes_the_place_of_one_that_has_data_alone(tmp_path: Path) -> None:
+    """What a failed data stage or the first preflight advises is typed with the same output."""
+    run = open_run(recipe(tmp_path / "run"))
+    run.finish("data", 1.0)
+    (run.dir / "data").mkdir()
+    (run.dir / "plan.json").write_text("{}", encoding="utf-8")
+    faster = recipe(tmp_path / "run", sft={"learning_rate": 0.5})
+    assert open_run(faster).is_done("data"), "the data are the same"
+    assert not (run.dir / "plan.json").exists()
+    longer = recipe(tmp_path / "run", model={"reference": "m", "max_length": 99}, seed=1)
+    assert not open_run(longer).is_done("data")
+    assert not (run.dir / "data").exists()
+    assert load_recipe(run.dir / "recipe.yaml") == longer
+    assert json.loads((run.dir / "manifest.json").read_text(encoding="utf-8"))["seed"] == 1
+    (run.dir / "sft" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    assert "seed: 1 there, 0 here" in refusal(lambda: open_run(faster))
 
 
 def test_keys_of_grpo_may_change_until_it_begins(tmp_path: Path) -> None:
@@ -221,6 +239,7 @@ def test_of_two_new_runs_the_one_that_holds_the_directory_writes_its_recipe(
     monkeypatch.setattr(rundir, "dump_recipe", write)
     with opened(winner) as run:
         assert load_recipe(run.dir / "recipe.yaml") == winner
+        run.finish("eval-base", 1.0)
         assert "is in use by another process" in refusal(enter)
     assert "holds a run of another recipe; it differs in seed" in refusal(enter)
 

