@@ -16,10 +16,12 @@ import pytest
 
 from eval.progress import QUIET
 from rewards.response import render
+from tasks.registry import load_task
 from tests.docs_blocks import ROOT, SHELLS, Block, blocks, pages
 from tests.pages import write_demo
 from tests.test_scoring_docs import DAYS, TASK
 from toolkit.cli import main
+from toolkit.data import example_lines
 from toolkit.doctor import gather
 
 ALL = [block for page in pages() for block in blocks(page)]
@@ -91,6 +93,14 @@ def test_each_command_ends_as_the_page_says(
         main(words[1:])
     printed = capsys.readouterr()
     assert int(end.value.code or 0) == expected, f"{block.place}: {command}\n{printed.out}{printed.err}"
+
+
+def test_the_tutorial_shows_a_line_that_is_built() -> None:
+    """The second of its `data build`, but for the breaks."""
+    shown = re.search(r"```json\n(.+?)```", PAGE["tutorial"], re.S)
+    assert shown is not None
+    _, second = example_lines(load_task("datetime_extraction_plain"), "train", 2, 0)
+    assert json.dumps(json.loads(shown[1])) == json.dumps(json.loads(second))  # the order of the keys too
 
 
 @pytest.mark.parametrize("block", [each for each in WITH_COMMANDS if each.directive], ids=lambda block: block.place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import yaml
 
 from benchmarks.tiny import SPREAD_TASK
+from tests.docs_blocks import ROOT, blocks
 from tests.trainings import write_tiny
 from toolkit.cli import main
 from toolkit.config import load_recipe
-from toolkit.planning.machine import device
+from toolkit.planning.machine import Device, device
+from toolkit.planning.memory import GB
+from toolkit.planning.plan import lines
 from toolkit.planning.store import chosen
 from toolkit.rundir import open_run
 from toolkit.stages import ensure
@@ -76,6 +80,27 @@ def test_the_json_says_everything_of_every_stage(config: Path, capsys: pytest.Ca
     assert grpo["choices"]["generation"]["value"] == "transformers"
     assert (evaluations["total"], evaluations["unit"]) == (6, "answers")
     assert not (config.parent / "run").exists()  # a plan leaves nothing behind
+
+
+SHOWN = [block.lines for block in blocks(ROOT / "docs" / "planning.md") if block.lines[0].startswith("> toolkit plan ")]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown[0])
+def test_the_page_shows_the_plans_of_recipes_that_ship(
+    shown: tuple[str, ...], smollm2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page's machine, whatever this one is: its name and memory stand in a plan's first line."""
+    from toolkit.training import planner
+
+    config = shown[0].split()[-1]
+    named = re.search(r" on (.+) \((\S+) of (\S+) GB free\)", shown[1])
+    assert named is not None
+    there = Device("cpu", named[1], float(named[3]) * GB, float(named[2]) * GB)
+    monkeypatch.setattr(planner, "device", lambda: there)
+    monkeypatch.setattr(planner, "stored_rate", lambda *of: None)
+    recipe = load_recipe(ROOT / config)
+    monkeypatch.chdir(tmp_path)  # where no run has left what it chose
+    assert "\n".join(lines(planner.make_plan(recipe, config))) == "\n".join(shown[1:])
 
 
 def test_what_can_not_be_is_a_problem_and_an_exit_code(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,7 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
     generation = {
         False: Choice("transformers", "grpo.vllm is false"),
         True: Choice(
-            "vLLM in the trainer's process", f"{engine_share(recipe, size, here.total):.0%} of the card is its share"
+            "vLLM in the trainer's process", f"at most {engine_share(recipe, size, here.total):.0%} of the card"
         ),
         "server": Choice("a vLLM server", f"at {config.vllm_server}"),
     }
