@@ -449,17 +449,29 @@ def checkpoint(folder: Path, step: int, lacking: str = "") -> Path:
     names = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
     for name in names:
         if name != lacking:
-            (path / name).touch()
+            (path / name).write_text('{"global_step": 1}', encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("lacking", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "lacking", ["adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+)
 def test_a_checkpoint_without_all_its_files_doesnt_count(tmp_path: Path, lacking: str) -> None:
     from toolkit.training.common import last_whole_checkpoint
 
     checkpoint(tmp_path, 10, lacking)
     assert last_whole_checkpoint(tmp_path) is None
     whole = checkpoint(tmp_path, 9)
+    assert last_whole_checkpoint(tmp_path) == whole
+
+
+@pytest.mark.parametrize("left", [b"", b'{"global_step": 1', b'{"a": "\xd0'])
+def test_a_checkpoint_whose_state_was_torn_doesnt_count(tmp_path: Path, left: bytes) -> None:
+    """transformers writes it in place: a kill in the middle, or a full disk, leaves a part of it."""
+    from toolkit.training.common import last_whole_checkpoint
+
+    whole = checkpoint(tmp_path, 5)
+    (checkpoint(tmp_path, 6) / "trainer_state.json").write_bytes(left)
     assert last_whole_checkpoint(tmp_path) == whole
 
 

@@ -21,6 +21,7 @@ from toolkit.training.processes import rank, wait_for_all, world
 from toolkit.training.watchdog import Watchdog
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # the second and the third are FSDP's
+WEIGHTS = ("*.safetensors", "pytorch_model_fsdp*")  # the second is FSDP's, a file or a folder
 TRAINED = "default"  # PEFT's name of the adapter that is trained
 
 
@@ -165,17 +166,24 @@ def _held_here(weights: Any) -> torch.Tensor:
 
 
 def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last.
+    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last, and in place.
 
     Each process writes a random state of its own, in its own time: of several, all have to be there.
     """
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=_step, reverse=True):
-        whole = all((path / name).is_file() for name in ("trainer_state.json", "scheduler.pt"))
-        optimizer = any((path / name).exists() for name in OPTIMIZERS)
-        if whole and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
+        weights = any(True for pattern in WEIGHTS for _ in path.glob(pattern))
+        optimizer = any((path / name).exists() for name in OPTIMIZERS) and (path / "scheduler.pt").is_file()
+        if _has_state(path) and weights and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
             return path
     return None
+
+
+def _has_state(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def _step(checkpoint: Path) -> int:
