@@ -24,6 +24,7 @@ from toolkit.planning.plan import Batch, Choice, Plan, StagePlan, memory_of, tim
 from toolkit.planning.store import Rate, chosen, lowered, stored_rate
 from toolkit.rundir import Run
 from toolkit.stages import stages_of, task_of
+from toolkit.training.backends import refuse_other_adapter
 from toolkit.training.fast import fast_path, grpo_path
 
 SAMPLED = 200  # examples whose rows stand for all
@@ -52,7 +53,7 @@ def make_plan(recipe: Recipe, name: str) -> Plan:
     said += f", tuning {recipe.model.tuning}, backend {recipe.model.backend}"
     if size is None or resolved is None:
         rows = "unknown until the model is here: training fetches it"
-        return Plan(name, here, said, rows, (), tuple(_problems(recipe, size, here, None)))
+        return Plan(name, here, said, rows, (), tuple(_problems(recipe, size, here, resolved, None)))
     rows_found = rows_of(run, resolved)
     model = _shape(resolved.path, recipe.model.tuning == "full")
     stages = []
@@ -61,7 +62,8 @@ def make_plan(recipe: Recipe, name: str) -> Plan:
     if recipe.grpo is not None:
         stages.append(_grpo(run, size, here, model, rows_found))
     stages += _evaluations(run, size, here)
-    return Plan(name, here, said, rows_found.source, tuple(stages), tuple(_problems(recipe, size, here, rows_found)))
+    problems = tuple(_problems(recipe, size, here, resolved, rows_found))
+    return Plan(name, here, said, rows_found.source, tuple(stages), problems)
 
 
 def _local(reference: str) -> ResolvedModel | None:
@@ -233,9 +235,16 @@ def _evaluations(run: Run, size: Size, here: Device) -> list[StagePlan]:
     return [StagePlan("evaluations", done, 0, total, "answers", memory, None, choices, {}, timed(rate, total), rate)]
 
 
-def _problems(recipe: Recipe, size: Size | None, here: Device, rows: Rows | None) -> list[str]:
+def _problems(
+    recipe: Recipe, size: Size | None, here: Device, resolved: ResolvedModel | None, rows: Rows | None
+) -> list[str]:
     """Why the run can't be: what it would be refused for when a stage starts."""
     found = []
+    if resolved is not None:
+        try:
+            refuse_other_adapter(recipe, resolved)
+        except UserError as error:
+            found.append(str(error))
     gpu = needs_of(recipe, here.kind == "gpu")
     if gpu.gpu is not None and here.kind == "cpu":
         found.append(f"no GPU here: {gpu.gpu} ({gpu.change})")
