@@ -21,13 +21,15 @@ from tests.commands import Toolkit
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
 from toolkit.models import resolve_model
+from toolkit.planning.machine import Device
 from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure, last_adapter, model_of, stages_of
+from toolkit.stages import ensure, last_adapter, model_of, refuse_what_cannot_run, stages_of
 from toolkit.training import preflight
 from toolkit.training.backends import start_of
 from toolkit.training.worker import _leave_out_vllm
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = Device("cpu", "a processor, 2 cores", 25e9, 20e9)
 
 
 @pytest.fixture
@@ -342,3 +344,32 @@ def test_a_training_that_is_not_the_adapters_ends_before_the_first_stage(
     assert done.code == 2
     assert said.format(adapter=adapter) in done.err
     assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("grpo.vllm=true", "no GPU here: grpo.vllm generates with vLLM inside the trainer"),
+        ("model.tuning=qlora", "no GPU here: model.tuning qlora trains on 4-bit weights"),
+        ("sft.compile=true", "no GPU here: sft.compile pays on one only (--set sft.compile=auto)"),
+    ],
+)
+def test_what_needs_a_gpu_ends_before_the_first_stage(
+    config: Path, tmp_path: Path, toolkit: Toolkit, monkeypatch: pytest.MonkeyPatch, change: str, said: str
+) -> None:
+    monkeypatch.setattr("toolkit.stages.device", lambda: CPU)
+    done = toolkit("run", config, "--set", change)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_only_the_stages_to_do_are_refused(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SFT may be trained here, and its GRPO on another machine."""
+    monkeypatch.setattr("toolkit.stages.device", lambda: CPU)
+    run = make(grpo={"vllm": True})
+    refuse_what_cannot_run(run, ["data", "sft"])
+    with pytest.raises(UserError, match=r"grpo\.vllm"):
+        refuse_what_cannot_run(run, ["data", "sft", "grpo"])
+    run.finish("grpo", 1.0)
+    refuse_what_cannot_run(run, ["data", "sft", "grpo", "merge"])

@@ -65,6 +65,8 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
         yield "grpo.vllm: unsloth's engine shares an adapter's base; set model.tuning to lora, or backend transformers"
     if grpo.vllm == "server" and recipe.model.backend == "unsloth":
         yield "grpo.vllm server: unsloth generates in its own process; set model.backend to transformers"
+    if grpo.packing is True and recipe.model.backend == "unsloth":
+        yield "grpo.packing: unsloth packs by itself; set auto"
     if isinstance(recipe.data, DataConfig) and recipe.data.grpo < grpo.prompts:
         yield f"data.grpo {recipe.data.grpo} is less than grpo.prompts ({grpo.prompts}): no step could be filled"
     processes = recipe.launch.processes

@@ -245,11 +245,6 @@ def _problems(
             refuse_other_adapter(recipe, resolved)
         except UserError as error:
             found.append(str(error))
-    gpu = needs_of(recipe, here.kind == "gpu")
-    if gpu.gpu is not None and here.kind == "cpu":
-        found.append(f"no GPU here: {gpu.gpu} ({gpu.change})")
-    if recipe.model.tuning == "qlora" and here.kind == "cpu":
-        found.append("no GPU here: model.tuning qlora needs one (--set model.tuning=lora)")
     for stage in ("sft", "grpo"):
         if getattr(recipe, stage) is None or (stage == "grpo" and found):
             continue
