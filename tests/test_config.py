@@ -211,6 +211,24 @@ def test_grpo_batches_hold_whole_groups(recipe: Path, overrides: list[str], fits
 
 
 @pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["sft.compile=true", "model.backend=unsloth"], "sft.compile: unsloth compiles by itself; set auto"),
+        (["sft.compile=true", "model.tuning=qlora"], "sft.compile: 4-bit layers (model.tuning qlora) don't compile"),
+        (["grpo.packing=true", "model.backend=unsloth"], "grpo.packing: unsloth packs by itself; set auto"),
+        (["grpo.compile=true"], "grpo.compile: needs model.backend transformers, grpo.vllm and packed rows"),
+        (["grpo.compile=true", "grpo.vllm=true", "grpo.packing=false"], "grpo.compile: needs model.backend"),
+        (["grpo.vllm_sleep=true"], "grpo.vllm_sleep: only an engine in the trainer's process sleeps"),
+        (["grpo.vllm_sleep=true", "grpo.vllm=server"], "grpo.vllm_sleep: only an engine in the trainer's process"),
+    ],
+)
+def test_a_switch_that_would_do_nothing_is_refused(recipe: Path, overrides: list[str], said: str) -> None:
+    assert said in refusal(recipe, "model.backend=transformers", *overrides)
+    load_recipe(recipe, ["model.backend=transformers", "sft.compile=true", "grpo.packing=true", "grpo.vllm=true"])
+    load_recipe(recipe, ["model.backend=transformers", "grpo.vllm=true", "grpo.compile=true", "grpo.vllm_sleep=true"])
+
+
+@pytest.mark.parametrize(
     ("override", "keys", "value"),
     [
         ("grpo.learning_rate=1e-5", "grpo.learning_rate", 1e-5),  # to YAML 1.1 this is text
