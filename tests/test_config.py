@@ -213,6 +213,19 @@ def test_grpo_batches_hold_whole_groups(recipe: Path, overrides: list[str], fits
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
+        (["grpo.prompts=2", "grpo.oversample=1.2"], "grpo.oversample 1.2 adds no prompt to grpo.prompts (2); set 1.5"),
+        (["grpo.prompts=3", "grpo.oversample=1.1"], "grpo.oversample 1.1 adds no prompt to grpo.prompts (3); set 1.4"),
+        (["grpo.prompts=4", "grpo.oversample=2.5"], "data.grpo 8 is less than the 10 prompts that grpo.oversample"),
+    ],
+)
+def test_oversampling_has_prompts_to_sample(recipe: Path, overrides: list[str], said: str) -> None:
+    assert said in refusal(recipe, "grpo.batch_size=8", *overrides)
+    load_recipe(recipe, ["grpo.batch_size=8", "grpo.prompts=4", "grpo.oversample=2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
         (["sft.compile=true", "model.backend=unsloth"], "sft.compile: unsloth compiles by itself; set auto"),
         (["sft.compile=true", "model.tuning=qlora"], "sft.compile: 4-bit layers (model.tuning qlora) don't compile"),
         (["grpo.packing=true", "model.backend=unsloth"], "grpo.packing: unsloth packs by itself; set auto"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -93,6 +94,12 @@ def _without_effect(recipe: Recipe) -> Iterator[str]:
         yield "grpo.compile: needs model.backend transformers, grpo.vllm and packed rows; set auto"
     if grpo.vllm_sleep and grpo.vllm is not True:
         yield "grpo.vllm_sleep: only an engine in the trainer's process sleeps; set grpo.vllm to true, or this to false"
+    wanted = grpo.prompts + grpo.extra_prompts
+    if grpo.oversample > 1 and not grpo.extra_prompts:
+        least = math.ceil(10 + 10 / grpo.prompts) / 10
+        yield f"grpo.oversample {grpo.oversample} adds no prompt to grpo.prompts ({grpo.prompts}); set {least} or 1"
+    if isinstance(recipe.data, DataConfig) and grpo.prompts <= recipe.data.grpo < wanted:
+        yield f"data.grpo {recipe.data.grpo} is less than the {wanted} prompts that grpo.oversample samples in a step"
 
 
 def dump_recipe(recipe: Recipe) -> str:
