@@ -164,6 +164,8 @@ def test_a_directory_or_bytes_for_a_recipe(tmp_path: Path) -> None:
         ("data.test=0", "key 'data.test': input should be greater than 0, got 0"),
         ("grpo.generations=1", "key 'grpo.generations': input should be greater than or equal to 2, got 1"),
         ("eval.engine=vlm", "key 'eval.engine': input should be 'vllm', 'server', 'transformers' or 'scripted'"),
+        ("sft.warmup=1", "key 'sft.warmup': input should be less than 1, got 1"),  # a count of steps to transformers
+        ("grpo.warmup=1.0", "key 'grpo.warmup': input should be less than 1, got 1.0"),
         ("lora.dropout=1", "key 'lora.dropout': input should be less than 1, got 1"),
         ("lora.target_modules=[q_proj, 1]", "key 'lora.target_modules.1': input should be a valid string, got 1"),
         ("rewards.exact_datetime=much", "key 'rewards.exact_datetime': input should be a valid number"),
