@@ -100,7 +100,7 @@ def rows_of(run: Run, resolved: ResolvedModel) -> Rows:
         from datasets import Dataset
 
         model = recipe.model
-        prepared = prepare(recipe.data, resolved.path, model.chat_template, model.max_length)
+        prepared = prepare(recipe.data, resolved.path, model.chat_template, model.max_length, adapter=resolved.adapter)
         lengths = lengths_of(Dataset.from_file(str(prepared.dir / "train.arrow")))
         return Rows(lengths, lengths, len(lengths), f"all {len(lengths):,} of {recipe.data.path}")
     stored = run.dir / "data" / "sft.jsonl"
