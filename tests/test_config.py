@@ -164,6 +164,8 @@ def test_a_directory_or_bytes_for_a_recipe(tmp_path: Path) -> None:
         ("data.test=0", "key 'data.test': input should be greater than 0, got 0"),
         ("grpo.generations=1", "key 'grpo.generations': input should be greater than or equal to 2, got 1"),
         ("eval.engine=vlm", "key 'eval.engine': input should be 'vllm', 'server', 'transformers' or 'scripted'"),
+        ("sft.warmup=1", "key 'sft.warmup': input should be less than 1, got 1"),  # a count of steps to transformers
+        ("grpo.warmup=1.0", "key 'grpo.warmup': input should be less than 1, got 1.0"),
         ("lora.dropout=1", "key 'lora.dropout': input should be less than 1, got 1"),
         ("lora.target_modules=[q_proj, 1]", "key 'lora.target_modules.1': input should be a valid string, got 1"),
         ("rewards.exact_datetime=much", "key 'rewards.exact_datetime': input should be a valid number"),
@@ -208,6 +210,37 @@ def test_grpo_batches_hold_whole_groups(recipe: Path, overrides: list[str], fits
         load_recipe(recipe, overrides)
     else:
         assert "grpo.batch_size" in refusal(recipe, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["grpo.prompts=2", "grpo.oversample=1.2"], "grpo.oversample 1.2 adds no prompt to grpo.prompts (2); set 1.5"),
+        (["grpo.prompts=3", "grpo.oversample=1.1"], "grpo.oversample 1.1 adds no prompt to grpo.prompts (3); set 1.4"),
+        (["grpo.prompts=4", "grpo.oversample=2.5"], "data.grpo 8 is less than the 10 prompts that grpo.oversample"),
+    ],
+)
+def test_oversampling_has_prompts_to_sample(recipe: Path, overrides: list[str], said: str) -> None:
+    assert said in refusal(recipe, "grpo.batch_size=8", *overrides)
+    load_recipe(recipe, ["grpo.batch_size=8", "grpo.prompts=4", "grpo.oversample=2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["sft.compile=true", "model.backend=unsloth"], "sft.compile: unsloth compiles by itself; set auto"),
+        (["sft.compile=true", "model.tuning=qlora"], "sft.compile: 4-bit layers (model.tuning qlora) don't compile"),
+        (["grpo.packing=true", "model.backend=unsloth"], "grpo.packing: unsloth packs by itself; set auto"),
+        (["grpo.compile=true"], "grpo.compile: needs model.backend transformers, grpo.vllm and packed rows"),
+        (["grpo.compile=true", "grpo.vllm=true", "grpo.packing=false"], "grpo.compile: needs model.backend"),
+        (["grpo.vllm_sleep=true"], "grpo.vllm_sleep: only an engine in the trainer's process sleeps"),
+        (["grpo.vllm_sleep=true", "grpo.vllm=server"], "grpo.vllm_sleep: only an engine in the trainer's process"),
+    ],
+)
+def test_a_switch_that_would_do_nothing_is_refused(recipe: Path, overrides: list[str], said: str) -> None:
+    assert said in refusal(recipe, "model.backend=transformers", *overrides)
+    load_recipe(recipe, ["model.backend=transformers", "sft.compile=true", "grpo.packing=true", "grpo.vllm=true"])
+    load_recipe(recipe, ["model.backend=transformers", "grpo.vllm=true", "grpo.compile=true", "grpo.vllm_sleep=true"])
 
 
 @pytest.mark.parametrize(

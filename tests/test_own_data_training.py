@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from benchmarks.jsonl import read_jsonl
-from eval.prompts import render_conversation, render_prompt
+from eval.prompts import render_conversation, render_prompt, template_hash
 from rewards.core import Example, Message, UserError
 from toolkit import parallel
-from toolkit.config import ConversationsConfig
+from toolkit.config import ConversationsConfig, check_recipe
 from toolkit.conversations import preparing
 from toolkit.conversations.inspecting import config_of, inspect
 from toolkit.conversations.preparing import QUARANTINE, prepare
@@ -24,6 +24,8 @@ from toolkit.conversations.reading import Conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import summary_lines
 from toolkit.conversations.showing import histogram, html_page
+from toolkit.conversations.stage import prepare_run
+from toolkit.rundir import open_run
 from toolkit.templates import template_names, template_text, use_template
 from toolkit.training.rows import IGNORED, sft_rows
 
@@ -262,6 +264,26 @@ def test_prepared_rows_are_counted_and_cached(tmp_path: Path, model: Path, monke
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
     assert prepare(config, model, None, 100).report["rows"] == 100
     assert prepare(config, model, None, 101).dir != prepare(config, model, None, 100).dir
+
+
+def test_rows_are_those_of_the_adapter_that_training_goes_on_with(tmp_path: Path, model: Path) -> None:
+    """It brings its own tokenizer and template, which training and serving take."""
+    own = tokenizer_of("llama-3.1", *SPECIAL["llama-3.1"])
+    own.save_pretrained(tmp_path / "adapter")
+    text = json.dumps({"base_model_name_or_path": str(model), "r": 32, "lora_alpha": 64})
+    (tmp_path / "adapter" / "adapter_config.json").write_text(text, encoding="utf-8")
+    (tmp_path / "adapter" / "adapter_model.safetensors").touch()
+    raw = {
+        "output": str(tmp_path / "run"),
+        "model": {"reference": str(tmp_path / "adapter"), "backend": "transformers"},
+        "data": {"path": table(tmp_path / "a.jsonl", [("q", "a")]), "validation": 0},
+        "sft": {},
+    }
+    run = open_run(check_recipe(raw, "here"))
+    [row] = rows_of(prepare_run(run).dir, "train")
+    assert row["input_ids"] == rendered(own, chat("q", "a"))[0].row["input_ids"]
+    assert isinstance(run.recipe.data, ConversationsConfig)
+    assert inspect(run.recipe.data, run.recipe.model).template == f"the tokenizer's own, hash {template_hash(own)}"
 
 
 def test_many_rows_go_through_processes_in_their_order(tmp_path: Path, model: Path) -> None:

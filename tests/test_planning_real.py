@@ -103,6 +103,15 @@ def test_the_page_shows_the_plans_of_recipes_that_ship(
     assert "\n".join(lines(planner.make_plan(recipe, config))) == "\n".join(shown[1:])
 
 
+def test_a_scan_is_a_stage_of_its_own(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It samples as many completions as a long GRPO does: left out, the plan's times would be of another run."""
+    found, _ = plan(capsys, str(config), "--set", "grpo.scan=[0.1, 0.9]")
+    assert [stage["name"] for stage in found["stages"]] == ["sft", "scan", "grpo", "evaluations"]
+    scan, _, evaluations = found["stages"][1:]
+    assert (scan["total"], scan["unit"], scan["seconds"], scan["done"]) == (4 * 8, "completions", None, False)
+    assert scan["memory"] == evaluations["memory"]
+
+
 def test_what_can_not_be_is_a_problem_and_an_exit_code(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found, status = plan(capsys, str(config), "--set", "grpo.vllm=true", "--set", "model.dtype=float32")
     if found["device"]["kind"] == "cpu":

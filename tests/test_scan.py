@@ -15,7 +15,7 @@ from eval.records import Record
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig, check_recipe
 from toolkit.dead_groups import dead_shares, drawn
-from toolkit.rundir import open_run
+from toolkit.rundir import Run, open_run
 from toolkit.scan import BINS, advise, histogram, judge, within
 
 STORED: dict[str, Any] = {"prompts": 3, "samples": 4, "pass_rate": 0.25, "dead": {}, "advice": [], "rates": {}}
@@ -97,6 +97,8 @@ def test_advice_names_the_way_out() -> None:
     more = advise(0.5, {8: 0.5, 16: 0.2}, 8, [0.5])
     assert "with 8 generations 50% of the groups are dead, with 16 20%" in more
     assert "grpo.oversample: 2.0 fills a step with groups that differ" in more
+    several = advise(0.5, {8: 0.5, 16: 0.2}, 8, [0.5], processes=2)  # where a recipe may not oversample
+    assert "50% of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]" in several
     assert "grpo.scan" in advise(0.5, {8: 0.7, 16: 0.6}, 8, [0.0, 1.0])[1]
     assert advise(0.5, {4: 0.2, 8: 0.1}, 8, [0.5])[1].startswith("4 generations would do")
 
@@ -124,6 +126,10 @@ def test_prompts_are_chosen_by_the_stored_rates(tmp_path: Path) -> None:
     assert [each.id for each in within(run, examples, (0.1, 0.9))] == ["b", "c"]  # d was never scanned
     with pytest.raises(UserError, match="1 of 3 scanned prompts are within, a step needs 2"):
         within(run, examples, (0.8, 1.0))
+    more: dict[str, Any] = {"prompts": 2, "generations": 2, "batch_size": 4, "oversample": 2}
+    wider = Run(run.dir, run.recipe.model_copy(update={"grpo": GrpoConfig(**more)}))
+    with pytest.raises(UserError, match=r"2 of 3 scanned prompts are within, a step needs 4 \(grpo\.oversample\)"):
+        within(wider, examples, (0.1, 0.9))
 
 
 @pytest.mark.parametrize("bounds", [[0.9, 0.1], [0.5, 0.5], [-0.1, 0.5], [0.5, 1.5]])

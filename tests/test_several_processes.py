@@ -180,11 +180,13 @@ def test_a_checkpoint_lacks_nothing_only_with_every_processs_state(tmp_path: Pat
     pytest.importorskip("transformers")
     from toolkit.training.common import last_whole_checkpoint
 
-    for step, optimizer in ((1, "optimizer.pt"), (2, "optimizer.bin")):  # the second is FSDP's
+    fsdps = ("optimizer.bin", "pytorch_model_fsdp.bin")
+    for step, names in ((1, ("optimizer.pt", "adapter_model.safetensors")), (2, fsdps)):
         path = tmp_path / f"checkpoint-{step}"
         path.mkdir()
-        for name in ("trainer_state.json", optimizer, "scheduler.pt", "rng_state_0.pth"):
+        for name in (*names, "scheduler.pt", "rng_state_0.pth"):
             (path / name).touch()
+        (path / "trainer_state.json").write_text('{"global_step": 1}', encoding="utf-8")
     (tmp_path / "checkpoint-1" / "rng_state_1.pth").touch()
     assert last_whole_checkpoint(tmp_path, 2) == tmp_path / "checkpoint-1"
     (tmp_path / "checkpoint-2" / "rng_state_1.pth").touch()

@@ -17,14 +17,19 @@ import pytest
 
 from eval.summary import read_summary
 from rewards.core import UserError
+from tests.commands import Toolkit
 from toolkit.config import Recipe, check_recipe
 from toolkit.data import read_examples
+from toolkit.models import resolve_model
+from toolkit.planning.machine import Device
 from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure, last_adapter, stages_of
+from toolkit.stages import ensure, last_adapter, model_of, refuse_what_cannot_run, stages_of
 from toolkit.training import preflight
+from toolkit.training.backends import start_of
 from toolkit.training.worker import _leave_out_vllm
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = Device("cpu", "a processor, 2 cores", 25e9, 20e9)
 
 
 @pytest.fixture
@@ -295,3 +300,76 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # reaped, before the file was opened or after
         return False
+
+
+# A model that is an adapter, and what this machine can't do.
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, fake_model: Path) -> Path:
+    directory = tmp_path / "adapter"
+    directory.mkdir()
+    config = {"base_model_name_or_path": str(fake_model), "r": 8, "lora_alpha": 16, "target_modules": ["v", "q"]}
+    (directory / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "adapter_model.safetensors").write_bytes(b"weights")
+    return directory
+
+
+def test_the_baseline_of_an_adapter_is_what_training_begins_with(
+    make: Callable[..., Run], adapter: Path, fake_model: Path
+) -> None:
+    lora = {"rank": 8, "alpha": 16, "target_modules": ["q", "v"]}
+    run = make(model={"reference": str(adapter), "backend": "transformers"}, lora=lora, sft=None)
+    resolved = resolve_model(str(adapter))
+    started, base = start_of(run.recipe, run.dir, "grpo", resolved), model_of(run, "base")
+    assert (base.path, base.adapter) == (started.path, started.adapter) == (fake_model, adapter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["model.tuning=full"], "model.tuning full trains a whole model, and {adapter} is an adapter; merge it first"),
+        (
+            ["lora.rank=8", "lora.target_modules=[q,v,o]"],
+            "the adapter {adapter} as it is, and the recipe says otherwise; "
+            "add --set lora.alpha=16 --set lora.target_modules=[q,v]",
+        ),
+    ],
+)
+def test_a_training_that_is_not_the_adapters_ends_before_the_first_stage(
+    config: Path, adapter: Path, tmp_path: Path, toolkit: Toolkit, changes: list[str], said: str
+) -> None:
+    sets = [part for change in (f"model.reference={adapter}", *changes) for part in ("--set", change)]
+    done = toolkit("run", config, *sets)
+    assert done.code == 2
+    assert said.format(adapter=adapter) in done.err
+    assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("grpo.vllm=true", "no GPU here: grpo.vllm generates with vLLM inside the trainer"),
+        ("model.tuning=qlora", "no GPU here: model.tuning qlora trains on 4-bit weights"),
+        ("sft.compile=true", "no GPU here: sft.compile pays on one only (--set sft.compile=auto)"),
+    ],
+)
+def test_what_needs_a_gpu_ends_before_the_first_stage(
+    config: Path, tmp_path: Path, toolkit: Toolkit, monkeypatch: pytest.MonkeyPatch, change: str, said: str
+) -> None:
+    monkeypatch.setattr("toolkit.stages.device", lambda: CPU)
+    done = toolkit("run", config, "--set", change)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_only_the_stages_to_do_are_refused(make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SFT may be trained here, and its GRPO on another machine."""
+    monkeypatch.setattr("toolkit.stages.device", lambda: CPU)
+    run = make(grpo={"vllm": True})
+    refuse_what_cannot_run(run, ["data", "sft"])
+    with pytest.raises(UserError, match=r"grpo\.vllm"):
+        refuse_what_cannot_run(run, ["data", "sft", "grpo"])
+    run.finish("grpo", 1.0)
+    refuse_what_cannot_run(run, ["data", "sft", "grpo", "merge"])

@@ -33,6 +33,18 @@ for name in ("torch", "transformers", "peft", "datasets", "trl"):
     pytest.importorskip(name)
 
 ROOT = Path(__file__).resolve().parents[1]
+# A step that moves the weights far enough to see, and a penalty for it.
+KL: dict[str, Any] = {
+    "steps": 3,
+    "prompts": 2,
+    "generations": 2,
+    "batch_size": 4,
+    "max_completion_length": 8,
+    "learning_rate": 1e-3,
+    "save_steps": 1,
+    "evaluate_steps": None,
+    "beta": 0.1,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -217,7 +229,7 @@ def test_qlora_without_a_gpu_is_refused(tiny: Path, tmp_path: Path) -> None:
     run = begun(
         tmp_path / "run", tiny, model={"reference": str(tiny), "backend": "transformers", "tuning": "qlora"}, grpo=None
     )
-    with pytest.raises(UserError, match="needs a CUDA GPU"):
+    with pytest.raises(UserError, match=r"no GPU here: model\.tuning qlora"):
         sft(run)
 
 
@@ -392,9 +404,29 @@ def test_a_killed_grpo_goes_on_with_a_ledger_of_each_step_once(
     assert [row["step"] for row in read_jsonl(run.dir / "grpo" / "log.jsonl") if "reward" in row] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_a_stage_killed_after_its_last_step_trains_no_step_more(tiny: Path, tmp_path: Path, stage: str) -> None:
-    run = begun(tmp_path / "run", tiny, **({"grpo": None} if stage == "sft" else {"sft": None}))
+def test_a_killed_grpo_with_a_kl_penalty_goes_on_with_its_weights(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The penalty brings a second adapter, and transformers then loads those in subfolders alone: not the trained."""
+    whole, killed = (begun(tmp_path / name, tiny, sft=None, grpo=KL) for name in ("whole", "killed"))
+    grpo(whole)
+    with monkeypatch.context() as patch:
+        killed_at(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            grpo(killed)
+    grpo(killed)
+    first, second = (run.dir / "grpo" / "adapter" / "adapter_model.safetensors" for run in (whole, killed))
+    assert first.read_bytes() == second.read_bytes()
+    assert not (first.parent / "ref").exists(), "the reference is no part of what was trained"
+
+
+@pytest.mark.parametrize(
+    ("stage", "change"), [("sft", {"grpo": None}), ("grpo", {"sft": None}), ("grpo", {"sft": None, "grpo": KL})]
+)
+def test_a_stage_killed_after_its_last_step_trains_no_step_more(
+    tiny: Path, tmp_path: Path, stage: str, change: dict[str, Any]
+) -> None:
+    run = begun(tmp_path / "run", tiny, **change)
     train = sft if stage == "sft" else grpo
     before, _ = train(run)
     adapter = run.dir / stage / "adapter"
@@ -417,17 +449,29 @@ def checkpoint(folder: Path, step: int, lacking: str = "") -> Path:
     names = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
     for name in names:
         if name != lacking:
-            (path / name).touch()
+            (path / name).write_text('{"global_step": 1}', encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("lacking", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "lacking", ["adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+)
 def test_a_checkpoint_without_all_its_files_doesnt_count(tmp_path: Path, lacking: str) -> None:
     from toolkit.training.common import last_whole_checkpoint
 
     checkpoint(tmp_path, 10, lacking)
     assert last_whole_checkpoint(tmp_path) is None
     whole = checkpoint(tmp_path, 9)
+    assert last_whole_checkpoint(tmp_path) == whole
+
+
+@pytest.mark.parametrize("left", [b"", b'{"global_step": 1', b'{"a": "\xd0'])
+def test_a_checkpoint_whose_state_was_torn_doesnt_count(tmp_path: Path, left: bytes) -> None:
+    """transformers writes it in place: a kill in the middle, or a full disk, leaves a part of it."""
+    from toolkit.training.common import last_whole_checkpoint
+
+    whole = checkpoint(tmp_path, 5)
+    (checkpoint(tmp_path, 6) / "trainer_state.json").write_bytes(left)
     assert last_whole_checkpoint(tmp_path) == whole
 
 

@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from rewards.core import UserError  # noqa: E402
-from toolkit.config import LoraConfig, ModelConfig, SftConfig  # noqa: E402
+from toolkit.config import GrpoConfig, LoraConfig, ModelConfig, SftConfig  # noqa: E402
 from toolkit.models import ResolvedModel  # noqa: E402
 from toolkit.planning.fits import forward_passes  # noqa: E402
 from toolkit.planning.memory import CPU_TOKENS  # noqa: E402
-from toolkit.training.fast import FastPath, fast_path  # noqa: E402
+from toolkit.training.fast import FastPath, fast_path, grpo_path  # noqa: E402
 
 BASE = ModelConfig(reference="here", backend="transformers")
 
@@ -65,6 +65,14 @@ def test_a_switch_that_can_not_be_on_is_refused_with_its_reason() -> None:
         path_of(dropped, packing=True)
     with pytest.raises(UserError, match=r"sft\.compile: compiling pays on a GPU only; set auto"):
         path_of(model(), compile=True)
+
+
+def test_compiling_grpo_is_refused_where_it_would_not_compile() -> None:
+    with pytest.raises(UserError, match=r"grpo\.compile: needs a GPU, grpo\.vllm and packed rows; set auto"):
+        grpo_path(model(), "transformers", GrpoConfig(compile=True))
+    for switch in (False, "auto"):
+        path = grpo_path(model(), "transformers", GrpoConfig(compile=switch, steps=1000))
+        assert not path.compiled
 
 
 def test_a_gpu_packs_under_unsloth_too_which_compiles_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,8 +282,9 @@ def test_a_killed_training_goes_on_with_its_history_and_its_best(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.0, 0.1])
 def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beta: float
 ) -> None:
     from toolkit.training.grpo import run_grpo
     from toolkit.training.heldout import HeldOut
@@ -304,6 +305,7 @@ def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
         "save_steps": 1,
         "evaluate_steps": 1,
         "evaluate_examples": 2,
+        "beta": beta,  # above 0 the checkpoints hold a second adapter
     }
     run = begun(tmp_path / "run", tiny, sft=None, grpo=section)
     terminal = io.StringIO()

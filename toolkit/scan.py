@@ -93,12 +93,18 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     if summary.invalid:
         raise UserError(f"{folder}: no scan, {'; '.join(summary.invalid)} (eval.max_failed)", ExitCode.INVALID)
     weights = {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
-    found = judge(read_records(folder / RECORDS), weights, config, heat)
+    found = judge(read_records(folder / RECORDS), weights, config, heat, recipe.launch.processes)
     write_json(folder / REPORT, asdict(found))
     return found
 
 
-def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoConfig, temperature: float) -> Scan:
+def judge(
+    records: Iterable[Record],
+    weights: Mapping[str, float],
+    config: GrpoConfig,
+    temperature: float,
+    processes: int = 1,
+) -> Scan:
     """The figures of scored samples under the rewards' weights. Raises UserError where each prompt has an error."""
     asked = by_example(records)
     # What the engine failed on says nothing of the model, and a prompt with fewer samples nothing of its groups.
@@ -117,7 +123,7 @@ def judge(records: Iterable[Record], weights: Mapping[str, float], config: GrpoC
         pass_rate=mean,
         dead={str(size): round(share, 4) for size, share in dead.items()},
         histogram=histogram(list(rates.values())),
-        advice=advise(mean, dead, config.generations, list(rates.values())),
+        advice=advise(mean, dead, config.generations, list(rates.values()), processes),
         rates=rates,
     )
 
@@ -136,8 +142,8 @@ def histogram(rates: Sequence[float]) -> list[int]:
     return counts
 
 
-def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[float]) -> list[str]:
-    """What to do, in plain words."""
+def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[float], processes: int = 1) -> list[str]:
+    """What to do, in plain words. processes: that train together; oversampling works in one only."""
     share = dead[size]
     never, always = (sum(rate == end for rate in rates) / len(rates) for end in (0.0, 1.0))
     said = []
@@ -152,7 +158,7 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
         if better is not None and better > size:
             said.append(f"with {size} generations {share:.0%} of the groups are dead, with {better} {dead[better]:.0%}")
         live = 1 - share
-        if live > 1 - MANY_DEAD:
+        if live > 1 - MANY_DEAD and processes == 1:
             said.append(f"grpo.oversample: {min(8.0, 1 / live):.1f} fills a step with groups that differ")
         else:
             said.append(f"{share:.0%} of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]")
@@ -186,12 +192,13 @@ def within(run: Run, examples: Sequence[Example], bounds: tuple[float, float]) -
     if (rates := pass_rates(run)) is None:
         raise UserError(f"grpo.scan: {run.dir} has no scan; first: toolkit scan CONFIG")
     kept = [each for each in examples if is_within(rates.get(each.id, -1), bounds)]
-    assert run.recipe.grpo is not None
-    if len(kept) < run.recipe.grpo.prompts:
+    config = run.recipe.grpo
+    assert config is not None
+    if len(kept) < (needed := config.prompts + config.extra_prompts):
         more = f", or scan more: toolkit scan CONFIG --prompts {len(examples)}" if len(examples) > len(rates) else ""
         raise UserError(
-            f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs "
-            f"{run.recipe.grpo.prompts}; widen it{more}"
+            f"grpo.scan {list(bounds)}: {len(kept)} of {len(rates)} scanned prompts are within, a step needs {needed}"
+            f"{' (grpo.oversample)' * (needed > config.prompts)}; widen it{more}"
         )
     return kept
 

@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from toolkit.planning.machine import device
 from toolkit.planning.rates import probe_pays, remember
 from toolkit.rundir import Run, timed
 from toolkit.templates import template_text
-from toolkit.training.backends import trained_dir
+from toolkit.training.backends import refuse_other_adapter, trained_dir
 from toolkit.training.launch import (
     SEVERAL,
     command_of,
@@ -107,7 +107,8 @@ def model_of(run: Run, name: str) -> ModelSpec:
         return ModelSpec(run.dir / "sft" / "model" if name == "sft" else run.dir / "model", None, name)
     config = run.recipe.model
     template = config.chat_template and template_text(config.chat_template)
-    return ModelSpec(resolve_model(config.reference).path, None, name, template)
+    resolved = resolve_model(config.reference)
+    return ModelSpec(resolved.path, resolved.adapter, name, template)
 
 
 def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
@@ -140,12 +141,14 @@ def run_probe(run: Run, say: Callable[[str], None]) -> None:
     say(f"probe: forward_tokens {facts['forward_tokens']}, {facts['tokens_per_second']:,.0f} tokens/s")
 
 
-def refuse_what_cannot_fit(run: Run) -> None:
-    """Raise UserError when a training stage still to come can't fit here: said before hours of stages before it."""
-    size, here = model_size(run.recipe.model.reference)[0], device()
-    for stage in stages_of(run.recipe):
+def refuse_what_cannot_run(run: Run, stages: Sequence[str]) -> None:
+    """Raise UserError when a training among the stages to do can't be here: said before hours of stages before it."""
+    reference, here = run.recipe.model.reference, device()
+    for stage in stages:
         if stage in SEVERAL and not run.is_done(stage):
-            refuse_unfit(run.recipe, stage, size, here)
+            if Path(reference).expanduser().is_dir():  # of what isn't here yet the preflight says it
+                refuse_other_adapter(run.recipe, resolve_model(reference))
+            refuse_unfit(run.recipe, stage, model_size(reference)[0], here)
 
 
 def _short(value: Any) -> str:

@@ -78,7 +78,7 @@ def _say_where(trained: Any, stage: str, further: str) -> None:
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
     from toolkit.config import load_recipe
     from toolkit.rundir import opened
-    from toolkit.stages import ensure, refuse_what_cannot_fit, stages_of
+    from toolkit.stages import ensure, refuse_what_cannot_run, stages_of
 
     recipe = load_recipe(config, overrides or [])
     stages = stages_of(recipe)
@@ -89,7 +89,8 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
         if until == "grpo" and "sft" in before and not run.is_done("sft"):
             first = command_line("sft", config, overrides)
             raise UserError(f"{run.dir} has no finished SFT stage to go on from; first: {first}")
-        refuse_what_cannot_fit(run)
-        for stage in stages if until is None else [*before, until]:
+        to_do = stages if until is None else [*before, until]
+        refuse_what_cannot_run(run, to_do)
+        for stage in to_do:
             ensure(run, stage, say)
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -56,6 +57,7 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
     if recipe.sft is not None and recipe.sft.evaluate_steps is not None and recipe.task is None:
         yield "sft.evaluate_steps: conversations alone have no metric to evaluate by; leave it out"
     yield from launch_misfits(recipe)
+    yield from _without_effect(recipe)
     grpo = recipe.grpo
     if grpo is None:
         return
@@ -75,6 +77,29 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
             f"grpo.batch_size {grpo.batch_size} must be a multiple of grpo.generations ({grpo.generations}) and "
             f"divide grpo.prompts x grpo.generations{' / launch.processes' * (processes > 1)} ({rollouts})"
         )
+
+
+def _without_effect(recipe: Recipe) -> Iterator[str]:
+    """Switches that are on, and that the rest of the recipe leaves nothing to do."""
+    unsloth, sft, grpo = recipe.model.backend == "unsloth", recipe.sft, recipe.grpo
+    if sft is not None and sft.compile is True and unsloth:
+        yield "sft.compile: unsloth compiles by itself; set auto"
+    if sft is not None and sft.compile is True and recipe.model.tuning == "qlora":
+        yield "sft.compile: 4-bit layers (model.tuning qlora) don't compile; set auto"
+    if grpo is None:
+        return
+    if grpo.packing is True and unsloth:
+        yield "grpo.packing: unsloth packs by itself; set auto"
+    if grpo.compile is True and (unsloth or not grpo.vllm or grpo.packing is False):
+        yield "grpo.compile: needs model.backend transformers, grpo.vllm and packed rows; set auto"
+    if grpo.vllm_sleep and grpo.vllm is not True:
+        yield "grpo.vllm_sleep: only an engine in the trainer's process sleeps; set grpo.vllm to true, or this to false"
+    wanted = grpo.prompts + grpo.extra_prompts
+    if grpo.oversample > 1 and not grpo.extra_prompts:
+        least = math.ceil(10 + 10 / grpo.prompts) / 10
+        yield f"grpo.oversample {grpo.oversample} adds no prompt to grpo.prompts ({grpo.prompts}); set {least} or 1"
+    if isinstance(recipe.data, DataConfig) and grpo.prompts <= recipe.data.grpo < wanted:
+        yield f"data.grpo {recipe.data.grpo} is less than the {wanted} prompts that grpo.oversample samples in a step"
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -130,7 +130,7 @@ class SftConfig(Section):
         description="stop after so many optimizer steps; -1: after `epochs`",
         json_schema_extra={"not": {"const": 0}},
     )
-    warmup: float = Field(0.05, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     save_steps: PositiveInt = Field(50, description="optimizer steps between checkpoints; a killed run goes on there")
     packing: Switch = Field(
         "auto", description="sequences one after the other without padding, each seeing itself only"
@@ -162,7 +162,7 @@ class GrpoConfig(Section):
     batch_size: PositiveInt = Field(32, description="completions in one forward pass; a step has prompts x generations")
     max_completion_length: PositiveInt = Field(128, description="new tokens; a longer completion is cut and scores 0")
     learning_rate: PositiveFloat = Field(1e-5, description="after warmup; it falls along a cosine")
-    warmup: float = Field(0.0, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     temperature: PositiveFloat = Field(1.0, description="of the sampling in training; evaluation is greedy")
     reward_timeout: PositiveFloat = Field(
         10.0, description="seconds that one reward may take for one completion; it then scores 0 and is counted"

@@ -77,10 +77,10 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     if model is None:
         return Inspection(count(config))
     counted = config.model_copy(update={"too_long": "drop"})
-    model_dir = resolve_model(model.reference).path
-    report = prepare(counted, model_dir, model.chat_template, model.max_length, quarantine).report
-    tokenizer = tokenizer_for(model_dir, model.chat_template)
-    rows = first_rows(config, Renderer(tokenizer, stop_token_ids(tokenizer, model_dir)), LOOKED_AT)
+    resolved, template = resolve_model(model.reference), model.chat_template
+    report = prepare(counted, resolved.path, template, model.max_length, quarantine, resolved.adapter).report
+    tokenizer = tokenizer_for(resolved.adapter or resolved.path, template)
+    rows = first_rows(config, Renderer(tokenizer, stop_token_ids(tokenizer, resolved.path)), LOOKED_AT)
     name = model.chat_template or "the tokenizer's own"
     return Inspection(
         report,

@@ -48,14 +48,16 @@ def prepare(
     chat_template: str | None,
     max_length: int,
     quarantine: Path | None = None,
+    adapter: Path | None = None,
 ) -> Prepared:
     """Rows of every good conversation, from the cache where it has them.
 
+    adapter: on the model, where training goes on with one; the tokenizer is then the adapter's, as in training.
     quarantine: where to copy the bad rows, whether preparing ends well or not. Raises UserError when too many rows are
     bad, when one is too long and config.too_long is `error`, and when the template and the tokenizer don't fit.
     """
     source = source_of(config)
-    tokenizer = tokenizer_for(model_dir, chat_template)
+    tokenizer = tokenizer_for(adapter or model_dir, chat_template)
     target = cache_folder("conversations") / _key(config, source, tokenizer, max_length)
     if not (target / REPORT).is_file():
         renderer = Renderer(tokenizer, stop_token_ids(tokenizer, model_dir))

@@ -20,8 +20,9 @@ def prepare_run(run: Run) -> Prepared:
     assert isinstance(recipe.data, ConversationsConfig)
     folder = run.dir / "data"
     folder.mkdir(exist_ok=True)
-    model_dir = resolve_model(recipe.model.reference).path
-    return prepare(recipe.data, model_dir, recipe.model.chat_template, recipe.model.max_length, folder / QUARANTINE)
+    resolved, model = resolve_model(recipe.model.reference), recipe.model
+    quarantine = folder / QUARANTINE
+    return prepare(recipe.data, resolved.path, model.chat_template, model.max_length, quarantine, resolved.adapter)
 
 
 def data_stage(run: Run) -> dict[str, Any]:

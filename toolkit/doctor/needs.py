@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Needs:
 def needs_of(recipe: Recipe, has_gpu: bool) -> Needs:
     """The needs of a recipe on a machine with or without a GPU. Fetches and converts nothing."""
     size, missing, cache = model_size(recipe.model.reference)
-    gpu, change = _gpu_purpose(recipe)
+    gpu, change = gpu_purpose(recipe)
     needs = Needs(recipe, dict(_packages(recipe)), gpu, change, size, missing, token_work=_tokens(recipe))
     if size is None:
         return needs
@@ -90,8 +90,13 @@ def _packages(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "gguf", "a model in a GGUF file"
 
 
-def _gpu_purpose(recipe: Recipe) -> tuple[str | None, str]:
-    if recipe.grpo is not None and recipe.grpo.vllm:
+def gpu_purpose(recipe: Recipe, stages: Sequence[str] = ("sft", "grpo")) -> tuple[str | None, str]:
+    """(why these stages of a recipe need a GPU, None when they don't; how to do without)."""
+    if recipe.model.tuning == "qlora":
+        return "model.tuning qlora trains on 4-bit weights, which works on CUDA only", "--set model.tuning=lora"
+    if "sft" in stages and recipe.sft is not None and recipe.sft.compile is True:
+        return "sft.compile pays on one only", "--set sft.compile=auto"
+    if "grpo" in stages and recipe.grpo is not None and recipe.grpo.vllm:
         return "grpo.vllm generates with vLLM inside the trainer, which works on CUDA only", "--set grpo.vllm=false"
     return None, "model.backend: transformers, eval.engine: transformers"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rewards.core import UserError
 from toolkit.config import GrpoConfig, Recipe, SftConfig
+from toolkit.doctor.needs import gpu_purpose
 from toolkit.doctor.sizes import Size
 from toolkit.planning.machine import Device, device
 from toolkit.planning.memory import CPU_TOKENS, ERROR, GB, Parts, Way, grpo_memory, sft_memory
@@ -57,12 +58,16 @@ def refuse_unfit(
     lengths: Sequence[int] = (),
     lowered: int | None = None,
 ) -> None:
-    """Raise UserError when even the smallest way to train doesn't fit, the error of the estimate allowed for.
+    """Raise UserError when the stage needs a GPU and here is none, or when even the smallest way to train doesn't fit,
+    the error of the estimate allowed for.
 
     lengths: tokens of the rows (sft) or prompts (grpo); without them only what every row needs is counted. lowered: the
     value of KNOBS after one ran out of memory. Weights that a file of accelerate may shard are left to it, and models
     of unknown size to their fate.
     """
+    purpose, change = gpu_purpose(recipe, (stage,))
+    if purpose is not None and here.kind == "cpu":
+        raise UserError(f"no GPU here: {purpose} ({change})")
     if size is None or recipe.launch.config is not None or not here.free:
         return
     parts = _least(recipe, stage, size, here, lengths, lowered)

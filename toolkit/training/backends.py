@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from eval.files import read_json
+from rewards.core import UserError
 from toolkit.config import LoraConfig, ModelConfig, Recipe
 from toolkit.models import ResolvedModel
 
@@ -50,9 +52,37 @@ def trained_dir(stage_dir: Path, tuning: str) -> Path:
 
 
 def start_of(recipe: Recipe, run_dir: Path, stage: str, base: ResolvedModel) -> ResolvedModel:
-    """What a stage begins with: the recipe's model, or in GRPO what SFT makes of it, whether or not it is there yet."""
+    """What a stage begins with: the recipe's model, or in GRPO what SFT makes of it, whether or not it is there yet.
+
+    Raises UserError as refuse_other_adapter does.
+    """
+    refuse_other_adapter(recipe, base)
     if stage != "grpo" or recipe.sft is None:
         return base
     trained = trained_dir(run_dir / "sft", recipe.model.tuning)
     full = recipe.model.tuning == "full"
     return replace(base, path=trained, adapter=None) if full else replace(base, adapter=trained)
+
+
+def refuse_other_adapter(recipe: Recipe, base: ResolvedModel) -> None:
+    """Raise UserError where the recipe's model is an adapter, and the recipe wants another kind of training.
+
+    Training goes on with the adapter as it is: to tuning full it would be nothing, and another rank would be ignored.
+    """
+    if base.adapter is None:
+        return
+    if recipe.model.tuning == "full":
+        raise UserError(
+            f"model.tuning full trains a whole model, and {base.adapter} is an adapter; merge it first "
+            f"(toolkit export {base.adapter} --to merged --out DIR) and name DIR as model.reference, or set lora"
+        )
+    config, lora = read_json(base.adapter / "adapter_config.json", "is it a PEFT adapter?"), recipe.lora
+    of_peft = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "target_modules": "target_modules"}
+    own = {name: config[key] for name, key in of_peft.items() if config.get(key) is not None}
+    if isinstance(targets := own.pop("target_modules", None), list) and set(targets) != set(lora.target_modules):
+        own["target_modules"] = f"[{','.join(sorted(targets))}]"
+    if others := [f"--set lora.{name}={value}" for name, value in own.items() if getattr(lora, name) != value]:
+        raise UserError(
+            f"lora: training goes on with the adapter {base.adapter} as it is, and the recipe says otherwise; "
+            f"add {' '.join(others)}"
+        )

@@ -21,6 +21,8 @@ from toolkit.training.processes import rank, wait_for_all, world
 from toolkit.training.watchdog import Watchdog
 
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_0")  # the second and the third are FSDP's
+WEIGHTS = ("*.safetensors", "pytorch_model_fsdp*")  # the second is FSDP's, a file or a folder
+TRAINED = "default"  # PEFT's name of the adapter that is trained
 
 
 def shared_arguments(
@@ -73,6 +75,7 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     dog = Watchdog(title, stage_dir, terminal, speaks=first)
     trainer.add_callback(dog)
     dog.keep_batches(trainer)
+    load_what_was_trained(trainer)
     if held is not None:
         held.alarm = dog.held_out
         trainer.add_callback(held)
@@ -111,6 +114,23 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     return outcome
 
 
+def load_what_was_trained(trainer: Any) -> None:
+    """Let the trainer's checkpoints be loaded whole: when it goes on from one, takes one, or keeps the best.
+
+    With a KL penalty TRL adds a second adapter, the reference. PEFT saves that one in a folder of the checkpoint's and
+    the trained one beside it, and transformers, where it finds such folders, loads nothing else.
+    """
+    load = trainer._load_from_checkpoint  # transformers has no public name for it
+
+    def load_whole(checkpoint: str, model: Any = None) -> None:
+        load(checkpoint, model)
+        if len(getattr(trainer.model, "peft_config", ())) > 1 and not trainer.is_fsdp_enabled:  # FSDP has its own files
+            trainer.model.load_adapter(checkpoint, TRAINED, is_trainable=True)
+            trainer.model.set_adapter(TRAINED)
+
+    trainer._load_from_checkpoint = load_whole
+
+
 def _keep_best(trainer: Any, title: str, held: HeldOut, checkpoints: Path, terminal: TextIO) -> dict[str, Any]:
     """Put the weights of the best step into the model, by the held-out metric; say which."""
     last = trainer.state.global_step
@@ -136,7 +156,7 @@ def _take(trainer: Any, checkpoint: Path) -> None:
     """The weights and the state of a finished training. Resuming there would train one step more than was asked for."""
     from transformers import TrainerState
 
-    trainer._load_from_checkpoint(str(checkpoint))  # transformers has no public name for it
+    trainer._load_from_checkpoint(str(checkpoint))
     trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
@@ -146,17 +166,24 @@ def _held_here(weights: Any) -> torch.Tensor:
 
 
 def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last.
+    """The newest checkpoint that has all its files; the trainer writes trainer_state.json last, and in place.
 
     Each process writes a random state of its own, in its own time: of several, all have to be there.
     """
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=_step, reverse=True):
-        whole = all((path / name).is_file() for name in ("trainer_state.json", "scheduler.pt"))
-        optimizer = any((path / name).exists() for name in OPTIMIZERS)
-        if whole and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
+        weights = any(True for pattern in WEIGHTS for _ in path.glob(pattern))
+        optimizer = any((path / name).exists() for name in OPTIMIZERS) and (path / "scheduler.pt").is_file()
+        if _has_state(path) and weights and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
             return path
     return None
+
+
+def _has_state(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def _step(checkpoint: Path) -> int:
@@ -191,7 +218,8 @@ def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe, tr
     if rank() > 0:
         return
     model.config.use_cache = True  # off in training; a model saved so would generate without a cache
+    only = {} if recipe.model.tuning == "full" else {"selected_adapters": [TRAINED]}  # not GRPO's reference
     with whole_directory(trained_dir(stage_dir, recipe.model.tuning)) as folder:
-        model.save_pretrained(folder, state_dict=state)
+        model.save_pretrained(folder, state_dict=state, **only)
         tokenizer.save_pretrained(folder)
         write_json(folder / TRAINED_FOR, training_record(recipe.task, tokenizer))

@@ -96,16 +96,19 @@ class GrpoPath:
 
 
 def grpo_path(model: Any, backend: str, config: GrpoConfig) -> GrpoPath:
-    """The way to train this model, which may be on the meta device. Raises UserError for packing that can't be on."""
+    """The way to train this model, which may be on the meta device. Raises UserError for a switch that can't be on."""
     problem = "unsloth packs by itself" if backend == "unsloth" else packing_problem(model)
     if config.packing is True and problem:
         raise UserError(f"grpo.packing: {problem}; set auto")
     packed = bool(config.packing) and not problem
     wanted = config.steps >= LONG_RUN if config.compile == "auto" else config.compile
     compiled = torch.cuda.is_available() and bool(config.vllm) and packed and wanted
+    needs = "needs a GPU, grpo.vllm and packed rows"
+    if config.compile is True and not compiled:
+        raise UserError(f"grpo.compile: {needs}; set auto")
     why = {"packing": problem or ("the recipe's" if config.packing != "auto" else "saves the padding")}
     if wanted and not compiled:
-        why["compile"] = "needs a GPU, grpo.vllm and packed rows"
+        why["compile"] = needs
     else:
         why["compile"] = (
             "the recipe's" if config.compile != "auto" else f"{config.steps} steps; it pays from {LONG_RUN} on"

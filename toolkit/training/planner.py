@@ -12,7 +12,7 @@ import torch
 
 from eval.prompts import render_prompts
 from rewards.core import UserError
-from toolkit.config import ConversationsConfig, Recipe
+from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.data import read_examples
 from toolkit.doctor.needs import GIB, model_size, needs_of
 from toolkit.doctor.sizes import Size
@@ -20,10 +20,12 @@ from toolkit.models import HUB_ID, ResolvedModel, resolve_model
 from toolkit.planning.fits import grpo_batch, mean_pass, refuse_unfit, room
 from toolkit.planning.machine import Device, device
 from toolkit.planning.memory import Way, engine_share, grpo_memory, sft_memory
-from toolkit.planning.plan import Batch, Choice, Plan, StagePlan, memory_of, timed
+from toolkit.planning.plan import Batch, Choice, Memory, Plan, StagePlan, memory_of, timed
 from toolkit.planning.store import Rate, chosen, lowered, stored_rate
 from toolkit.rundir import Run
+from toolkit.scan import STAGE_SAMPLES
 from toolkit.stages import stages_of, task_of
+from toolkit.training.backends import refuse_other_adapter
 from toolkit.training.fast import fast_path, grpo_path
 
 SAMPLED = 200  # examples whose rows stand for all
@@ -52,16 +54,19 @@ def make_plan(recipe: Recipe, name: str) -> Plan:
     said += f", tuning {recipe.model.tuning}, backend {recipe.model.backend}"
     if size is None or resolved is None:
         rows = "unknown until the model is here: training fetches it"
-        return Plan(name, here, said, rows, (), tuple(_problems(recipe, size, here, None)))
+        return Plan(name, here, said, rows, (), tuple(_problems(recipe, size, here, resolved, None)))
     rows_found = rows_of(run, resolved)
     model = _shape(resolved.path, recipe.model.tuning == "full")
     stages = []
     if recipe.sft is not None:
         stages.append(_sft(run, size, here, model, rows_found))
+    if "scan" in stages_of(recipe):
+        stages.append(_scan(run, size, here))
     if recipe.grpo is not None:
         stages.append(_grpo(run, size, here, model, rows_found))
     stages += _evaluations(run, size, here)
-    return Plan(name, here, said, rows_found.source, tuple(stages), tuple(_problems(recipe, size, here, rows_found)))
+    problems = tuple(_problems(recipe, size, here, resolved, rows_found))
+    return Plan(name, here, said, rows_found.source, tuple(stages), problems)
 
 
 def _local(reference: str) -> ResolvedModel | None:
@@ -95,7 +100,7 @@ def rows_of(run: Run, resolved: ResolvedModel) -> Rows:
         from datasets import Dataset
 
         model = recipe.model
-        prepared = prepare(recipe.data, resolved.path, model.chat_template, model.max_length)
+        prepared = prepare(recipe.data, resolved.path, model.chat_template, model.max_length, adapter=resolved.adapter)
         lengths = lengths_of(Dataset.from_file(str(prepared.dir / "train.arrow")))
         return Rows(lengths, lengths, len(lengths), f"all {len(lengths):,} of {recipe.data.path}")
     stored = run.dir / "data" / "sft.jsonl"
@@ -218,29 +223,46 @@ def _grpo(run: Run, size: Size, here: Device, model: Any, rows: Rows) -> StagePl
     )
 
 
+def _scan(run: Run, size: Size, here: Device) -> StagePlan:
+    """The samples of every prompt that grpo.scan is to choose among, by the engine of the evaluations."""
+    recipe = run.recipe
+    assert isinstance(recipe.data, DataConfig)  # Recipe refuses GRPO without a task
+    total, rate = STAGE_SAMPLES * recipe.data.grpo, stored_rate(recipe, "scan", size, here.name)
+    choices = {"engine": Choice(recipe.eval.engine, f"eval.engine; {STAGE_SAMPLES} samples of each prompt")}
+    memory = _engine_memory(recipe, here)
+    return StagePlan(
+        "scan", run.is_done("scan"), 0, total, "completions", memory, None, choices, {}, timed(rate, total), rate
+    )
+
+
+def _engine_memory(recipe: Recipe, here: Device) -> Memory | None:
+    parts = {name: value * GIB for name, value in needs_of(recipe, here.kind == "gpu").engine.items()}
+    return memory_of(parts, here.free) if parts else None
+
+
 def _evaluations(run: Run, size: Size, here: Device) -> list[StagePlan]:
     """All evaluations of the run together: each loads its model alone."""
     recipe = run.recipe
     names = [name for name in stages_of(recipe) if name.startswith("eval")]
     if not names or isinstance(recipe.data, ConversationsConfig):
         return []
-    engine = needs_of(recipe, here.kind == "gpu").engine
-    parts = {name: value * GIB for name, value in engine.items()}
     total, done = len(names) * recipe.data.test, all(run.is_done(name) for name in names)
     rate = stored_rate(recipe, "eval", size, here.name)
     choices = {"engine": Choice(recipe.eval.engine, f"eval.engine; {', '.join(names)}")}
-    memory = memory_of(parts, here.free) if parts else None
+    memory = _engine_memory(recipe, here)
     return [StagePlan("evaluations", done, 0, total, "answers", memory, None, choices, {}, timed(rate, total), rate)]
 
 
-def _problems(recipe: Recipe, size: Size | None, here: Device, rows: Rows | None) -> list[str]:
+def _problems(
+    recipe: Recipe, size: Size | None, here: Device, resolved: ResolvedModel | None, rows: Rows | None
+) -> list[str]:
     """Why the run can't be: what it would be refused for when a stage starts."""
     found = []
-    gpu = needs_of(recipe, here.kind == "gpu")
-    if gpu.gpu is not None and here.kind == "cpu":
-        found.append(f"no GPU here: {gpu.gpu} ({gpu.change})")
-    if recipe.model.tuning == "qlora" and here.kind == "cpu":
-        found.append("no GPU here: model.tuning qlora needs one (--set model.tuning=lora)")
+    if resolved is not None:
+        try:
+            refuse_other_adapter(recipe, resolved)
+        except UserError as error:
+            found.append(str(error))
     for stage in ("sft", "grpo"):
         if getattr(recipe, stage) is None or (stage == "grpo" and found):
             continue
