@@ -333,6 +333,31 @@ def test_slow_rewards_are_a_warning(make: Make) -> None:
 # the rest
 
 
+def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_with_what_they_advise(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(model={"max_length": 90}, eval={"engine": "scripted"})
+    command = ["run", str(run.dir / "recipe.yaml")]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    said = capsys.readouterr().err
+    assert "sft preflight: lengths: " in said
+    assert "model.max_length is 90" in said
+    assert "eval-base" not in said
+    reached: list[str] = []
+
+    def stop(run: Run, stage: str, say: Any) -> None:
+        reached.append(stage)
+        if stage == "eval-base":
+            raise UserError("far enough")
+
+    monkeypatch.setattr(stages, "ensure", stop)
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--set", "model.max_length=256"])
+    assert reached == ["data", "eval-base"]
+    assert "far enough" in capsys.readouterr().err
+
+
 def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
     rates = dict(rates or {})
     report = {"prompts": len(rates), "samples": 8, "pass_rate": 0.5, "dead": {"8": dead}, "rates": rates}

@@ -70,6 +70,16 @@ def preflight(config: Recipe, overrides: Set = None) -> None:
         raise UserError("\n".join(problems))
 
 
+def _refuse_early(run: Any, stages: list[str]) -> None:
+    """What a training's own preflight would end on, before the evaluation of the base is paid for."""
+    from toolkit.training.launch import SEVERAL
+    from toolkit.training.preflight import preflight as check
+
+    for stage in stages:
+        if stage in SEVERAL:
+            check(run, stage, lambda line: None)
+
+
 def _say_where(trained: Any, stage: str, further: str) -> None:
     say(f"what was trained: {trained.dir / stage} (its log: {trained.dir / 'logs' / stage}.log)")
     say(f"next: {further}")
@@ -92,5 +102,7 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
         to_do = stages if until is None else [*before, until]
         refuse_what_cannot_run(run, to_do)
         for stage in to_do:
+            if stage == "eval-base" and not run.is_done(stage):
+                _refuse_early(run, to_do)
             ensure(run, stage, say)
     return run
