@@ -14,6 +14,7 @@ from toolkit import stages
 from toolkit.cli import main
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
+from toolkit.training import preflight
 
 # The same draws each time, on however slow a machine; another seed is a person's to try (--hypothesis-seed).
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
@@ -113,4 +114,5 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return {"steps": 1}
 
     monkeypatch.setattr(stages, "_in_own_process", train)
+    monkeypatch.setattr(preflight, "preflight", lambda *_: None)  # a fake model has no tokenizer
     return seen
