@@ -352,6 +352,13 @@ def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> N
     assert acknowledged.problems == ()
 
 
+def test_inspect_shows_the_good_rows_beside_too_many_bad_ones(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [("q", "a"), ("", "b")])
+    found = inspect(*config_of(path, ["model.chat_template=chatml", "data.validation=0"], str(model)))
+    assert (found.report["conversations"], found.report["sequences"], len(found.samples)) == (1, 1, 1)
+    assert found.problems[0].startswith(f"{path}: 1 of 2 rows (50.0%) can't be used")
+
+
 def test_rows_of_one_number_in_two_files_are_two_conversations(tmp_path: Path, model: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(f"prompt,completion\nЧто {name}?,Ответ {name}.\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overr
 from toolkit.conversations.preparing import prepare, tokenizer_for
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
-from toolkit.conversations.report import Tally
+from toolkit.conversations.report import Tally, too_many_bad
 from toolkit.conversations.work import Worker
 from toolkit.models import resolve_model
 from toolkit.parallel import in_chunks
@@ -73,10 +73,14 @@ def _file_data(recipe: Recipe, target: str) -> ConversationsConfig:
 
 
 def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: Path | None = None) -> Inspection:
-    """Read and count every row; with a model, render and tokenize them too. Raises UserError as `prepare` does."""
+    """Read and count every row; with a model, render and tokenize them too. Too many bad rows are a problem found.
+
+    Raises UserError as `prepare` does for all else.
+    """
+    counted = config.model_copy(update={"too_long": "drop", "max_bad_share": 1.0})
     if model is None:
-        return Inspection(count(config))
-    counted = config.model_copy(update={"too_long": "drop"})
+        report = count(counted)
+        return Inspection(report, problems=tuple(_bad_rows(report, config)))
     model_dir = resolve_model(model.reference).path
     report = prepare(counted, model_dir, model.chat_template, model.max_length, quarantine).report
     tokenizer = tokenizer_for(model_dir, model.chat_template)
@@ -85,7 +89,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     return Inspection(
         report,
         f"{name}, hash {template_hash(tokenizer)}",
-        tuple(_problems(report, config, model)),
+        (*_bad_rows(report, config), *_problems(report, config, model)),
         tuple(_notes(rows, tokenizer)),
         tuple(_sample(each) for each in rows[:SHOWN]),
     )
@@ -110,6 +114,11 @@ def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> l
     good = (each for each in read if not isinstance(each, Bad))
     made = (row for each in good for row in renderer.rows([each], offsets=True))
     return list(islice((row for row in made if isinstance(row, Rendered)), count))
+
+
+def _bad_rows(report: dict[str, Any], config: ConversationsConfig) -> list[str]:
+    problem = too_many_bad(report, config.max_bad_share)
+    return [] if problem is None else [problem]
 
 
 def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelConfig) -> list[str]:

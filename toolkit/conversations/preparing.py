@@ -22,7 +22,7 @@ from toolkit.models import cache_folder
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
-VERSION = "5"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "6"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
