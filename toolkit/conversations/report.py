@@ -73,6 +73,7 @@ class Tally:
         if counts.bad > len(lines):
             lines.append(f"… and {counts.bad - len(lines)} more")
         if not counts.conversations:
+            lines = _a_line_each(self.first)
             lines.append(f"{self.source}: none of {counts.rows} rows can be used")
         elif problem := too_many_bad(self._outcome(), self.max_bad_share):
             lines.append(problem)
@@ -94,6 +95,11 @@ class Tally:
         }
 
 
+def _a_line_each(bad: Sequence[Bad]) -> list[str]:
+    """The first row of each reason: of a file whose every row is bad, which rows they are says nothing."""
+    return [str(row) for row in {each.reason: each for each in reversed(bad)}.values()][::-1]
+
+
 def too_many_bad(report: dict[str, Any], max_bad_share: float) -> str | None:
     """What to say when more than this share of the rows is bad, or when the file broke off."""
     share = report["bad"] / report["rows"]
@@ -106,10 +112,10 @@ def too_many_bad(report: dict[str, Any], max_bad_share: float) -> str | None:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without what is particular to one row: digits and quoted or bracketed values."""
+    """A reason without what is particular to one row: digits and quoted or bracketed values, also those cut short."""
     import re
 
-    return re.sub(r"'[^']*'|\([^)]*\)|\d+", "…", reason)[:80]
+    return re.sub(r"(?<!\w)'[^']*(?:'|…)|(?<!\w)\"[^\"]*(?:\"|…)|\([^)]*\)|\d+", "…", reason)[:80]
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
