@@ -53,6 +53,18 @@ def test_a_bad_file_is_told_in_lines_and_not_in_a_traceback(tmp_path: Path, caps
     assert "3 rows, 2 conversations, 1 bad" in capsys.readouterr().out
 
 
+def test_the_quarantine_is_written_without_a_model_and_can_be_read(tmp_path: Path) -> None:
+    good = json.dumps(TURNS, ensure_ascii=False)
+    path, quarantine = write_csv(tmp_path / "a.csv", ["[Где ключи?", good]), tmp_path / "bad.jsonl"
+    assert run("data", "inspect", path, "--quarantine", str(quarantine)) == 1
+    text = quarantine.read_text(encoding="utf-8")
+    assert "Где ключи?" in text
+    assert json.loads(json.loads(text)["raw"]) == {"conversations": "[Где ключи?"}
+    (tmp_path / "b.jsonl").write_text('{"prompt": "\\ud83d", "completion": "a"}\n', encoding="utf-8")
+    assert run("data", "inspect", str(tmp_path / "b.jsonl"), "--quarantine", str(quarantine)) == 2
+    assert "\ud83d" in json.loads(quarantine.read_text(encoding="utf-8"))["raw"]
+
+
 def test_twins_in_several_files_are_named_with_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = {"a.csv": ["Да.", "Да."], "b.csv": ["Да.", "Нет."]}
     for name, (first, second) in answers.items():

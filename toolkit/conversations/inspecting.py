@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from rewards.core import UserError
 from rewards.response import TAGS
 from tasks.tables.rows import Bad
 from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overrides, check_recipe, load_recipe
-from toolkit.conversations.preparing import prepare, tokenizer_for
+from toolkit.conversations.preparing import open_quarantine, prepare, tokenizer_for, write_bad
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import Tally, too_many_bad
@@ -79,7 +80,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     """
     counted = config.model_copy(update={"too_long": "drop", "max_bad_share": 1.0})
     if model is None:
-        report = count(counted)
+        report = count(counted, quarantine)
         return Inspection(report, problems=tuple(_bad_rows(report, config)))
     model_dir = resolve_model(model.reference).path
     report = prepare(counted, model_dir, model.chat_template, model.max_length, quarantine).report
@@ -95,13 +96,15 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     )
 
 
-def count(config: ConversationsConfig) -> dict[str, Any]:
-    """The report of a file without a model."""
+def count(config: ConversationsConfig, quarantine: Path | None) -> dict[str, Any]:
+    """The report of a file without a model. quarantine: where to write the bad rows."""
     source = source_of(config)
     worker = Worker(config.columns.names(), None, 0, 0, True)
     tally = Tally(source.name, config.max_bad_share)
-    for chunk in in_chunks(source.rows(), worker):
-        tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
+    with open_quarantine(quarantine or Path(os.devnull)) as bad:
+        for chunk in in_chunks(source.rows(), worker):
+            write_bad(bad, chunk.bad)
+            tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     return {**tally.to_json(), "kind": source.kind}
 
