@@ -380,8 +380,14 @@ def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: 
 
 
 def test_a_histogram_has_a_line_for_each_range() -> None:
-    assert histogram({}) == []
-    assert histogram({"12": 1, "120": 2}, width=2) == ["       20 █ 1", "      120 ██ 2"]
+    assert histogram({}, 512) == []
+    assert histogram({"12": 1, "120": 2}, 512, width=2) == ["         20 █ 1", "        120 ██ 2"]
+    assert histogram({"12": 1, "120": 2, "8192": 1, "9216": 1}, 120, width=2) == [
+        "         20 █ 1",
+        "        120 ██ 2",
+        "   over 120 ██ 2",
+    ]
+    assert histogram({"8192": 1}, 512, width=1) == ["   over 512 █ 1"]
 
 
 KILLED = """

@@ -38,13 +38,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found. problems are errors; notes are worth a look. samples: (title, tokens) of some conversations."""
+    """What was found. problems are errors; notes are worth a look. samples: (title, tokens) of some conversations.
+    max_length: the model's, in tokens; 0 without a model.
+    """
 
     report: dict[str, Any]
     template: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     samples: tuple[tuple[str, tuple[Token, ...]], ...] = ()
+    max_length: int = 0
 
 
 def config_of(target: str, overrides: list[str], model: str | None) -> tuple[ConversationsConfig, ModelConfig | None]:
@@ -93,6 +96,7 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
         (*_bad_rows(report, config), *_problems(report, config, model)),
         tuple(_notes(rows, tokenizer)),
         tuple(_sample(each) for each in rows[:SHOWN]),
+        model.max_length,
     )
 
 
