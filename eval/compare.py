@@ -10,6 +10,7 @@ The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and
   which takes examples as independent.
 - equal: not significant, and the interval lies within [-margin, margin]: 189 examples of as many groups can show it for
   a margin of 0.02, where none differs. Two evaluations whose every completion is the same text are equal at any size.
+  An invalid evaluation is equal to none: its cut or failed answers weren't read.
 - can't tell: everything else; `examples_needed` estimates how many would settle it.
 
 A slice (all examples with one value of one tag) counts as better or worse when its p, after Holm over all slices, is
@@ -149,8 +150,12 @@ def compare(
     forbidden = must_match(ours, theirs, same_prompts)
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
     notes = worth_a_note(ours, theirs)
-    for side, directory in (("base", base_dir), ("candidate", candidate_dir)):
-        notes += [f"the {side} is invalid: {reason}" for reason in why_invalid(directory)]
+    invalid = [
+        f"the {side} is invalid: {reason}"
+        for side, directory in (("base", base_dir), ("candidate", candidate_dir))
+        for reason in why_invalid(directory)
+    ]
+    notes += invalid
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
@@ -158,7 +163,7 @@ def compare(
         )
     else:
         floor = None if noise is None else read_floor(noise, ours)
-        result = _judge(pairs, names, alpha, margin, notes, floor)
+        result = _judge(pairs, names, alpha, margin, notes, floor, valid=not invalid)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / COMPARISON, result.to_json())
@@ -208,7 +213,14 @@ def _scored_otherwise(pair: Pair) -> bool:
 
 
 def _judge(
-    pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str], noise: float | None
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    alpha: float,
+    margin: float,
+    notes: list[str],
+    noise: float | None,
+    *,
+    valid: bool,
 ) -> Comparison:
     clusters = independent([pair.cluster for pair in pairs])
     overall = _difference(pairs, clusters, alpha)
@@ -220,8 +232,11 @@ def _judge(
     verdict: Verdict
     if significant:
         verdict = "better" if overall.difference > 0 else "worse"
-    elif _same_texts(pairs) or (-margin <= overall.low and overall.high <= margin):
+    elif valid and -margin <= overall.low and overall.high <= margin:
         verdict = "equal"
+    elif valid and _same_texts(pairs):
+        verdict = "equal"
+        notes.append("every completion is the same text in both, so they are equal, however few the examples")
     else:
         verdict = "can't tell"
     if len({pair.cluster for pair in pairs}) == 1:
@@ -231,6 +246,7 @@ def _judge(
     slices = _slices(pairs, clusters, alpha)
     moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
     moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
+    unsettled = valid and verdict == "can't tell"  # an invalid evaluation doesn't become valid by its size
     return Comparison(
         verdict=verdict,
         base=names[0],
@@ -242,7 +258,7 @@ def _judge(
         gained=tuple(map(_flip, gained)),
         lost=tuple(map(_flip, lost)),
         by_tag=slices,
-        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if verdict == "can't tell" else None,
+        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if unsettled else None,
         notes=tuple(notes),
         better_slices=tuple(name for name, some in moved if some.difference > 0),
         worse_slices=tuple(name for name, some in moved if some.difference < 0),
