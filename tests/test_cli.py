@@ -358,6 +358,12 @@ def evaluated(toolkit: Toolkit, out: Path, right: Sequence[bool]) -> Path:
     return out
 
 
+def test_eval_says_that_a_split_has_fewer_examples_than_asked_for(toolkit: Toolkit, tmp_path: Path) -> None:
+    asked = ("eval", "--task", "order_extraction", "--model", "no", "--engine", "scripted", "--out")
+    assert "has 120 examples, not 121" in toolkit(*asked, tmp_path / "a", "--n", 121).err
+    assert "examples, not" not in toolkit(*asked, tmp_path / "b", "--n", 120).err
+
+
 def test_eval_scores_and_shows_a_table(toolkit: Toolkit, tmp_path: Path) -> None:
     model = script(tmp_path / "m.jsonl", [i % 4 > 0 for i in range(40)])
     done = evaluation(toolkit, model, tmp_path / "out", "--n", 40)
