@@ -125,6 +125,8 @@ def test_other_columns_are_told_once_with_the_command_that_maps_them(
         ("the last turn must be the assistant's, it is the user's",) * 2,
         ("turn 3: unknown role 'o b'; known: user", "turn …: unknown role …; known: user"),
         ('turn 3: unknown role "o\'b"; known: user', "turn …: unknown role …; known: user"),
+        ("turn 2 (user) is empty", "turn … (user) is empty"),
+        ("isn't JSON (line 3)", "isn't JSON …"),
         ("want a list of turns, got 'cut short…", "want a list of turns, got …"),
     ],
 )

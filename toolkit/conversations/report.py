@@ -112,10 +112,15 @@ def too_many_bad(report: dict[str, Any], max_bad_share: float) -> str | None:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without what is particular to one row: digits and quoted or bracketed values, also those cut short."""
+    """A reason without what is particular to one row: digits and quoted or bracketed values, also those cut short.
+
+    An apostrophe within a word begins no quote, and whose turn it is stays.
+    """
     import re
 
-    return re.sub(r"(?<!\w)'[^']*(?:'|…)|(?<!\w)\"[^\"]*(?:\"|…)|\([^)]*\)|\d+", "…", reason)[:80]
+    quoted = r"(?<!\w)'[^']*(?:'|…)|(?<!\w)\"[^\"]*(?:\"|…)"
+    bracketed = r"\((?!(?:system|user|assistant)\))[^)]*\)"
+    return re.sub(rf"{quoted}|{bracketed}|\d+", "…", reason)[:80]
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
