@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -149,13 +149,9 @@ def compare(
     pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
     forbidden = must_match(ours, theirs, same_prompts)
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
-    notes = worth_a_note(ours, theirs)
-    invalid = [
-        f"the {side} is invalid: {reason}"
-        for side, directory in (("base", base_dir), ("candidate", candidate_dir))
-        for reason in why_invalid(directory)
-    ]
-    notes += invalid
+    sides = (("base", base_dir), ("candidate", candidate_dir))
+    invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
+    notes = [*worth_a_note(ours, theirs), *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
@@ -163,7 +159,9 @@ def compare(
         )
     else:
         floor = None if noise is None else read_floor(noise, ours)
-        result = _judge(pairs, names, alpha, margin, notes, floor, valid=not invalid)
+        result = _judge(pairs, names, alpha, margin, notes, floor)
+        if invalid and result.verdict in ("equal", "can't tell"):  # no number of examples makes it valid
+            result = replace(result, verdict="can't tell", examples_needed=None)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / COMPARISON, result.to_json())
@@ -213,14 +211,7 @@ def _scored_otherwise(pair: Pair) -> bool:
 
 
 def _judge(
-    pairs: Sequence[Pair],
-    names: Sequence[str],
-    alpha: float,
-    margin: float,
-    notes: list[str],
-    noise: float | None,
-    *,
-    valid: bool,
+    pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str], noise: float | None
 ) -> Comparison:
     clusters = independent([pair.cluster for pair in pairs])
     overall = _difference(pairs, clusters, alpha)
@@ -232,11 +223,11 @@ def _judge(
     verdict: Verdict
     if significant:
         verdict = "better" if overall.difference > 0 else "worse"
-    elif valid and -margin <= overall.low and overall.high <= margin:
+    elif -margin <= overall.low and overall.high <= margin:
         verdict = "equal"
-    elif valid and _same_texts(pairs):
+    elif _same_texts(pairs):
         verdict = "equal"
-        notes.append("every completion is the same text in both, so they are equal, however few the examples")
+        notes.append("every completion is the same text in both")
     else:
         verdict = "can't tell"
     if len({pair.cluster for pair in pairs}) == 1:
@@ -246,7 +237,6 @@ def _judge(
     slices = _slices(pairs, clusters, alpha)
     moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
     moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
-    unsettled = valid and verdict == "can't tell"  # an invalid evaluation doesn't become valid by its size
     return Comparison(
         verdict=verdict,
         base=names[0],
@@ -258,7 +248,7 @@ def _judge(
         gained=tuple(map(_flip, gained)),
         lost=tuple(map(_flip, lost)),
         by_tag=slices,
-        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if unsettled else None,
+        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if verdict == "can't tell" else None,
         notes=tuple(notes),
         better_slices=tuple(name for name, some in moved if some.difference > 0),
         worse_slices=tuple(name for name, some in moved if some.difference < 0),
