@@ -10,6 +10,7 @@ The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and
   which takes examples as independent.
 - equal: not significant, and the interval lies within [-margin, margin]: 189 examples of as many groups can show it for
   a margin of 0.02, where none differs. Two evaluations whose every completion is the same text are equal at any size.
+  An invalid evaluation is equal to none: its cut or failed answers weren't read.
 - can't tell: everything else; `examples_needed` estimates how many would settle it.
 
 A slice (all examples with one value of one tag) counts as better or worse when its p, after Holm over all slices, is
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -148,9 +149,9 @@ def compare(
     pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
     forbidden = must_match(ours, theirs, same_prompts)
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
-    notes = worth_a_note(ours, theirs)
-    for side, directory in (("base", base_dir), ("candidate", candidate_dir)):
-        notes += [f"the {side} is invalid: {reason}" for reason in why_invalid(directory)]
+    sides = (("base", base_dir), ("candidate", candidate_dir))
+    invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
+    notes = [*worth_a_note(ours, theirs), *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
@@ -159,6 +160,8 @@ def compare(
     else:
         floor = None if noise is None else read_floor(noise, ours)
         result = _judge(pairs, names, alpha, margin, notes, floor)
+        if invalid and result.verdict in ("equal", "can't tell"):  # no number of examples makes it valid
+            result = replace(result, verdict="can't tell", examples_needed=None)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / COMPARISON, result.to_json())
@@ -220,8 +223,11 @@ def _judge(
     verdict: Verdict
     if significant:
         verdict = "better" if overall.difference > 0 else "worse"
-    elif _same_texts(pairs) or (-margin <= overall.low and overall.high <= margin):
+    elif -margin <= overall.low and overall.high <= margin:
         verdict = "equal"
+    elif _same_texts(pairs):
+        verdict = "equal"
+        notes.append("every completion is the same text in both")
     else:
         verdict = "can't tell"
     if len({pair.cluster for pair in pairs}) == 1:

@@ -67,7 +67,7 @@ def declared_task(path: Path, shown: Path | None = None) -> Task:
     where = str(shown or path)
     rewards, metric = _rewards(raw, where)
     table = _Table(path.parent, raw, where)
-    return Task(str(raw["name"]), str(raw.get("version", "1")), table.examples, rewards, metric)
+    return Task(str(raw["name"]), str(raw.get("version", "1")), table.examples, rewards, metric, checks=(table.check,))
 
 
 def _read(path: Path, shown: Path) -> dict[str, Any]:
@@ -227,6 +227,20 @@ class _Table:
             group=texts[self.raw["group"]] if "group" in self.raw else "",
         )
 
+    def check(self, task: Task) -> list[str]:
+        """A line for each empty split that has a share: why it got nothing. None where a column names the splits."""
+        if "split" in self.raw:
+            return []
+        shares = dict(self.raw.get("shares", SHARES))
+        dealt = len({_dealt_by(example) for examples in self._by_split.values() for example in examples})
+        kind = "groups" if "group" in self.raw else "prompts"
+        return [
+            f"{split}: nothing fell to its share of {shares[split]:.0%}: each of the {dealt} {kind} is dealt whole, "
+            f"by a hash; name the splits in a column (split: COLUMN), or have more {kind}"
+            for split in SPLITS
+            if shares.get(split) and not self._by_split[split]
+        ]
+
     def _split(self, row: Row, example: Example) -> Split:
         if "split" in self.raw:
             named = text_of(row.values[self.raw["split"]]).strip()
@@ -234,10 +248,13 @@ class _Table:
                 if split == named:
                     return split
             raise UserError(f"{row.file}, row {row.number}: split {named!r}; allowed: {', '.join(SPLITS)}")
-        # Of the group, or else of the prompt: rows that ask the same are never on both sides.
-        key = example.group or "\n".join(turn["content"] for turn in example.messages)
-        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+        place = int.from_bytes(hashlib.sha256(_dealt_by(example).encode()).digest()[:8], "big") / 2**64
         shares = self.raw.get("shares", SHARES)
         if place < shares.get("test", 0):
             return "test"
         return "validation" if place < shares.get("test", 0) + shares.get("validation", 0) else "train"
+
+
+def _dealt_by(example: Example) -> str:
+    """The group, or else the prompt: rows that ask the same are never in two splits."""
+    return example.group or "\n".join(turn["content"] for turn in example.messages)

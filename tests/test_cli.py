@@ -17,7 +17,7 @@ from rewards.core import UserError
 from rewards.response import render
 from tasks.registry import load_task
 from tests.commands import Done, Toolkit
-from toolkit import stages
+from toolkit import __version__, stages
 from toolkit.config import load_recipe
 from toolkit.data import read_examples
 from toolkit.report import outcome_grid
@@ -356,6 +356,17 @@ def evaluated(toolkit: Toolkit, out: Path, right: Sequence[bool]) -> Path:
     done = evaluation(toolkit, script(out.with_suffix(".jsonl"), right), out, "--n", len(right))
     assert done.code == 0, done.err
     return out
+
+
+def test_the_version(toolkit: Toolkit) -> None:
+    done = toolkit("--version")
+    assert (done.code, done.out) == (0, f"reasoning-toolkit {__version__}\n")
+
+
+def test_eval_says_that_a_split_has_fewer_examples_than_asked_for(toolkit: Toolkit, tmp_path: Path) -> None:
+    asked = ("eval", "--task", "order_extraction", "--model", "no", "--engine", "scripted", "--out")
+    assert "has 120 examples, not 121" in toolkit(*asked, tmp_path / "a", "--n", 121).err
+    assert "examples, not" not in toolkit(*asked, tmp_path / "b", "--n", 120).err
 
 
 def test_eval_scores_and_shows_a_table(toolkit: Toolkit, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from eval.compare import EXIT_CODES, Comparison, compare
 from eval.noise import measure_noise
+from eval.summary import SUMMARY
 from eval.tables import comparison_grid, noise_lines, to_text
 from rewards.core import Example, UserError
 from rewards.response import parse, render
@@ -90,6 +91,17 @@ def test_a_model_is_equal_to_itself_at_any_size(tmp_path: Path) -> None:
     directory = run(tmp_path / "base", [True, False, True])
     result = compare(directory, directory)
     assert (result.verdict, result.p) == ("equal", 1.0)
+    assert result.notes == ("every completion is the same text in both",)
+
+
+def test_an_invalid_evaluation_is_equal_to_none_not_even_to_itself(tmp_path: Path) -> None:
+    directory = run(tmp_path / "base", [i % 2 == 0 for i in range(200)])
+    assert compare(directory, directory).verdict == "equal"
+    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    (directory / SUMMARY).write_text(json.dumps({**summary, "invalid": ["all were cut"]}), encoding="utf-8")
+    result = compare(directory, directory)
+    assert (result.verdict, result.exit_code, result.examples_needed) == ("can't tell", 11, None)
+    assert result.notes == ("the base is invalid: all were cut", "the candidate is invalid: all were cut")
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(100, "can't tell"), (200, "equal")])

@@ -85,6 +85,18 @@ def test_a_batch_answers_as_its_rows_alone(smollm2_dir: Path, tmp_path: Path) ->
     assert answers("transformers", model, tmp_path) == answers("transformers", model, tmp_path, batch_size=1)
 
 
+def test_loading_says_nothing_in_a_pipe(smollm2_dir: Path) -> None:
+    """Neither the bar of transformers nor torch's warnings of torchao: stderr is the toolkit's own lines."""
+    code = f"""
+from pathlib import Path
+from eval.engines.base import ModelSpec
+from eval.engines.registry import load_engine
+load_engine("transformers", ModelSpec(Path({str(smollm2_dir)!r}), None, "smol"), {{}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 @pytest.fixture(scope="module")
 def shared(smollm2_dir: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One vLLM engine for the base and the adapter."""

@@ -264,6 +264,13 @@ def test_missing_examples_count_as_wrong(tmp_path: Path) -> None:
     assert check(rules, second, first).judgements[0].run == 0.8
 
 
+def test_a_missing_baseline_is_to_be_written(tmp_path: Path) -> None:
+    report = check(gates(tmp_path, NON_INFERIOR), run(tmp_path / "run", words(HALF)), tmp_path / "gone.json")
+    said = to_markdown(report)
+    assert "toolkit baseline write RUN --out FILE" in said
+    assert "to its end" not in said
+
+
 @pytest.mark.parametrize("broken", ["summary.json", "manifest.json", "records.jsonl", "all", "baseline"])
 def test_what_cant_be_read_is_infrastructure(tmp_path: Path, broken: str) -> None:
     first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF))

@@ -121,3 +121,15 @@ def test_the_workflow_runs_commands_that_exist(capsys: pytest.CaptureFixture[str
             re.findall(r"--[a-z-]+", command + workflow["jobs"]["gate"]["env"]["EVALUATION"] * ("eval" in command[:5]))
         )
         assert used <= set(re.findall(r"--[a-z-]+", help_text))
+
+
+def test_the_workflows_baseline_is_the_evaluation_of_its_job() -> None:
+    text = (ROOT / "examples" / "ci" / "model-gate.yaml").read_text(encoding="utf-8")
+    job = yaml.safe_load(text)["jobs"]["gate"]
+    told = re.search(r"^#   (toolkit eval .+)\n#   (toolkit baseline .+)$", text, re.M)
+    assert told is not None
+    asked = f"toolkit eval --model MODEL --task {job['env']['TASK']} {job['env']['EVALUATION']} --out evaluation"
+    assert told[1] == asked
+    assert told[2] == "toolkit baseline write evaluation --out model/baseline.json"
+    (evaluate,) = (step["run"] for step in job["steps"] if step.get("name") == "Evaluate")
+    assert evaluate.endswith("|| [ $? -eq 13 ]")  # the gate, not this step, judges an invalid evaluation

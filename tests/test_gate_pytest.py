@@ -86,7 +86,7 @@ def test_each_outcome_is_a_tests_outcome(suite: Path) -> None:
     assert "worse on e0, e8, e16" in text
     assert "model gate: inconclusive" in text
     assert "model gate: infrastructure" in text
-    assert "model_gate: gates.tml: can't be read" in text
+    assert "model_gate: gates.tml: can't be read: No such file or directory; it holds the claims" in text
     assert "Traceback" not in text
     assert "verdicts.py" not in text
 

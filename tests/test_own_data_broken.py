@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks.jsonl import read_jsonl
 from toolkit.cli import main
+from toolkit.conversations.report import kind_of
 
 GOOD = [
     [{"role": "user", "content": f"Вопрос {i}?"}, {"role": "assistant", "content": f"Ответ {i}."}] for i in range(3)
@@ -42,7 +44,11 @@ CELLS = json.loads((Path(__file__).parent / "broken_rows.json").read_text(encodi
 FILES = {
     **{name: ("a.csv", csv_with(cell), says) for name, (cell, says) in CELLS.items()},
     "an open quote": ("a.csv", csv_lines('"[{""role""'), "broken quotes"),
-    "a cell too many": ("a.csv", csv_lines("x,y"), "has 2 cells, the header has 1"),
+    "a cell too many": (
+        "a.csv",
+        csv_lines("x,y"),
+        "has 2 cells, the header has 1; a cell that holds ',' wants double quotes",
+    ),
     "a broken line of JSON": ("a.jsonl", jsonl_with(b'{"messages": [}'), "isn't JSON"),
     "a line that is a list": ("a.jsonl", jsonl_with(b"[1, 2]"), "want an object"),
     "another encoding in one row": (
@@ -67,11 +73,10 @@ def test_a_broken_row_is_named_and_the_good_ones_are_kept(
     path = tmp_path / file
     path.write_bytes(content)
     row = 4 if file == "a.csv" else 3
-    assert run("data", "inspect", str(path)) == 2
-    first, *rest = capsys.readouterr().err.splitlines()
-    assert first.startswith(f"error: {path}, row {row}: ")
-    assert says in first
-    assert "1 of 4 rows (25.0%) can't be used" in rest[-1]
+    assert run("data", "inspect", str(path)) == 1
+    said = capsys.readouterr()
+    assert says in next(line for line in said.out.splitlines() if line.startswith(f"  row {row} of {path}: "))
+    assert said.err.startswith(f"error: {path}: 1 of 4 rows (25.0%) can't be used")
     assert run("data", "inspect", str(path), "--set", "data.max_bad_share=1") == 0
     shown = capsys.readouterr()
     assert f"{path}: 4 rows, 3 conversations, 1 bad" in shown.out
@@ -99,6 +104,34 @@ def test_a_file_without_one_good_row_is_told_in_a_line(
     shown = capsys.readouterr().err
     assert says in shown
     assert all(line.startswith("error: ") for line in shown.splitlines())
+
+
+def test_other_columns_are_told_once_with_the_command_that_maps_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("вопрос,мой ответ\nа,б\nв,г\n", encoding="utf-8")
+    assert run("data", "inspect", str(path)) == 2
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"error: {path}, row 2: no known columns among вопрос, мой ответ")
+    assert last == f"error: {path}: none of 2 rows can be used"
+    mapping = shlex.split(first.partition("Map others: ")[2])
+    assert run("data", "inspect", str(path), *mapping) == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("the last turn must be the assistant's, it is the user's",) * 2,
+        ("turn 3: unknown role 'o b'; known: user", "turn …: unknown role …; known: user"),
+        ('turn 3: unknown role "o\'b"; known: user', "turn …: unknown role …; known: user"),
+        ("turn 2 (user) is empty", "turn … (user) is empty"),
+        ("isn't JSON (line 3)", "isn't JSON …"),
+        ("want a list of turns, got 'cut short…", "want a list of turns, got …"),
+    ],
+)
+def test_a_kind_of_bad_row_is_its_reason_without_values(reason: str, kind: str) -> None:
+    assert kind_of(reason) == kind
 
 
 @pytest.mark.slow

@@ -41,13 +41,28 @@ def test_inspect_counts_without_a_model(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_bad_file_is_told_in_lines_and_not_in_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_csv(tmp_path / "a.csv", [json.dumps(TURNS), "[oops", json.dumps(TURNS)])
-    assert run("data", "inspect", path) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith(f"error: {path}, row 3: neither JSON")
-    assert "1 of 3 rows (33.3%) can't be used, data.max_bad_share is 1.0%" in lines[1]
-    assert all(line.startswith("error: ") for line in lines)
+    page = tmp_path / "a.html"
+    assert run("data", "inspect", path, "--html", str(page)) == 1
+    said = capsys.readouterr()
+    assert f"{path}: 3 rows, 2 conversations, 1 bad" in said.out
+    assert f"row 3 of {path}: neither JSON" in said.out
+    (error,) = (line for line in said.err.splitlines() if line.startswith("error: "))
+    assert "1 of 3 rows (33.3%) can't be used, data.max_bad_share is 1.0%" in error
+    assert "1 of 3 rows (33.3%)" in page.read_text(encoding="utf-8")
     assert run("data", "inspect", path, "--set", "data.max_bad_share=1") == 0
     assert "3 rows, 2 conversations, 1 bad" in capsys.readouterr().out
+
+
+def test_the_quarantine_is_written_without_a_model_and_can_be_read(tmp_path: Path) -> None:
+    good = json.dumps(TURNS, ensure_ascii=False)
+    path, quarantine = write_csv(tmp_path / "a.csv", ["[Где ключи?", good]), tmp_path / "bad.jsonl"
+    assert run("data", "inspect", path, "--quarantine", str(quarantine)) == 1
+    text = quarantine.read_text(encoding="utf-8")
+    assert "Где ключи?" in text
+    assert json.loads(json.loads(text)["raw"]) == {"conversations": "[Где ключи?"}
+    (tmp_path / "b.jsonl").write_text('{"prompt": "\\ud83d", "completion": "a"}\n', encoding="utf-8")
+    assert run("data", "inspect", str(tmp_path / "b.jsonl"), "--quarantine", str(quarantine)) == 2
+    assert "\ud83d" in json.loads(quarantine.read_text(encoding="utf-8"))["raw"]
 
 
 def test_twins_in_several_files_are_named_with_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -374,6 +374,13 @@ def test_inspect_tells_what_the_model_will_see(tmp_path: Path, model: Path) -> N
     assert acknowledged.problems == ()
 
 
+def test_inspect_shows_the_good_rows_beside_too_many_bad_ones(tmp_path: Path, model: Path) -> None:
+    path = table(tmp_path / "a.jsonl", [("q", "a"), ("", "b")])
+    found = inspect(*config_of(path, ["model.chat_template=chatml", "data.validation=0"], str(model)))
+    assert (found.report["conversations"], found.report["sequences"], len(found.samples)) == (1, 1, 1)
+    assert found.problems[0].startswith(f"{path}: 1 of 2 rows (50.0%) can't be used")
+
+
 def test_rows_of_one_number_in_two_files_are_two_conversations(tmp_path: Path, model: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(f"prompt,completion\nЧто {name}?,Ответ {name}.\n", encoding="utf-8")
@@ -395,8 +402,14 @@ def test_inspect_notes_reasoning_that_the_template_drops(tmp_path: Path, model: 
 
 
 def test_a_histogram_has_a_line_for_each_range() -> None:
-    assert histogram({}) == []
-    assert histogram({"12": 1, "120": 2}, width=2) == ["       20 █ 1", "      120 ██ 2"]
+    assert histogram({}, 512) == []
+    assert histogram({"12": 1, "120": 2}, 512, width=2) == ["         20 █ 1", "        120 ██ 2"]
+    assert histogram({"12": 1, "120": 2, "8192": 1, "9216": 1}, 120, width=2) == [
+        "         20 █ 1",
+        "        120 ██ 2",
+        "   over 120 ██ 2",
+    ]
+    assert histogram({"8192": 1}, 512, width=1) == ["   over 512 █ 1"]
 
 
 KILLED = """

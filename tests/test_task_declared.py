@@ -193,6 +193,17 @@ def test_a_broken_row_of_the_table_is_named(tmp_path: Path) -> None:
         list(task.examples("train", 1, 0))
 
 
+def test_few_groups_may_leave_a_split_empty_and_the_check_says_how_to_mend_it(tmp_path: Path) -> None:
+    rows = "".join(f"{a},{b},{a + b},s,odd\n" for a in (1, 2) for b in range(3))
+    path = write(tmp_path, csv=f"a,b,total,steps,kind\n{rows}")
+    found = "\n".join(check_task(load_task(path)))
+    assert "the split is empty" in found
+    assert "test: nothing fell to its share of 20%: each of the 2 groups is dealt whole" in found
+    assert "split: COLUMN" in found
+    shares = load_task(write(tmp_path, f"{YAML}shares: {{test: 0}}\n", f"a,b,total,steps,kind\n{rows}"))
+    assert not [line for line in check_task(shares) if "share of" in line]
+
+
 @pytest.mark.parametrize(("cell", "bad"), [("total", True), ("unused", False)])
 def test_a_number_that_is_none_is_no_answer(tmp_path: Path, cell: str, bad: bool) -> None:
     values = {"a": 1, "b": 1, "total": 2, "steps": "s", "kind": "odd", cell: float("nan")}

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from eval.progress import QUIET
+from toolkit import __version__
 from toolkit.commands import (
     data,
     doctor,
@@ -55,6 +56,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"reasoning-toolkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="show it")] = False,
+) -> None:
+    """Hold what stands before a verb: only --version, which ends before this is called."""
+
+
 app.add_typer(task.app, name="task")
 app.add_typer(data.app, name="data")
 app.add_typer(training.app)

@@ -90,6 +90,8 @@ def sample_examples(path: Path, n: int) -> list[Example]:
     try:
         with path.open(encoding="utf-8") as file:
             lines = file.readlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such dataset file; `toolkit data build` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read: {error}; `toolkit data build` writes one") from error
     if not lines:

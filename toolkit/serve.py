@@ -91,7 +91,9 @@ def api_key(key_file: Path | None) -> str | None:
     else:
         try:
             key = key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise UserError(f"{key_file}: the API key can't be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
             raise UserError(f"{key_file}: the API key can't be read: {error}") from error
     if key is not None and (len(key) < 8 or any(character.isspace() for character in key)):
         where = key_file or f"${KEY_VARIABLE}"

@@ -176,7 +176,8 @@ def _data(run: Run) -> dict[str, Any]:
     for name, wanted in recipe.data.model_dump().items():
         if counts[name] != wanted:
             raise UserError(
-                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}"
+                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}; "
+                f"ask for fewer, or see `toolkit task check {recipe.task}`"
             )
     hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
     return {**counts, "task": task.name, "version": task.version, "hashes": hashes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,10 +126,13 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:
         raise UserError(f"{model.path}: no config.json there; give the directory of a full model")
     # Read when torch is first imported: threads that spin while they wait lose most of a busy machine's time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # warns of torchao's enums when that is imported
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # the caller's own line says what is loaded, and in a pipe there is none
     device = chosen["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     with whole(model.path, SafetensorError):
         loaded = AutoModelForCausalLM.from_pretrained(str(model.path), dtype=chosen["dtype"])

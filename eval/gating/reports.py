@@ -19,7 +19,7 @@ TODO = {
     "inconclusive": "More examples would tell (--n), or a wider margin, if that is what you can accept.",
     "not comparable": "Evaluate on the baseline's examples, or write a new baseline, knowingly.",
     "invalid run": "Put the run right; its figures mean nothing yet.",
-    "infrastructure": "Run the evaluation to its end; nothing is known about the model.",
+    "infrastructure": "Nothing is known about the model yet; the reason says what to do.",
 }
 
 

@@ -63,7 +63,11 @@ def read_rules(path: Path) -> Rules:
     """Read gates.toml. Raises UserError that names file, key, what is allowed."""
     try:
         row = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be read: {error.strerror}; it holds the claims, docs/gate.md has one"
+        ) from error
+    except ValueError as error:
         raise UserError(f"{path}: can't be read: {error}") from error
     try:
         return _rules(row)

@@ -72,6 +72,8 @@ def read_delimited(path: Path, encoding: str, separator: str | None = None) -> I
                 yield Row(str(path), number, dict(zip(header, cells, strict=True)))
             else:
                 reason = f"has {len(cells)} cells, the header has {len(header)}"
+                if len(cells) > len(header):
+                    reason += f"; a cell that holds {separator!r} wants double quotes around it"
                 yield Bad(str(path), number, reason, "".join(lines.taken).rstrip("\r\n")[:RAW_SHOWN])
 
 

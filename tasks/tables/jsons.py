@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from rewards.core import UserError
 from tasks.tables.encodings import errors_for
-from tasks.tables.rows import RAW_SHOWN, Bad, Row, shown
+from tasks.tables.rows import RAW_SHOWN, Bad, Row, raw_of, shown
 from tasks.tables.shapes import ROLES
 
 _BLOCK = 1 << 16
@@ -148,4 +148,4 @@ def _skip(buffer: str, place: int) -> int:
 def _row(path: Path, number: int, value: Any) -> Row | Bad:
     if isinstance(value, dict):
         return Row(str(path), number, value)
-    return Bad(str(path), number, f"want an object, got {shown(value)}", shown(value, RAW_SHOWN))
+    return Bad(str(path), number, f"want an object, got {shown(value)}", raw_of(value))

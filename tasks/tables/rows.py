@@ -69,5 +69,13 @@ RAW_SHOWN = 500  # characters of a bad row that the quarantine file keeps
 
 def shown(value: object, limit: int = 60) -> str:
     """A value for a message, on one line and short."""
-    text = repr(value)
+    return _cut(repr(value), limit)
+
+
+def raw_of(value: object) -> str:
+    """The beginning of a row for the quarantine file: as JSON, the letters as they are."""
+    return _cut(json.dumps(value, ensure_ascii=False, default=str), RAW_SHOWN)
+
+
+def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

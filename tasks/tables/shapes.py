@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +49,16 @@ def shape_of(names: tuple[str, ...], columns: Mapping[str, str]) -> Shape:
     for user, assistant in PAIRS:
         if user in names and assistant in names:
             return lambda row: _pair(row, user, assistant, system)
-    raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. Map others with data.columns")
+    raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. {_mapping(names)}")
+
+
+def _mapping(names: tuple[str, ...]) -> str:
+    """How to say which columns of others names are meant: of two, that the first asks."""
+    if len(names) == 1:
+        return f"Turns in {names[0]!r}: --set {shlex.quote(f'data.columns.conversations={names[0]}')}"
+    user, assistant = names if len(names) == 2 else ("COLUMN", "COLUMN")
+    pairs = (f"data.columns.user={user}", f"data.columns.assistant={assistant}")
+    return f"Map others: {' '.join(f'--set {shlex.quote(pair)}' for pair in pairs)}"
 
 
 def turns_of(cell: Any) -> list[Message]:

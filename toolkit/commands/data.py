@@ -49,7 +49,7 @@ def data_inspect(
     target: Annotated[str, typer.Argument(metavar="FILE|CONFIG", help="a file of conversations, or a recipe")],
     model: Annotated[str | None, typer.Option(help="render and tokenize for it; default: the recipe's")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page as well")] = None,
-    quarantine: Annotated[Path | None, typer.Option(help="with a model: where to write the bad rows, JSONL")] = None,
+    quarantine: Annotated[Path | None, typer.Option(help="where to write the bad rows, JSONL")] = None,
     chat_template: ChatTemplate = None,
     overrides: Set = None,
     as_json: Json = False,

@@ -77,6 +77,8 @@ def evaluate_model(
         raise UserError("--samples above 1 needs --temperature above 0: greedy samples are all the same")
     chosen = load_task(task)
     examples = list(chosen.examples(checked_split(split), n, seed))
+    if 0 < len(examples) < n:
+        say(f"note: the split {split} of {chosen.name} has {len(examples)} examples, not {n}")
     how: dict[str, Any] = {
         "split": split,
         "seed": seed,

@@ -44,7 +44,10 @@ def gate(
     markdown: Annotated[Path | None, typer.Option(help="Markdown to write, for a pull request")] = None,
     as_json: Json = False,
 ) -> None:
-    """Exits with 0 pass, 10 fail, 11 inconclusive, 12 not comparable, 13 invalid run, 14 unfinished or unreadable."""
+    """Hold an evaluation to the claims of gates.toml.
+
+    Exits with 0 pass, 10 fail, 11 inconclusive, 12 not comparable, 13 invalid run, 14 unfinished or unreadable.
+    """
     from eval.files import write_atomically
     from eval.gating.reports import report_grid, to_junit, to_markdown
     from eval.gating.verdicts import check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,10 +13,10 @@ from rewards.core import UserError
 from rewards.response import TAGS
 from tasks.tables.rows import Bad
 from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overrides, check_recipe, load_recipe
-from toolkit.conversations.preparing import prepare, tokenizer_for
+from toolkit.conversations.preparing import open_quarantine, prepare, tokenizer_for, write_bad
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
-from toolkit.conversations.report import Tally
+from toolkit.conversations.report import Tally, too_many_bad
 from toolkit.conversations.work import Worker
 from toolkit.models import resolve_model
 from toolkit.parallel import in_chunks
@@ -37,13 +38,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found. problems are errors; notes are worth a look. samples: (title, tokens) of some conversations."""
+    """What was found. problems are errors; notes are worth a look. samples: (title, tokens) of some conversations.
+    max_length: the model's, in tokens; 0 without a model.
+    """
 
     report: dict[str, Any]
     template: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     samples: tuple[tuple[str, tuple[Token, ...]], ...] = ()
+    max_length: int = 0
 
 
 def config_of(target: str, overrides: list[str], model: str | None) -> tuple[ConversationsConfig, ModelConfig | None]:
@@ -73,10 +77,14 @@ def _file_data(recipe: Recipe, target: str) -> ConversationsConfig:
 
 
 def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: Path | None = None) -> Inspection:
-    """Read and count every row; with a model, render and tokenize them too. Raises UserError as `prepare` does."""
+    """Read and count every row; with a model, render and tokenize them too. Too many bad rows are a problem found.
+
+    Raises UserError as `prepare` does for all else.
+    """
+    counted = config.model_copy(update={"too_long": "drop", "max_bad_share": 1.0})
     if model is None:
-        return Inspection(count(config))
-    counted = config.model_copy(update={"too_long": "drop"})
+        report = count(counted, quarantine)
+        return Inspection(report, problems=tuple(_bad_rows(report, config)))
     resolved, template = resolve_model(model.reference), model.chat_template
     report = prepare(counted, resolved.path, template, model.max_length, quarantine, resolved.adapter).report
     tokenizer = tokenizer_for(resolved.adapter or resolved.path, template)
@@ -85,19 +93,22 @@ def inspect(config: ConversationsConfig, model: ModelConfig | None, quarantine: 
     return Inspection(
         report,
         f"{name}, hash {template_hash(tokenizer)}",
-        tuple(_problems(report, config, model)),
+        (*_bad_rows(report, config), *_problems(report, config, model)),
         tuple(_notes(rows, tokenizer)),
         tuple(_sample(each) for each in rows[:SHOWN]),
+        model.max_length,
     )
 
 
-def count(config: ConversationsConfig) -> dict[str, Any]:
-    """The report of a file without a model."""
+def count(config: ConversationsConfig, quarantine: Path | None) -> dict[str, Any]:
+    """The report of a file without a model. quarantine: where to write the bad rows."""
     source = source_of(config)
     worker = Worker(config.columns.names(), None, 0, 0, True)
     tally = Tally(source.name, config.max_bad_share)
-    for chunk in in_chunks(source.rows(), worker):
-        tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
+    with open_quarantine(quarantine or Path(os.devnull)) as bad:
+        for chunk in in_chunks(source.rows(), worker):
+            write_bad(bad, chunk.bad)
+            tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
     return {**tally.to_json(), "kind": source.kind}
 
@@ -110,6 +121,11 @@ def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> l
     good = (each for each in read if not isinstance(each, Bad))
     made = (row for each in good for row in renderer.rows([each], offsets=True))
     return list(islice((row for row in made if isinstance(row, Rendered)), count))
+
+
+def _bad_rows(report: dict[str, Any], config: ConversationsConfig) -> list[str]:
+    problem = too_many_bad(report, config.max_bad_share)
+    return [] if problem is None else [problem]
 
 
 def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelConfig) -> list[str]:

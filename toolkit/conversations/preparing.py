@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from eval.files import cached_directory, read_json, write_json
 from eval.prompts import load_tokenizer, stop_token_ids, template_hash
 from rewards.core import UserError
+from tasks.tables.rows import Bad
 from tasks.tables.source import Source
 from toolkit.config import ConversationsConfig
 from toolkit.conversations.reading import source_of
@@ -22,7 +24,7 @@ from toolkit.models import cache_folder
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
-VERSION = "5"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "6"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -73,6 +75,16 @@ def prepare(
     return Prepared(target, read_json(target / REPORT, f"remove {target}"))
 
 
+def open_quarantine(path: Path) -> TextIO:
+    """A file for `write_bad`. Half a surrogate pair, which broken files hold, is written as JSON's escape of it."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
+
+
+def write_bad(file: TextIO, bad: Sequence[Bad]) -> None:
+    """Write bad rows, one JSON object a line, the letters as they are."""
+    file.writelines(json.dumps(each.to_json(), ensure_ascii=False) + "\n" for each in bad)
+
+
 def _copy(file: Path, target: Path | None) -> None:
     if target is not None and file.is_file():
         shutil.copyfile(file, target)
@@ -91,15 +103,14 @@ def _write(source: Source, worker: Worker, tally: Tally, folder: Path) -> dict[s
 
     schema = arrow_batch([]).schema
     with (
-        (folder / QUARANTINE).open("w", encoding="utf-8") as quarantine,
+        open_quarantine(folder / QUARANTINE) as quarantine,
         pa.OSFile(str(folder / "train.arrow"), "wb") as train,
         pa.OSFile(str(folder / "validation.arrow"), "wb") as validation,
         pa.ipc.new_stream(train, schema) as to_train,
         pa.ipc.new_stream(validation, schema) as to_validation,
     ):
         for chunk in in_chunks(source.rows(), worker):
-            for each in chunk.bad:
-                quarantine.write(json.dumps(each.to_json()) + "\n")
+            write_bad(quarantine, chunk.bad)
             quarantine.flush()
             for writer, batch in ((to_train, chunk.train), (to_validation, chunk.validation)):
                 if batch is not None:

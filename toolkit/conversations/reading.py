@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewards.core import Message
-from tasks.tables.rows import RAW_SHOWN, Bad, BadValue, Row, shown
+from tasks.tables.rows import Bad, BadValue, Row, raw_of
 from tasks.tables.shapes import Shape, checked, shape_of
 from tasks.tables.source import Source, open_source
 from toolkit.config import ConversationsConfig
@@ -34,4 +34,4 @@ def to_conversation(row: Row, columns: Mapping[str, str], shapes: dict[tuple[str
             shapes[names] = shape_of(names, columns)
         return Conversation(row.file, row.number, checked(shapes[names](row.values)))
     except BadValue as error:
-        return Bad(row.file, row.number, str(error), shown(dict(row.values), RAW_SHOWN))
+        return Bad(row.file, row.number, str(error), raw_of(dict(row.values)))

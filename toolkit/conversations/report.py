@@ -69,25 +69,25 @@ class Tally:
         counts = self.counts
         if not counts.rows:
             raise UserError(f"{self.source}: has no rows")
-        share = counts.bad / counts.rows
         lines = [str(each) for each in self.first]
         if counts.bad > len(lines):
             lines.append(f"… and {counts.bad - len(lines)} more")
         if not counts.conversations:
+            lines = _a_line_each(self.first)
             lines.append(f"{self.source}: none of {counts.rows} rows can be used")
-        elif share > self.max_bad_share or (self.fatal and self.max_bad_share < 1):
-            lines.append(
-                f"{self.source}: {counts.bad} of {counts.rows} rows ({share:.1%}) can't be used, data.max_bad_share is "
-                f"{self.max_bad_share:.1%}; mend them, or go on without them: --set data.max_bad_share=1"
-            )
+        elif problem := too_many_bad(self._outcome(), self.max_bad_share):
+            lines.append(problem)
         else:
             return
         raise UserError("\n".join(lines))
 
+    def _outcome(self) -> dict[str, Any]:
+        return {"source": self.source, "fatal": self.fatal, "rows": self.counts.rows, "bad": self.counts.bad}
+
     def to_json(self) -> dict[str, Any]:
         """Counts and twins, JSON values only."""
         return {
-            "source": self.source,
+            **self._outcome(),
             **{each.name: getattr(self.counts, each.name) for each in fields(Counts)},
             "lengths": {str(length): n for length, n in sorted(self.counts.lengths.items())},
             "first_bad": [each.to_json() for each in self.first],
@@ -95,11 +95,32 @@ class Tally:
         }
 
 
+def _a_line_each(bad: Sequence[Bad]) -> list[str]:
+    """The first row of each reason: of a file whose every row is bad, which rows they are says nothing."""
+    return [str(row) for row in {each.reason: each for each in reversed(bad)}.values()][::-1]
+
+
+def too_many_bad(report: dict[str, Any], max_bad_share: float) -> str | None:
+    """What to say when more than this share of the rows is bad, or when the file broke off."""
+    share = report["bad"] / report["rows"]
+    if share <= max_bad_share and (not report["fatal"] or max_bad_share == 1):
+        return None
+    return (
+        f"{report['source']}: {report['bad']} of {report['rows']} rows ({share:.1%}) can't be used, data.max_bad_share "
+        f"is {max_bad_share:.1%}; mend them, or go on without them: --set data.max_bad_share=1"
+    )
+
+
 def kind_of(reason: str) -> str:
-    """A reason without what is particular to one row: digits and quoted or bracketed values."""
+    """A reason without what is particular to one row: digits and quoted or bracketed values, also those cut short.
+
+    An apostrophe within a word begins no quote, and whose turn it is stays.
+    """
     import re
 
-    return re.sub(r"'[^']*'|\([^)]*\)|\d+", "…", reason)[:80]
+    quoted = r"(?<!\w)'[^']*(?:'|…)|(?<!\w)\"[^\"]*(?:\"|…)"
+    bracketed = r"\((?!(?:system|user|assistant)\))[^)]*\)"
+    return re.sub(rf"{quoted}|{bracketed}|\d+", "…", reason)[:80]
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
