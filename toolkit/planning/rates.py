@@ -13,6 +13,7 @@ from toolkit.planning.store import chosen, remember_rate
 from toolkit.rundir import Run, read_log
 
 PROBE_PAYS = 1_800.0  # seconds of training from which on a minute's probe is worth it
+SHORTEST = 30.0  # seconds of a stage whose rate is kept: in a shorter one, the start is most of it
 WORK = {"gpu": 5.0e13, "cpu": 4.0e10}  # parameters x tokens a second: an H100, compiled; two processor cores
 
 
@@ -40,9 +41,9 @@ def _tokens(run: Run) -> float:
 
 
 def remember(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> None:
-    """Keep the rate of a stage that has just ended, for the plans of later runs on this machine."""
+    """Keep the rate of a stage that has just ended, for plans of later runs on this machine; of a short one none."""
     found = _rate(run, stage, seconds, facts)
-    if found is None:
+    if found is None or seconds < SHORTEST:
         return
     size: Size | None = model_size(run.recipe.model.reference)[0]
     here: Device = device()
@@ -56,7 +57,7 @@ def _rate(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> tuple[
     if stage == "grpo" and run.recipe.grpo is not None:
         each = _seconds_a_step(run)
         return None if each is None else (run.recipe.grpo.sampled / each, "completions/s")
-    if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig) and seconds > 0:
+    if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig):
         return run.recipe.data.test / seconds, "answers/s, the engine's start included"
     return None
 
