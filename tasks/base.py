@@ -9,7 +9,9 @@ from typing import Literal, get_args
 
 from rewards.core import Example, Message, Reward
 
-__all__ = ["SPLITS", "Example", "Message", "Reward", "Split", "Task"]
+__all__ = ["SPLITS", "Ask", "Example", "Message", "Reward", "Split", "Task"]
+
+Ask = Callable[[str, datetime], tuple[Message, ...]]
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -22,7 +24,8 @@ class Task:
     examples(split, n, seed) yields n examples; example i depends on (split, seed, i) only, so a shorter build is a
     prefix of a longer one. rewards maps a name to (function, default weight); a recipe may override the weights.
     metric is the strict score that reports use; it must be one of the reward functions or stricter than each of them.
-    ask(text, now) builds the prompt for a stranger's text (`toolkit predict`); None where that makes no sense.
+    ask(text, now) builds the prompt for a stranger's text (`toolkit predict`, `toolkit ui`), whatever `now` where the
+    prompt states no moment; None where a text alone makes no question.
     examples_from(split, start, n, seed), where it is there, yields n examples from the start-th on: large data are then
     built on all cores. checks are the task's own for `toolkit task check`, beside those that hold for every task: each
     gives a line a problem.
@@ -33,6 +36,6 @@ class Task:
     examples: Callable[[Split, int, int], Iterator[Example]]
     rewards: Mapping[str, tuple[Reward, float]]
     metric: Reward
-    ask: Callable[[str, datetime], tuple[Message, ...]] | None = None
+    ask: Ask | None = None
     checks: tuple[Callable[[Task], list[str]], ...] = ()
     examples_from: Callable[[Split, int, int, int], Iterator[Example]] | None = None

@@ -26,12 +26,13 @@ import string
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from rewards.core import Example, Message, Reward, UserError
-from tasks.base import SPLITS, Split, Task
+from tasks.base import SPLITS, Ask, Split, Task
 from tasks.tables.encodings import unreadable
 from tasks.tables.rows import Bad, BadValue, Row, not_finite, text_of
 from tasks.tables.source import Source, open_source
@@ -67,7 +68,15 @@ def declared_task(path: Path, shown: Path | None = None) -> Task:
     where = str(shown or path)
     rewards, metric = _rewards(raw, where)
     table = _Table(path.parent, raw, where)
-    return Task(str(raw["name"]), str(raw.get("version", "1")), table.examples, rewards, metric, checks=(table.check,))
+    return Task(
+        name=str(raw["name"]),
+        version=str(raw.get("version", "1")),
+        examples=table.examples,
+        rewards=rewards,
+        metric=metric,
+        ask=table.ask(),
+        checks=(table.check,),
+    )
 
 
 def _read(path: Path, shown: Path) -> dict[str, Any]:
@@ -156,7 +165,8 @@ class _Table:
         if odd := [name for name in (*self.answers, *tags, *single) if not isinstance(name, str)]:
             raise UserError(f"{self.where}: {odd[0]!r} must be the name of a column; put it in quotes")
         self.several = (self.folder / str(self.raw["data"])).is_dir() or Path(str(self.raw["data"])).is_dir()
-        self.columns = [*self.answers, *tags, *single, *self._fields("system"), *self._fields("user")]
+        self.filled = [*self._fields("system"), *self._fields("user")]
+        self.columns = [*self.answers, *tags, *single, *self.filled]
 
     def _fields(self, key: str) -> list[str]:
         try:
@@ -172,6 +182,17 @@ class _Table:
                 "a column is filled in as it stands in the table"
             )
         return names
+
+    def ask(self) -> Ask | None:
+        """The prompt for a text in the place of the one column that it is filled in from; None where there are more."""
+        return self._asked if len(set(self.filled)) == 1 else None
+
+    def _asked(self, text: str, now: datetime) -> tuple[Message, ...]:
+        return self._messages({self.filled[0]: text})
+
+    def _messages(self, texts: Mapping[str, str]) -> tuple[Message, ...]:
+        roles = ("system", "user")
+        return tuple(Message(role=role, content=self.raw[role].format_map(texts)) for role in roles if role in self.raw)
 
     def examples(self, split: Split, n: int, seed: int) -> Iterator[Example]:
         """n examples of the split in an order that the seed gives; all of them where there are fewer."""
@@ -216,11 +237,7 @@ class _Table:
         reasoning = texts[self.raw["reasoning"]] if "reasoning" in self.raw else ""
         return Example(
             id=f"{self.raw['name']}-{place}{row.number}",
-            messages=tuple(
-                Message(role=role, content=self.raw[role].format_map(texts))
-                for role in ("system", "user")
-                if role in self.raw
-            ),
+            messages=self._messages(texts),
             answers=answers,
             reasoning=reasoning or None,
             tags={name: texts[name] for name in self.raw.get("tags", [])},

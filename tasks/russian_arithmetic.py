@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import datetime
 
-from rewards.core import Example
+from rewards.core import Example, Message
 from rewards.formats import tag_format
 from rewards.numbers import number
 from tasks.base import Split, Task
@@ -41,15 +42,21 @@ def _example(split: Split, seed: int, i: int, draw: random.Random) -> Example:
             total -= min(change, total)
     return Example(
         id=f"{split}-{seed}-{i}",
-        messages=(
-            {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": f"{' '.join(story)} Сколько {things} стало?"},
-        ),
+        messages=_messages(f"{' '.join(story)} Сколько {things} стало?"),
         answers=(str(total),),
         reasoning="; ".join(steps),
         tags={"steps": str(len(steps))},
         group=f"{start}",
     )
+
+
+def _messages(text: str) -> tuple[Message, ...]:
+    return {"role": "system", "content": SYSTEM}, {"role": "user", "content": text}
+
+
+def ask(text: str, now: datetime) -> tuple[Message, ...]:
+    """The prompt for a stranger's story; it states no moment."""
+    return _messages(text)
 
 
 TASK = Task(
@@ -58,4 +65,5 @@ TASK = Task(
     examples=examples,
     rewards={"tag_format": (tag_format, 0.1), "number": (number, 1.0)},
     metric=number,
+    ask=ask,
 )

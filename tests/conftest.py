@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import settings
 from tests.commands import Done, Toolkit
 from toolkit import stages
 from toolkit.cli import main
-from toolkit.models import resolve_model
+from toolkit.models import cache_folder, resolve_model
 from toolkit.rundir import Run
 from toolkit.training import preflight
 
@@ -47,6 +48,16 @@ def examples(split, n, seed):
 
 TASK = Task("word", "1", examples, {"exact": (exact, 1.0)}, exact)
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for the tests: rates of their toy models aren't the user's. Converted models are shared, both ways."""
+    own = tmp_path_factory.mktemp("cache")
+    (own / "models").symlink_to(cache_folder("models").resolve())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOOLKIT_CACHE", str(own))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from tests.commands import Done, Toolkit
 from toolkit import __version__, stages
 from toolkit.config import load_recipe
 from toolkit.data import read_examples
-from toolkit.report import outcome_grid
+from toolkit.report import outcome_grid, print_outcome
 from toolkit.rundir import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,7 +221,24 @@ def test_a_task_without_its_own_question_isnt_asked_one(
     toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]
 ) -> None:
     (said,) = [line for line in toolkit("run", config).out.splitlines() if line.startswith("try it: ")]
-    assert said.endswith(" --file FILE")
+    assert said == f"try it: toolkit serve {config.parent / 'run' / 'model'}"
+
+
+def test_a_task_that_states_no_moment_is_asked_without(
+    toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]
+) -> None:
+    ask = """metric=exact, ask=lambda text, now: ({"role": "user", "content": text},))"""
+    code = task_file.read_text(encoding="utf-8").replace("1.0)}, exact)", f"1.0)}}, {ask}")
+    task_file.write_text(code, encoding="utf-8")
+    (said,) = [line for line in toolkit("run", config).out.splitlines() if line.startswith("try it: ")]
+    assert said == f'try it: toolkit predict --model {config.parent / "run" / "model"} "TEXT"'
+
+
+def test_a_model_of_conversations_is_asked_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = load_recipe(ROOT / "configs" / "conversations.yaml", ["data.path=my.csv", f"output={tmp_path}"])
+    print_outcome(Run(tmp_path, recipe))
+    model = tmp_path / "model"
+    assert capsys.readouterr().out == f'the model: {model}\ntry it: toolkit predict --model {model} "TEXT"\n'
 
 
 def test_an_outcome_needs_no_task(toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]) -> None:
@@ -514,12 +531,32 @@ def test_predict_with_a_model_of_no_known_task(toolkit: Toolkit, fake_model: Pat
     ask = ("predict", "--model", fake_model, "--now", "2025-01-17", "завтра")
     assert toolkit(*ask).error == f"{fake_model} doesn't say which task it was trained on; give --task"
     assert "unknown task 'nothing'" in toolkit(*ask, "--task", "nothing").error
-    assert toolkit(*ask, "--task", task_file).error == "task 'word' can't ask a free question (it has no `ask`)"
-    for text in ("{", "[]", '{"name": "x"}'):
+    assert toolkit(*ask, "--task", task_file).error.startswith("task 'word' can't ask a free question (it has no `ask`")
+    assert "`toolkit serve` takes whole prompts" in toolkit(*ask, "--task", task_file).error
+    for text in ("{", "[]", '{"task": 1}'):
         (fake_model / "trained_for.json").write_text(text, encoding="utf-8")
         assert "give --task" in toolkit(*ask).error
     (fake_model / "trained_for.json").write_text('{"task": "datetime_extraction"}', encoding="utf-8")
     assert "no tokenizer there" in toolkit(*ask).error
+
+
+@pytest.mark.parametrize("task", ["order_extraction", "russian_arithmetic", None])
+def test_predict_asks_without_a_moment_what_states_none(toolkit: Toolkit, fake_model: Path, task: str | None) -> None:
+    (fake_model / "trained_for.json").write_text(json.dumps({"task": task}), encoding="utf-8")
+    assert "no tokenizer there" in toolkit("predict", "--model", fake_model, "два чайника").error
+
+
+@pytest.mark.parametrize("more", [("завтра",), ("--file", "{file}", "--out", "{file}.csv", "--engine", "scripted")])
+def test_predict_wants_the_moment_that_a_prompt_states(
+    toolkit: Toolkit, fake_model: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "in.csv").write_text("text\nзавтра\n", encoding="utf-8")
+    line = [each.replace("{file}", str(tmp_path / "in.csv")) for each in more]
+    done = toolkit("predict", "--model", fake_model, "--task", "datetime_extraction", *line)
+    assert done.code == 2
+    assert done.error == (
+        "the prompt of task 'datetime_extraction' states the moment; give --now, such as --now 2025-01-17T10:30"
+    )
 
 
 def test_predict_reads_the_task_beside_an_adapter(toolkit: Toolkit, fake_model: Path, tmp_path: Path) -> None:

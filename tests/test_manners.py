@@ -180,7 +180,7 @@ def test_what_ends_says_where_things_are_and_what_comes_next(
     assert further == f"next: toolkit scan {config}, then toolkit grpo {config}; or all at once: toolkit run {config}"
     assert toolkit("grpo", config).err.splitlines()[-1] == f"next: toolkit run {config}"
     done = toolkit("run", config)
-    assert f"the model: {run / 'model'}\ntry it: toolkit predict" in done.out
+    assert f"the model: {run / 'model'}\ntry it: toolkit serve {run / 'model'}" in done.out
     assert done.err.splitlines()[-1] == f"the report: {run / 'report.html'}"
     asked = ("--task", "datetime_extraction_plain", "--engine", "scripted", "--model", "12:00", "--n", 3)
     *_, where, further = toolkit("eval", *asked, "--out", tmp_path / "e").err.splitlines()

@@ -14,6 +14,7 @@ from rewards.core import UserError
 from toolkit.cli import main
 from toolkit.config import Recipe, check_recipe
 from toolkit.doctor.sizes import Size, size_of_config, size_of_directory
+from toolkit.models import cache_dir
 from toolkit.planning import machine, rates, store
 from toolkit.planning.fits import refuse_unfit
 from toolkit.planning.machine import Device
@@ -258,6 +259,10 @@ def test_a_run_that_can_not_fit_ends_before_its_first_stage(
 # Rates and probes.
 
 
+def test_the_suite_leaves_the_users_rates_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert tmp_path_factory.getbasetemp() in cache_dir().parents
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
@@ -306,19 +311,24 @@ def test_the_rate_of_grpo_is_the_median_of_its_steps(
     found = store.stored_rate(run.recipe, "grpo", SMOLLM2, machine.device().name)
     assert found is not None
     assert (found.value, found.unit) == (4.0, "completions/s")
+    rates.remember(run, "scan", 50.0, {"prompts": 10, "samples": 4})
+    found = store.stored_rate(run.recipe, "scan", SMOLLM2, machine.device().name)
+    assert found is not None
+    assert found.value == 0.8
     rates.remember(run, "compare", 1.0, {})
-    summary = tmp_path / "eval" / "base" / "summary.json"
-    summary.parent.mkdir(parents=True)
-    for generated, seconds in (
-        (10, 5.0),
-        (0, 0.1),
-        (3, 0.1),
-    ):  # those of the cache, or from before a kill, cost nothing
+    for name, generated, seconds in (
+        ("base", 10, 50.0),
+        ("base", 0, 50.0),  # those of the cache, or from before a kill, cost nothing
+        ("base", 3, 50.0),
+        ("sft", 10, rates.SHORTEST - 1),  # mostly the engine's start
+    ):
+        summary = tmp_path / "eval" / name / "summary.json"
+        summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(json.dumps({"completions": generated}), encoding="utf-8")
-        rates.remember(run, "eval-base", seconds, {})
+        rates.remember(run, f"eval-{name}", seconds, {})
         found = store.stored_rate(run.recipe, "eval", SMOLLM2, machine.device().name)
         assert found is not None
-        assert found.value == 2.0
+        assert found.value == 0.2
 
 
 def test_a_probe_pays_in_long_trainings_with_auto_values_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

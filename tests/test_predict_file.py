@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_the_moment_may_be_a_column(questions: Path, tmp_path: Path, fake_model:
     counts = run(questions, tmp_path / "o.csv", fake_model, Columns("text", "when", None))
     assert counts == {"answered": 2, "wrong_format": 1, "bad_row": 4}
     assert "not an ISO date" in read(tmp_path / "o.csv")[1]["problem"]
+
+
+@pytest.mark.parametrize("task", ["order_extraction", "russian_arithmetic", None])
+def test_a_prompt_without_a_moment_needs_none(
+    tmp_path: Path, fake_model: Path, engine: Engine, task: str | None
+) -> None:
+    """Tasks that state no moment, and a model of conversations, whose whole completion is the answer."""
+    write(fake_model / "trained_for.json", json.dumps({"task": task}))
+    file, out = write(tmp_path / "in.csv", "text\nдва чайника\nodd\n"), tmp_path / "o.csv"
+    counts = run(file, out, fake_model, Columns("text", None, None), task=None)
+    assert counts == ({"answered": 2} if task is None else {"answered": 1, "wrong_format": 1})
+    whole = render('a "quoted",\nline', "row 2")
+    assert [row["answer"] for row in read(out)] == ([whole, "well,\nI think"] if task is None else ["row 2", ""])
+    engine.asked.clear()
+    run(file, out, fake_model, Columns("text", None, None), task=None)
+    assert engine.asked == [], "the same question goes on"
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
@@ -212,9 +229,8 @@ def test_bytes_that_are_no_text_are_a_bad_row_or_an_answer(tmp_path: Path, fake_
     "arguments",
     [
         [],
-        ["x"],
         ["--file", "a.csv"],
-        ["--file", "a.csv", "--out", "b.csv"],
+        ["--file", "a.csv", "--out", "b.csv", "--now", "2025-01-17", "--now-column", "at"],
         ["x", "--file", "a.csv", "--out", "b.csv", "--now", "2025-01-17"],
     ],
 )

@@ -18,6 +18,7 @@ import pytest
 
 from eval.trained import TRAINED_FOR
 from rewards.core import UserError
+from tasks.registry import load_task
 from tests.ports import free_port
 from toolkit.models import ResolvedModel
 from toolkit.serve import Serving, api_key, check_exposure, check_port, command, environment, example
@@ -100,13 +101,13 @@ def test_a_model_without_a_template_is_refused(fake_model: Path) -> None:
         command(serving(ResolvedModel(fake_model)))
 
 
-def test_the_example_is_the_tasks_own_question(model: ResolvedModel) -> None:
-    (model.path / TRAINED_FOR).write_text('{"task": "datetime_extraction_plain"}', encoding="utf-8")
+@pytest.mark.parametrize("task", ["datetime_extraction_plain", "order_extraction"])
+def test_the_example_is_the_tasks_own_question(model: ResolvedModel, task: str) -> None:
+    (model.path / TRAINED_FOR).write_text(f'{{"task": "{task}"}}', encoding="utf-8")
     words = shlex.split(example(serving(model), with_key=False).replace("\\\n", " "))
     assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/chat/completions"]
     body = json.loads(words[words.index("-d") + 1])
-    assert body["messages"][-1] == {"role": "user", "content": "Послезавтра в 12"}
-    assert "17 January 2025" in body["messages"][0]["content"]
+    assert body["messages"] == list(next(load_task(task).examples("test", 1, 0)).messages)
 
 
 def test_an_address_of_ipv6_is_bracketed(model: ResolvedModel) -> None:

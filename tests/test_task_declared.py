@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def test_its_examples_come_from_the_table(task: Task) -> None:
     assert example.answers == (str(int(a) + int(b)),)
     assert (example.reasoning, example.group, example.tags["kind"]) == (f"{a} and {b}", a, ("even", "odd")[int(b) % 2])
     assert task.metric(f"<reasoning></reasoning><answer>{int(a) + int(b)}.4</answer>", example) == 1.0
+
+
+@pytest.mark.parametrize("name", ["order_extraction", "russian_arithmetic"])
+def test_a_text_alone_is_asked_as_the_examples_are(name: str) -> None:
+    task = load_task(name)
+    example = next(task.examples("test", 1, 0))
+    assert task.ask is not None
+    assert task.ask(example.messages[-1]["content"], datetime(2025, 1, 17)) == example.messages
+
+
+def test_a_text_alone_fills_one_column(tmp_path: Path, task: Task) -> None:
+    assert task.ask is None, "a and b"
+    one = load_task(write(tmp_path, YAML.replace("{a} + {b}?", "{a}: half of {a}?").replace("{{}}", "as {a}")))
+    assert one.ask is not None
+    assert [turn["content"] for turn in one.ask("8", datetime(2025, 1, 17))] == [
+        "Reply with a number, as 8.",
+        "8: half of 8?",
+    ]
+    assert load_task(write(tmp_path, YAML.replace("{a} + {b}?", "Which?"))).ask is None
 
 
 def test_every_row_is_in_one_split(task: Task) -> None:

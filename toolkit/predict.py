@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from eval.engines.base import Completion, ModelSpec, Sampling
@@ -14,15 +14,21 @@ from eval.runner import Prepared, prepare
 from eval.trained import TRAINED_FOR, trained_task
 from rewards.core import Example, ExitCode, Message, UserError
 from rewards.response import parse
-from tasks.base import Task
+from tasks.base import Ask, Task
 from tasks.registry import load_task
 from toolkit.models import cache_dir, resolve_model
 from toolkit.quiet import output_to
 
+FIELDS = ("date", "time", "offset")  # that a task's prompt may state
+_MOMENT = datetime(2025, 1, 17, 10, 30, tzinfo=timezone(timedelta(hours=3)))
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model said: its whole completion, and the two parts where the format holds."""
+    """What the model said: its whole completion, and the two parts where the format holds.
+
+    A model of conversations has no format to keep: its answer is the whole completion.
+    """
 
     completion: str
     reasoning: str | None
@@ -30,9 +36,9 @@ class Prediction:
     problem: str | None
 
 
-def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: int) -> Prediction:
+def predict_one(text: str, model: str, now: str | None, task: str | None, max_tokens: int) -> Prediction:
     """Ask `model` for the answer to `text` at the moment `now` (ISO). Raises UserError for bad input."""
-    moment = moment_of(now, "--now")
+    moment = None if now is None else moment_of(now, "--now")
     if not text.strip():
         raise UserError('the text is empty; give what the person said, for instance "Послезавтра в 12"')
     spec, chosen = model_and_task(model, task)
@@ -41,7 +47,7 @@ def predict_one(text: str, model: str, now: str, task: str | None, max_tokens: i
         prepared = prepared_for(spec, "transformers", messages, max_tokens)
         with closing(load_engine("transformers", spec, {})) as generator:
             (completion,) = generator.generate(prepared.requests, prepared.sampling)
-    return prediction_of(completion)
+    return prediction_of(completion, plain=chosen is None)
 
 
 def prepared_for(spec: ModelSpec, engine: str, messages: tuple[Message, ...], max_tokens: int) -> Prepared:
@@ -58,27 +64,59 @@ def moment_of(now: str, where: str) -> datetime:
         raise UserError(f"{where} {now!r}: not an ISO date or time; write 2025-01-17 or 2025-01-17T10:30") from error
 
 
-def model_and_task(model: str, task: str | None) -> tuple[ModelSpec, Task]:
-    """What to ask, and through whose prompt: the task given, else the one that the model was trained on."""
+def model_and_task(model: str, task: str | None) -> tuple[ModelSpec, Task | None]:
+    """What to ask, and through whose prompt: the task given, else what the model was trained on, a task or (None)
+    conversations.
+    """
     resolved = resolve_model(model)
-    chosen = load_task(task or _trained_for(resolved.adapter or resolved.path))
-    if chosen.ask is None:
-        raise UserError(f"task {chosen.name!r} can't ask a free question (it has no `ask`)")
+    name = task or _trained_for(resolved.adapter or resolved.path)
+    chosen = None if name is None else load_task(name)
     return ModelSpec(resolved.path, resolved.adapter, model), chosen
 
 
-def asked(task: Task, text: str, now: datetime) -> tuple[Message, ...]:
-    """The task's prompt for a stranger's text."""
-    assert task.ask is not None  # model_and_task refuses such a task
-    return task.ask(text, now)
+def asked(task: Task | None, text: str, now: datetime | None) -> tuple[Message, ...]:
+    """The prompt for a stranger's text: the task's own; without a task, the text as the user's turn.
+
+    Raises UserError for a task that can't ask one, and for one that states the moment where `now` is None.
+    """
+    if task is None:
+        return ({"role": "user", "content": text},)
+    if now is None and moment_fields(task):
+        raise UserError(
+            f"the prompt of task {task.name!r} states the moment; give --now, such as --now 2025-01-17T10:30"
+        )
+    return ask_of(task)(text, now or _MOMENT)
 
 
-def prediction_of(completion: Completion) -> Prediction:
-    """Read a completion. One that was cut isn't parsed: the last words of an unfinished thought are no answer."""
+def ask_of(task: Task) -> Ask:
+    """What builds the task's prompt for a stranger's text. Raises UserError where nothing does."""
+    if task.ask is None:
+        raise UserError(
+            f"task {task.name!r} can't ask a free question (it has no `ask`: in a YAML task, one {{column}} in the "
+            "prompt); `toolkit serve` takes whole prompts"
+        )
+    return task.ask
+
+
+def moment_fields(task: Task) -> tuple[str, ...]:
+    """Which of date, time and offset the task's prompt states. Raises UserError when it can't ask at all."""
+    ask = ask_of(task)
+    zone = timezone(timedelta(hours=5))
+    others = (_MOMENT.replace(month=3), _MOMENT.replace(hour=11), _MOMENT.replace(tzinfo=zone))
+    return tuple(name for name, at in zip(FIELDS, others, strict=True) if ask("?", at) != ask("?", _MOMENT))
+
+
+def prediction_of(completion: Completion, plain: bool) -> Prediction:
+    """Read a completion. One that was cut isn't parsed: the last words of an unfinished thought are no answer.
+
+    plain: of a model of conversations, which keeps no form.
+    """
     if completion.finish_reason == "error":
         return Prediction("", None, None, completion.text)
     if completion.finish_reason == "length":
         return Prediction(completion.text, None, None, f"cut after {completion.tokens} tokens (--max-tokens)")
+    if plain:
+        return Prediction(completion.text, None, completion.text, None)
     response = parse(completion.text)
     if response.problem:
         return Prediction(completion.text, None, None, response.problem)
@@ -91,17 +129,15 @@ def print_prediction(prediction: Prediction, as_json: bool) -> None:
         parts = {"reasoning": prediction.reasoning, "answer": prediction.answer, "problem": prediction.problem}
         print(json.dumps({**parts, "completion": prediction.completion}, ensure_ascii=False))
     elif prediction.problem is None:
-        print(f"reasoning: {prediction.reasoning}\nanswer: {prediction.answer}")
+        reasoning = "" if prediction.reasoning is None else f"reasoning: {prediction.reasoning}\n"
+        print(f"{reasoning}answer: {prediction.answer}")
     else:
         print(f"completion: {prediction.completion}")
     if prediction.problem is not None:
         raise UserError(f"the model gave no well-formed response: {prediction.problem}", ExitCode.FAULTS)
 
 
-def _trained_for(directory: Path) -> str:
-    task = trained_task(directory, "give --task")
-    if task is not None:
-        return task
+def _trained_for(directory: Path) -> str | None:
     if not (directory / TRAINED_FOR).is_file():
         raise UserError(f"{directory} doesn't say which task it was trained on; give --task")
-    raise UserError(f"{directory} was trained on conversations, not on a task; give --task")
+    return trained_task(directory, "give --task")

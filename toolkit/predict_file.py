@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +36,7 @@ CHUNK = 2048  # rows in the engine at a time
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a row's text and moment are. now_column None: `now` is the moment of every row."""
+    """Where text and moment of a row are. now_column None: `now` is every row's; None as well: none is stated."""
 
     text: str
     now_column: str | None
@@ -64,13 +65,14 @@ def predict_file(
     """Ask every row that has no result yet; give the number of rows by status. Raises UserError for bad input."""
     if out.suffix not in (".csv", ".jsonl"):
         raise UserError(f"{out}: results go to a .csv or a .jsonl file")
-    if columns.now is not None:
-        moment_of(columns.now, "--now")
+    moment = None if columns.now is None else moment_of(columns.now, "--now")
     check_engine(engine)
     source = open_source(str(file))
     spec, chosen = model_and_task(model, task)
+    asked(chosen, "?", moment if columns.now_column is None else datetime.now())  # at once, not of each row
     weights = fingerprint(spec.adapter or spec.path, spec.name)
-    about = {"model": weights, "task": chosen.name, "engine": engine, "max_tokens": max_tokens, "input": source.sha256}
+    name = None if chosen is None else chosen.name
+    about = {"model": weights, "task": name, "engine": engine, "max_tokens": max_tokens, "input": source.sha256}
     _check_column(source, columns)
     results = _claim(out, {**about, **asdict(columns)})
     known = {each.row for each in results}
@@ -112,7 +114,13 @@ def _check_column(source: Source, columns: Columns) -> None:
 
 
 def _ask(
-    rows: Iterator[Row | Bad], spec: ModelSpec, task: Task, columns: Columns, engine: str, max_tokens: int, out: Path
+    rows: Iterator[Row | Bad],
+    spec: ModelSpec,
+    task: Task | None,
+    columns: Columns,
+    engine: str,
+    max_tokens: int,
+    out: Path,
 ) -> Iterator[Result]:
     """A result for each row, bad rows at once, the others as they finish."""
     tokenizer = None if engine in WITHOUT_TOKENIZER else load_tokenizer(tokenizer_dir(spec))
@@ -130,26 +138,27 @@ def _ask(
                     request, asked_rows[request.id] = found[0], found[1]
                     requests.append(request)
             for completion in generator.generate(requests, sampling) if requests else ():
-                yield _result(completion, asked_rows[completion.request_id])
+                yield _result(completion, asked_rows[completion.request_id], plain=task is None)
 
 
-def _request(row: Row | Bad, task: Task, columns: Columns, tokenizer: Any) -> tuple[Request, Result] | Result:
+def _request(row: Row | Bad, task: Task | None, columns: Columns, tokenizer: Any) -> tuple[Request, Result] | Result:
     """The prompt of a row, with its result begun; or, for a bad row, its result."""
     if isinstance(row, Bad):
         return Result(row.number, "bad_row", problem=row.reason)
     try:
         text = text_of(row.values.get(columns.text)).strip()
-        now = text_of(row.values.get(columns.now_column)) if columns.now_column is not None else columns.now or ""
+        now = columns.now if columns.now_column is None else text_of(row.values.get(columns.now_column))
     except BadValue as error:
         return Result(row.number, "bad_row", problem=f"a column {error}")
-    begun = Result(row.number, "answered", text=_printable(text), now=now)
+    begun = Result(row.number, "answered", text=_printable(text), now=_printable(now or ""))
     try:
         if not text:
             raise UserError(f"column {columns.text!r} is empty")
-        messages = asked(task, text, moment_of(now, f"column {columns.now_column!r}:"))
+        moment = None if now is None else moment_of(now, f"column {columns.now_column!r}:")
+        messages = asked(task, text, moment)
         ids = () if tokenizer is None else tuple(render_prompt(tokenizer, messages))
     except (UserError, UnicodeError) as error:
-        return Result(row.number, "bad_row", problem=str(error), text=begun.text, now=_printable(now))
+        return Result(row.number, "bad_row", problem=str(error), text=begun.text, now=begun.now)
     return Request(str(row.number), ids, messages), begun
 
 
@@ -158,8 +167,8 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _result(completion: Completion, begun: Result) -> Result:
-    said = prediction_of(completion)
+def _result(completion: Completion, begun: Result, plain: bool) -> Result:
+    said = prediction_of(completion, plain)
     failed: dict[str, Status] = {"error": "error", "length": "truncated"}
     status: Status = "answered" if said.problem is None else failed.get(completion.finish_reason, "wrong_format")
     parts = {"answer": said.answer or "", "reasoning": said.reasoning or "", "problem": said.problem or ""}

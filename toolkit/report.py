@@ -10,6 +10,7 @@ from eval.compare import COMPARISON, read_comparison
 from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, interval, show
 from toolkit.config import Recipe
+from toolkit.predict import moment_fields
 from toolkit.rundir import Run
 from toolkit.stages import task_of
 
@@ -17,12 +18,23 @@ ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
 
 
 def print_outcome(run: Run) -> None:
-    """Print the table, and below it where the model is and how to ask it."""
-    grid = outcome_grid(run)
-    ask = ' --now 2025-01-17 "Послезавтра в 12"' if task_of(run.recipe).ask else " --file FILE"
-    model = run.dir / "model"
-    question = f"try it: toolkit predict --model {shlex.quote(str(model))}{ask}"
-    show(replace(grid, lines=(*grid.lines, f"the model: {model}", question)))
+    """Print the table (of a run with a task), and below it where the model is and how to ask it."""
+    lines = (f"the model: {run.dir / 'model'}", f"try it: {_asking(run)}")
+    if run.recipe.task is None:  # conversations alone: no reward, nothing to compare
+        print("\n".join(lines))
+    else:
+        grid = outcome_grid(run)
+        show(replace(grid, lines=(*grid.lines, *lines)))
+
+
+def _asking(run: Run) -> str:
+    """The command that asks the model what a stranger types; or that serves it, where its task has no such question."""
+    model = shlex.quote(str(run.dir / "model"))
+    task = None if run.recipe.task is None else task_of(run.recipe)
+    if task is not None and task.ask is None:
+        return f"toolkit serve {model}"
+    question = '--now 2025-01-17 "Послезавтра в 12"' if task is not None and moment_fields(task) else '"TEXT"'
+    return f"toolkit predict --model {model} {question}"
 
 
 def outcome_json(run: Run) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server
@@ -32,7 +32,6 @@ KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line
 START_SECONDS = 600
 END_SECONDS = 15
 TERMINATED = 128 + signal.SIGTERM  # the shell's status
-QUESTION, NOW = "Послезавтра в 12", datetime(2025, 1, 17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +202,11 @@ def example(serving: Serving, with_key: bool) -> str:
 
 
 def question(model: ResolvedModel) -> list[Message]:
-    """The messages of an example question: the task's own prompt where the model names its task."""
+    """The messages of an example question: a prompt of the task that the model names, where this machine has it."""
     from tasks.registry import load_task
 
     name = trained_task(model.adapter or model.path, "train again, or remove it")
     if name is not None:
-        try:
-            ask = load_task(name).ask
-        except UserError:  # a task of somebody else's machine
-            ask = None
-        if ask is not None:
-            return list(ask(QUESTION, NOW))
-    return [{"role": "user", "content": QUESTION}]
+        with suppress(UserError, StopIteration):  # a task, or the data, of somebody else's machine
+            return list(next(iter(load_task(name).examples("test", 1, 0))).messages)
+    return [{"role": "user", "content": "Послезавтра в 12"}]

@@ -35,14 +35,11 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
     from toolkit.report import outcome_json, print_outcome
 
     done = _stages(config, with_template(overrides, chat_template))
-    compared = done.recipe.task is not None  # conversations alone: no reward, nothing to compare
-    code = int(done.facts("compare")["exit_code"]) if compared else 0
+    code = int(done.facts("compare")["exit_code"]) if done.recipe.task is not None else 0
     if as_json:
         print_json(outcome_json(done))
-    elif compared:
-        print_outcome(done)
     else:
-        print(f"the model: {done.dir / 'model'}")
+        print_outcome(done)
     say(f"the report: {write_report([done.dir])}")
     raise typer.Exit(code)
 

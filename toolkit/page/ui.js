@@ -96,7 +96,7 @@
       return make("div", { className: "side" }, head, make("p", { className: "note" }, states[one.state], bar));
     }
     const parts = [head];
-    if (one.answer !== null) {
+    if (one.reasoning !== null) {
       parts.push(make("p", { className: "answer" }, one.answer));
       parts.push(make("p", { className: "said" }, "reasoning"), make("pre", {}, one.reasoning));
     } else {

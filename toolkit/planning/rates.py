@@ -15,6 +15,7 @@ from toolkit.planning.store import chosen, remember_rate
 from toolkit.rundir import Run, read_log
 
 PROBE_PAYS = 1_800.0  # seconds of training from which on a minute's probe is worth it
+SHORTEST = 30.0  # seconds of a stage whose rate is kept: in a shorter one, the start is most of it
 WORK = {"gpu": 5.0e13, "cpu": 4.0e10}  # parameters x tokens a second: an H100, compiled; two processor cores
 
 
@@ -42,9 +43,8 @@ def _tokens(run: Run) -> float:
 
 
 def remember(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> None:
-    """Keep the rate of a stage that has just ended, for the plans of later runs on this machine."""
-    found = _rate(run, stage, seconds, facts)
-    if found is None:
+    """Keep the rate of a stage that has just ended, for plans of later runs on this machine; of a short one none."""
+    if seconds < SHORTEST or (found := _rate(run, stage, seconds, facts)) is None:
         return
     size: Size | None = model_size(run.recipe.model.reference)[0]
     here: Device = device()
@@ -58,7 +58,9 @@ def _rate(run: Run, stage: str, seconds: float, facts: dict[str, Any]) -> tuple[
     if stage == "grpo" and run.recipe.grpo is not None:
         each = _seconds_a_step(run)
         return None if each is None else (run.recipe.grpo.sampled / each, "completions/s")
-    if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig) and seconds > 0:
+    if stage == "scan":  # one that was stored already is a short stage
+        return facts["prompts"] * facts["samples"] / seconds, "completions/s, the engine's start included"
+    if stage.startswith("eval") and isinstance(run.recipe.data, DataConfig):
         summary = read_json(run.dir / "eval" / stage.removeprefix("eval-") / SUMMARY, "evaluate again")
         if summary["completions"] != run.recipe.data.test:  # the cache, or a killed process, answered the others
             return None

@@ -29,8 +29,9 @@ from eval.prompts import short_hash
 from eval.redaction import redact_text
 from rewards.core import UserError
 from toolkit.page.render import REPORT, asset, fill
+from toolkit.predict import FIELDS
 from toolkit.ui import live
-from toolkit.ui.asking import FIELDS, Asker, fields_of
+from toolkit.ui.asking import Asker, fields_of
 from toolkit.ui.runs import Entry, Shelf, card_of
 
 HOST = "127.0.0.1"

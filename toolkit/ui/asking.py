@@ -9,8 +9,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -19,10 +18,9 @@ from eval.engines.base import Generator, ModelSpec
 from eval.engines.registry import load_engine
 from eval.redaction import redact_text
 from rewards.core import Message, UserError, with_type
-from tasks.base import Task
 from tasks.registry import load_task
 from toolkit.models import resolve_model
-from toolkit.predict import Prediction, asked, moment_of, prediction_of, prepared_for
+from toolkit.predict import FIELDS, asked, moment_fields, moment_of, prediction_of, prepared_for
 from toolkit.report import trained_title
 from toolkit.rundir import Run
 from toolkit.stages import model_of, task_of
@@ -34,7 +32,6 @@ WAITING = 8  # questions in line
 PATIENCE = 5.0  # seconds that the end of the server waits for a busy model
 KEPT = 64  # questions whose answers can still be read
 LONGEST = 2000  # characters of a question
-FIELDS = ("date", "time", "offset")
 
 
 @dataclass(slots=True)
@@ -89,10 +86,9 @@ class Asker:
             raise UserError("the phrase is empty; type what a person would say")
         if len(text) > LONGEST:
             raise UserError(f"the phrase has {len(text)} characters; at most {LONGEST} are asked")
-        messages: tuple[Message, ...] = ({"role": "user", "content": text},)
-        if run.recipe.task is not None:
-            messages = asked(askable(task_of(run.recipe)), text, moment_from(when))
-        question = Question(uuid4().hex[:12], text, run, messages, plain=run.recipe.task is None)
+        plain = run.recipe.task is None
+        messages = asked(None if plain else task_of(run.recipe), text, moment_from(when))
+        question = Question(uuid4().hex[:12], text, run, messages, plain)
         question.sides = {"base": Side("base", "base"), "tuned": Side("tuned", trained_title(run.recipe))}
         with self.door:
             try:
@@ -141,9 +137,7 @@ class Asker:
         generator = self._generator(spec)
         side.state = "answering"
         (completion,) = generator.generate(prepared.requests, prepared.sampling)
-        said = prediction_of(completion)
-        if question.plain and completion.finish_reason == "stop":
-            said = Prediction(completion.text, None, None, None)
+        said = prediction_of(completion, question.plain)
         side.tokens, side.completion = completion.tokens, said.completion
         side.reasoning, side.answer, side.problem = said.reasoning, said.answer, said.problem
 
@@ -173,13 +167,6 @@ def spec_of(run: Run, side: str) -> ModelSpec:
     raise UserError("no stage has trained a model yet; the base answers alone until one has")
 
 
-def askable(task: Task) -> Task:
-    """The task. Raises UserError when it can't ask a stranger's question."""
-    if task.ask is None:
-        raise UserError(f"task {task.name!r} can't ask a free question (it has no `ask`)")
-    return task
-
-
 def moment_from(when: Mapping[str, str]) -> datetime:
     """The moment that the page's fields state; now, or midnight, for what they leave out. Raises UserError."""
     date, hour, offset = (when.get(name, "").strip() for name in FIELDS)
@@ -189,14 +176,9 @@ def moment_from(when: Mapping[str, str]) -> datetime:
 def fields_of(reference: str | None) -> tuple[str, ...]:
     """Which of date, time and offset a task's prompt states. Raises UserError when it can't ask at all.
 
-    Those of a task in a file are taken to be all three: looking at a page runs no code that a run names, asking may.
+    Looking at a page runs no code that a run names, asking may: of a task in a Python file all three are taken, and
+    one in YAML states none.
     """
-    if reference is None:
+    if reference is None or reference.endswith((".yaml", ".yml")):
         return ()
-    if reference.endswith((".py", ".yaml", ".yml")):
-        return FIELDS
-    ask = partial(asked, askable(load_task(reference)), "?")
-    moscow = timezone(timedelta(hours=3))
-    at = datetime(2025, 1, 17, 10, 30, tzinfo=moscow)
-    others = (at.replace(month=3), at.replace(hour=11), at.replace(tzinfo=timezone(timedelta(hours=5))))
-    return tuple(name for name, other in zip(FIELDS, others, strict=True) if ask(other) != ask(at))
+    return FIELDS if reference.endswith(".py") else moment_fields(load_task(reference))
