@@ -14,6 +14,7 @@ from rewards.core import UserError
 from toolkit.cli import main
 from toolkit.config import Recipe, check_recipe
 from toolkit.doctor.sizes import Size, size_of_config, size_of_directory
+from toolkit.models import cache_dir
 from toolkit.planning import machine, rates, store
 from toolkit.planning.fits import refuse_unfit
 from toolkit.planning.machine import Device
@@ -259,7 +260,7 @@ def test_a_run_that_can_not_fit_ends_before_its_first_stage(
 
 
 def test_the_suite_leaves_the_users_rates_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert tmp_path_factory.getbasetemp() in store.cache_dir().parents
+    assert tmp_path_factory.getbasetemp() in cache_dir().parents
 
 
 @pytest.fixture
