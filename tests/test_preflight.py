@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from rewards.core import UserError
 from toolkit import stages
 from toolkit.cli import main
 from toolkit.config import Recipe, check_recipe
+from toolkit.doctor.sizes import Size
 from toolkit.models import context_of
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure
@@ -27,6 +27,7 @@ from toolkit.training.preflight_messages import MESSAGES  # noqa: E402
 from toolkit.training.preflight_tokens import check_lengths, check_template, take_sample  # noqa: E402
 from toolkit.training.rows import IGNORED, Row  # noqa: E402
 
+SMOLLM2 = Size(134_515_008, 30, 576, 49_152, 1_536, 576, 192)
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -400,12 +401,32 @@ def test_epochs_are_of_the_prompts_that_grpo_scan_leaves(make: Make) -> None:
 
 
 def test_too_little_memory_is_a_warning(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolkit.planning.machine import Device
     from toolkit.training import preflight as module
 
-    monkeypatch.setattr(module, "needs_of", lambda recipe, has_gpu: SimpleNamespace(training={"weights": 3.0}))
-    monkeypatch.setattr(module, "nvidia", lambda: (None, None, ()))
-    monkeypatch.setattr(module, "machine_memory", lambda: (8.0, 2.0))
+    monkeypatch.setattr(module, "size_of_directory", lambda _: SMOLLM2)
+    monkeypatch.setattr(module, "driver_device", lambda: Device("cpu", "a processor", 8e9, 2e9))
     assert ids(make(), "sft") == {"memory-short": "warning"}
+
+
+def test_each_stage_has_the_memory_that_the_plan_gives_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolkit.planning.machine import Device
+    from toolkit.planning.memory import GB, Way, grpo_memory
+    from toolkit.training import preflight as module
+
+    monkeypatch.setattr(module, "size_of_directory", lambda _: SMOLLM2)
+    monkeypatch.setattr(module, "driver_device", lambda: Device("cpu", "a processor", 99e9, 99e9))
+    run = make()
+    said = {
+        stage: next(each for each in findings_of(run, stage) if each.check == "memory") for stage in ("sft", "grpo")
+    }
+    assert said["sft"].cause != said["grpo"].cause
+    sample = take_sample(run, "grpo")
+    prompts = [sum(label == IGNORED for label in each.row["labels"]) for each in sample.rows]
+    assert run.recipe.grpo is not None
+    batch = run.recipe.grpo.forward_batch(1)
+    parts = grpo_memory(run.recipe, SMOLLM2, sum(prompts) / len(prompts), batch, Way("cpu"))
+    assert f"about {sum(parts.values()) / GB:.1f} GB (" in said["grpo"].cause
 
 
 def test_own_conversations_are_checked_as_well(tmp_path: Path) -> None:

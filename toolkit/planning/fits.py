@@ -13,7 +13,7 @@ from toolkit.config import GrpoConfig, Recipe, SftConfig
 from toolkit.doctor.needs import gpu_purpose
 from toolkit.doctor.sizes import Size
 from toolkit.planning.machine import Device, device
-from toolkit.planning.memory import CPU_TOKENS, ERROR, GB, Parts, Way, grpo_memory, sft_memory
+from toolkit.planning.memory import CPU_TOKENS, ERROR, GB, MOST_TOKENS, Parts, Way, grpo_memory, sft_memory
 from toolkit.planning.store import Chosen, choose, chosen
 
 # What to change, by the largest part.
@@ -83,18 +83,28 @@ def refuse_unfit(
 
 
 def _least(recipe: Recipe, stage: str, size: Size, here: Device, lengths: Sequence[int], lowered: int | None) -> Parts:
+    if lengths and (stage == "grpo" or lowered or (recipe.sft and recipe.sft.forward_tokens)):
+        return peak(recipe, stage, size, here, lengths, lowered)
+    # auto takes what fits, at the least one sequence
+    return peak(recipe, stage, size, here, lengths or [1], lowered or 1)
+
+
+def peak(
+    recipe: Recipe, stage: str, size: Size, here: Device, lengths: Sequence[int], budget: int | None = None
+) -> Parts:
+    """Bytes at the peak of a stage, by what takes them. lengths: tokens of rows (sft) or prompts (grpo).
+
+    budget: the value of KNOBS; without it the recipe's, or the most that auto takes.
+    """
     way = Way(here.kind, compiled=here.kind == "gpu")
     if stage == "grpo":
         assert recipe.grpo is not None
-        batch = lowered or (recipe.grpo.forward_batch(recipe.launch.processes) if lengths else 1)
-        prompt = sum(lengths) / len(lengths) if lengths else 1
-        return grpo_memory(recipe, size, prompt, batch, way, here.total)
+        batch = budget or recipe.grpo.forward_batch(recipe.launch.processes)
+        return grpo_memory(recipe, size, sum(lengths) / len(lengths), batch, way, here.total)
     assert recipe.sft is not None
-    if not lengths:
-        return sft_memory(recipe, size, 1, way)
     share = recipe.sft.batch_size // recipe.launch.processes
-    budget = lowered or recipe.sft.forward_tokens or 1  # auto takes what fits, at the least one sequence
-    return sft_memory(recipe, size, mean_pass(share // forward_passes(share, lengths, budget), lengths), way)
+    most = budget or recipe.sft.forward_tokens or (MOST_TOKENS if here.kind == "gpu" else CPU_TOKENS)
+    return sft_memory(recipe, size, mean_pass(share // forward_passes(share, lengths, most), lengths), way)
 
 
 def sft_budget(run_dir: Path | None, config: SftConfig, lengths: Sequence[int], device: str, auto: int) -> Chosen:

@@ -27,6 +27,11 @@ def device() -> Device:
     if torch is not None and torch.cuda.is_available():  # knows which card this process got
         free, total = torch.cuda.mem_get_info()
         return Device("gpu", torch.cuda.get_device_name(), float(total), float(free))
+    return driver_device()
+
+
+def driver_device() -> Device:
+    """The same by the driver's word: a process that only looks takes no memory of the card, as torch's CUDA would."""
     if gpus := gather.nvidia()[2]:
         return Device("gpu", gpus[0].name, gpus[0].memory * gather.GIB, gpus[0].free * gather.GIB)
     total, free = gather.memory()

@@ -11,23 +11,25 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from eval.files import write_json
 from rewards.core import UserError
-from toolkit.config import DataConfig, GrpoConfig, Recipe
+from toolkit.config import DataConfig, GrpoConfig
 from toolkit.doctor.checks import shown
 from toolkit.doctor.findings import Finding, fine
-from toolkit.doctor.gather import memory as machine_memory
-from toolkit.doctor.gather import nvidia
-from toolkit.doctor.needs import needs_of
 from toolkit.doctor.report import finding_lines
+from toolkit.doctor.sizes import size_of_directory
+from toolkit.planning.fits import peak, room
+from toolkit.planning.machine import driver_device
+from toolkit.planning.plan import memory_of
+from toolkit.planning.store import chosen
 from toolkit.rundir import Run
 from toolkit.scan import is_within, pass_rates
 from toolkit.training.preflight_messages import found
 from toolkit.training.preflight_rewards import check_groups, check_rewards
-from toolkit.training.preflight_tokens import check_lengths, check_tags, check_template, take_sample
+from toolkit.training.preflight_tokens import Sample, check_lengths, check_tags, check_template, take_sample
+from toolkit.training.rows import IGNORED
 
 RESULT = "preflight.json"
 PACKAGES = ("transformers", "tokenizers", "jinja2")
@@ -76,7 +78,7 @@ def findings_of(run: Run, stage: str) -> list[Finding]:
         findings += check_rewards(run, stage)
     if stage == "grpo":
         findings += check_groups(run)
-    findings += _memory(recipe, sample.model_dir)
+    findings += _memory(sample)
     accepted = recipe.preflight.accept
     return [
         replace(each, level="warning") if each.level == "problem" and each.check in accepted else each
@@ -133,19 +135,25 @@ def _rows(run: Run) -> int:
     return int(facts["sequences"] - facts["validation"])
 
 
-def _memory(recipe: Recipe, model_dir: Path) -> Iterator[Finding]:
-    """The doctor's estimate against what is free now. It is rough: it warns and ends nothing."""
-    gpus = nvidia()[2]
-    # The model is here by now: its size is known, where a hub id only lets it be guessed.
-    here = recipe.model.model_copy(update={"reference": str(model_dir)})
-    parts = needs_of(recipe.model_copy(update={"model": here}), has_gpu=bool(gpus)).training
-    if not parts:
-        yield fine("memory", f"the size of {recipe.model.reference} is unknown")
+def _memory(sample: Sample) -> Iterator[Finding]:
+    """The plan's estimate of the stage against what is free now. It is rough: it warns and ends nothing."""
+    recipe, stage, here = sample.run.recipe, sample.stage, driver_device()
+    size, lengths = size_of_directory(sample.model_dir), _lengths(sample)
+    if size is None or not lengths:
+        yield fine("memory", f"the size of {recipe.model.reference}{' or of its rows' * (not lengths)} is unknown")
         return
-    free, what = (gpus[0].free, f"{gpus[0].name}'s memory") if gpus else (machine_memory()[1], "memory")
-    needed = sum(parts.values())
-    values: dict[str, Any] = {"free": free, "what": what, "needed": needed, "parts": shown(parts)}
-    if free and free < needed:
-        yield found("memory", "memory-short", **values)
+    stored = chosen(sample.run.dir, stage, here.name)
+    parts = peak(recipe, stage, size, here, lengths, stored.value if stored else None)
+    memory = memory_of(parts, room(recipe, here))
+    values: dict[str, Any] = {"needed": memory.needed, "free": memory.free, "parts": shown(memory.parts)}
+    if memory.free and memory.verdict != "fits":
+        yield found("memory", "memory-short", device=here.name, stage=stage, **values)
     else:
-        yield fine("memory", f"about {needed:.1f} GiB ({values['parts']}), {free:.1f} free")
+        yield fine("memory", f"about {memory.needed:.1f} GB ({values['parts']}), {memory.free:.1f} free")
+
+
+def _lengths(sample: Sample) -> list[int]:
+    """Tokens of the rows (sft) or of their prompts (grpo)."""
+    if sample.stage == "sft":
+        return [len(each.row["input_ids"]) for each in sample.rows]
+    return [sum(label == IGNORED for label in each.row["labels"]) for each in sample.rows]
