@@ -351,6 +351,7 @@ def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_wi
         reached.append(stage)
         if stage == "eval-base":
             raise UserError("far enough")
+        ensure(run, stage, say)
 
     monkeypatch.setattr(stages, "ensure", stop)
     with pytest.raises(SystemExit, match="2"):
