@@ -74,7 +74,8 @@ def _refuse_early(run: Any, stages: list[str]) -> None:
 
     for stage in stages:
         if stage in SEVERAL:
-            check(run, stage, lambda line: None)
+            say(f"{stage} preflight: …")
+            check(run, stage, lambda line: None)  # the stage says it all
 
 
 def _say_where(trained: Any, stage: str, further: str) -> None:
