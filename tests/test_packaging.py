@@ -51,7 +51,7 @@ SURFACE = {  # what `from NAME import *` gives: a person's task needs the last t
     "eval": set(),
     "tasks": set(),
     "rewards": set(),
-    "tasks.base": {"SPLITS", "Example", "Message", "Reward", "Split", "Task"},
+    "tasks.base": {"SPLITS", "Ask", "Example", "Message", "Reward", "Split", "Task"},
     "rewards.core": {"Example", "Message", "Reward", "UserError"},
 }
 
