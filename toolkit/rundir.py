@@ -139,20 +139,7 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     there another recipe takes its place, and keys of GRPO may change until that begins.
     """
     stored = directory / "recipe.yaml"
-    if not (changed := not stored.is_file()) and not _holds_results(directory, recipe):
-        changed = _give_up(directory, recipe)
-    elif not changed:
-        run, before = Run(directory, recipe), load_recipe(stored)
-        free = OF_GRPO if before.grpo and recipe.grpo and not run.has_begun("grpo") else ()
-        there, here = before.model_dump(mode="json"), recipe.model_dump(mode="json")
-        if differing := _differences(there, here, (*OF_NO_STAGE, *free)):
-            raise UserError(
-                f"{directory} holds a run of another recipe; it differs in {'; '.join(differing)}. "
-                f"Choose another directory (--set output=…) or remove {directory}"
-            )
-        changed = any(there[key] != here[key] for key in free)
-        if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
-            set_scan_aside(run)
+    changed = not stored.is_file() or _makes_room(Run(directory, recipe), load_recipe(stored))
     try:
         if changed:
             write_atomically(stored, dump_recipe(recipe))
@@ -162,24 +149,38 @@ def _claim(directory: Path, recipe: Recipe) -> None:
         raise _unwritable(directory, error) from error
 
 
-def _holds_results(directory: Path, recipe: Recipe) -> bool:
+def _makes_room(run: Run, before: Recipe) -> bool:
+    """Whether the run's recipe takes the stored one's place; what goes by that one alone is then out of the way.
+
+    Raises UserError where the stored one stays.
+    """
+    there, here = before.model_dump(mode="json"), run.recipe.model_dump(mode="json")
+    if not _holds_results(run):
+        if not _differences(there, here, OF_NO_STAGE):
+            return False
+        if any(there[key] != here[key] for key in OF_DATA):
+            (run.dir / "stages" / "data.json").unlink(missing_ok=True)
+            shutil.rmtree(run.dir / "data", ignore_errors=True)
+        for name in ("plan.json", "manifest.json"):
+            (run.dir / name).unlink(missing_ok=True)
+        return True
+    free = OF_GRPO if before.grpo and run.recipe.grpo and not run.has_begun("grpo") else ()
+    if differing := _differences(there, here, (*OF_NO_STAGE, *free)):
+        raise UserError(
+            f"{run.dir} holds a run of another recipe; it differs in {'; '.join(differing)}. "
+            f"Choose another directory (--set output=…) or remove {run.dir}"
+        )
+    changed = any(there[key] != here[key] for key in free)
+    if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
+        set_scan_aside(run)
+    return changed
+
+
+def _holds_results(run: Run) -> bool:
     """Whether there is more than data, which are built anew in a moment."""
-    run, stages = Run(directory, recipe), {path.stem for path in (directory / "stages").glob("*.json")}
-    began = any((directory / name).exists() for name in ("eval", "scan", "model")) or run.has_begun("sft")
-    return bool(stages - {"data"}) or began or run.has_begun("grpo")
-
-
-def _give_up(directory: Path, recipe: Recipe) -> bool:
-    """Remove what belongs to the stored recipe, if it is another one. Gives whether it is."""
-    there, here = load_recipe(directory / "recipe.yaml").model_dump(mode="json"), recipe.model_dump(mode="json")
-    if not _differences(there, here, OF_NO_STAGE):
-        return False
-    if any(there[key] != here[key] for key in OF_DATA):
-        (directory / "stages" / "data.json").unlink(missing_ok=True)
-        shutil.rmtree(directory / "data", ignore_errors=True)
-    for name in ("plan.json", "manifest.json"):
-        (directory / name).unlink(missing_ok=True)
-    return True
+    done = {path.stem for path in (run.dir / "stages").glob("*.json")} - {"data"}
+    left = any((run.dir / name).exists() for name in ("eval", "scan", "model"))
+    return bool(done) or left or run.has_begun("sft") or run.has_begun("grpo")
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -143,12 +143,15 @@ def run_probe(run: Run, say: Callable[[str], None]) -> None:
 
 def refuse_what_cannot_run(run: Run, stages: Sequence[str]) -> None:
     """Raise UserError when a training among the stages to do can't be here: said before hours of stages before it."""
-    reference, here = run.recipe.model.reference, device()
-    for stage in stages:
-        if stage in SEVERAL and not run.is_done(stage):
-            if Path(reference).expanduser().is_dir():  # of what isn't here yet the preflight says it
-                refuse_other_adapter(run.recipe, resolve_model(reference))
-            refuse_unfit(run.recipe, stage, model_size(reference)[0], here)
+    to_do = [stage for stage in stages if stage in SEVERAL and not run.is_done(stage)]
+    if not to_do:
+        return
+    reference = run.recipe.model.reference
+    if Path(reference).expanduser().is_dir():  # of what isn't here yet the preflight says it
+        refuse_other_adapter(run.recipe, resolve_model(reference))
+    size, here = model_size(reference)[0], device()
+    for stage in to_do:
+        refuse_unfit(run.recipe, stage, size, here)
 
 
 def _short(value: Any) -> str:

@@ -52,8 +52,7 @@ def preflight(run: Run, stage: str, say: Callable[[str], None]) -> None:
     kept = {"ok": not problems, "seconds": seconds, "findings": [each.to_json() for each in findings]}
     write_json(folder / RESULT, {"stage": stage, **kept})
     failed = {each.check for each in problems}
-    shown = (each for each in findings if each.level == "warning" or (each.level == "ok" and each.check not in failed))
-    for line in finding_lines(shown):
+    for line in finding_lines(each for each in findings if each.level == "warning" or each.check not in failed):
         say(f"{stage} preflight: {line}")
     if problems:
         raise UserError("\n".join(_told(stage, each) for each in problems))
