@@ -76,9 +76,9 @@ BARS = {
         "requests/s",
         (
             ("vLLM as it comes", "vLLM as it comes"),
-            ("graphs for decoding only", "one engine, graphs for decoding only"),
-            ("four of them on the card", "ours, four engines on the card"),
-            ("eight engines, started together", "ours, eight engines on the card"),
+            ("four engines", "ours, four engines on the card, scored"),
+            ("eight engines", "ours, eight engines on the card"),
+            ("twelve engines", "ours, twelve engines on the card"),
         ),
     ),
     "benchmark_exact": Bars(
@@ -87,7 +87,7 @@ BARS = {
         0,
         "exact",
         (
-            ("SmolLM2-135M, version 7, seed 1", "ours: SmolLM2-135M, version 7"),
+            ("SmolLM2-135M, version 8, seed 1", "ours: SmolLM2-135M, version 8"),
             ("SmolLM2-135M, 400,000 examples once (version 6), seed 1", "ours: SmolLM2-135M, version 6"),
             ("Gemma-3-270M, 400,000 examples once, version 6", "ours: Gemma-3-270M, version 6"),
             ("rationales of version 3", "ours: SmolLM2-135M, version 3"),
