@@ -416,6 +416,27 @@ def test_where_a_named_month_stands_comes_before_its_last_day(month: int, place:
         assert steps[1] == f"{MONTHS[month - 1]} is {place}"
 
 
+@pytest.mark.parametrize(
+    ("today", "n", "counted", "then"),
+    [
+        (date(2030, 11, 28), 2, "Nov ends 30; 1 Fri 29, Sat 30, Sun 1, 2 Mon 2 Dec 2030", "2030-12-02"),
+        (date(2016, 2, 29), 1, "2016 odd 6 leap, Feb ends 29; 1 Tue 1 Mar 2016", "2016-03-01"),
+        (date(2027, 2, 26), 1, "2027 even 7 common, Feb ends 28; Sat 27, Sun 28, 1 Mon 1 Mar 2027", "2027-03-01"),
+    ],
+)
+def test_working_days_are_counted_past_a_month_s_end_that_was_said(
+    today: date, n: int, counted: str, then: str
+) -> None:
+    """Two seeds of version 8 missed 8 of 96, all past the end of a month: they went on to 30 February and 31 April."""
+    steps = _reasoning(Day("business_days", n), Clock("no_time"), today=today)
+    assert counted in steps
+    answer = f"{then}T09:00:00+03:00"
+    assert rationale.problems(steps, answer, today) == []
+    for right, slip in (("ends 30", "ends 31"), ("leap, Feb", "leap; Feb"), ("ends 28", "ends 29")):
+        if right in steps:
+            assert rationale.problems(steps.replace(right, slip), answer, today), slip
+
+
 def test_the_month_before_is_named_before_its_length() -> None:
     assert "2-5=-3, Feb: -3+28=25 Feb 2025" in _reasoning(Day("days_before_date", 5, 2, 3), Clock("no_time")).replace(
         "2025 even 5 common, ", ""

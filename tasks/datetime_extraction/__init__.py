@@ -41,7 +41,7 @@ def _ask_plain(text: str, now: datetime) -> tuple[Message, ...]:
 
 TASK = Task(
     name="datetime_extraction",
-    version="8",
+    version="9",
     examples=deep.generate,
     rewards=_REWARDS,
     metric=exact_datetime,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import isleap, monthrange
 from datetime import date
 
-from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, leap_step, plus_days, plus_months
+from tasks.datetime_extraction.days import MONTHS, WEEKDAYS, Resolved, leap_step, month_end, plus_days, plus_months
 
 LAST = 5  # Day.day of «последний понедельник», where 1-4 are the first to the fourth
 
@@ -69,7 +69,7 @@ def weekday_in_weeks(start: date, weekday: int, weeks: int) -> tuple[Resolved, R
 def plus_years(today: date, n: int) -> Resolved:
     """today + n years, 29 February clamped to the 28th of a common year."""
     then = plus_months(today, 12 * n).date
-    clamped = "" if then.day == today.day else "29 Feb -> 28; "
+    clamped = "" if then.day == today.day else f"{month_end(then.year, 2)}; "
     return Resolved(then, f"{today.year}+{n}={then.year}; {clamped}{then.day} {MONTHS[then.month - 1]} {then.year}")
 
 

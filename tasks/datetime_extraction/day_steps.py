@@ -29,6 +29,7 @@ from tasks.datetime_extraction.days import (
     Day,
     Resolved,
     leap_step,
+    month_end,
     plus_days,
     plus_months,
     resolve_day,
@@ -219,16 +220,15 @@ def _beside_date(sign: int) -> Callable[[Day, Setting], Dates]:
 
 
 def _business_days(day: Day, s: Setting) -> Dates:
-    """Each day is named, and the business days are numbered: `1 Fri 29, Sat 30, Sun 1, 2 Mon 2 Dec 2030`."""
+    """Each day is named, the business days are numbered: `Nov ends 30; 1 Fri 29, Sat 30, Sun 1, 2 Mon 2 Dec 2030`."""
     then, number, steps = s.today, 0, []
     while number < day.n:
-        if (then.month, then.day) == (2, 28):
-            steps.append(leap_step(then.year))
         then = date.fromordinal(then.toordinal() + 1)
         business = then.weekday() < 5
         number += business
         steps.append(f"{f'{number} ' * business}{WEEKDAYS[then.weekday()]} {then.day}")
-    return (Resolved(then, f"{', '.join(steps)} {MONTHS[then.month - 1]} {then.year}"),)
+    counted = f"{month_end(s.today.year, s.today.month)}; {', '.join(steps)}"
+    return (Resolved(then, f"{counted} {MONTHS[then.month - 1]} {then.year}"),)
 
 
 def _leap_day(day: Day, s: Setting) -> Dates:

@@ -84,6 +84,12 @@ def leap_step(year: int) -> str:
     return f"{year} {parity} {year % 10} {'leap' if isleap(year) else 'common'}"
 
 
+def month_end(year: int, month: int) -> str:
+    """How many days a month has: `Nov ends 30`, `2024 even 4 leap, Feb ends 29`. Said before a count that may pass it."""
+    leap = f"{leap_step(year)}, " if month == 2 else ""
+    return f"{leap}{MONTHS[month - 1]} ends {monthrange(year, month)[1]}"
+
+
 def plus_days(today: date, n: int) -> Resolved:
     """today + n days, the carry over the ends of months written out: `17+20=37, 37-31=6 Feb 2025`."""
     steps = f"{today.day}+{n}={today.day + n}"

@@ -18,6 +18,7 @@ _NAMED = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)})=({'|'.join(WEEKDAYS)})=(
 _CLOCK = re.compile(r"(?<![\d:+-])(\d\d):(\d\d)(?::(\d\d))?(?![\d:])")
 _LEAP = re.compile(r"(\d\d(\d)(\d)) (even|odd) (\d) (leap|common)")
 _LONGEST = re.compile(rf"({'|'.join(MONTHS)}) has (\d+) days( at most)?")
+_ENDS = re.compile(rf"(?:(leap|common), )?({'|'.join(MONTHS)}) ends (\d+)")
 _YEARS_AHEAD = 4
 EXAMPLES = 4000
 
@@ -91,6 +92,11 @@ def _wrong_lengths(reasoning: str) -> list[str]:
         right = (monthrange(2024, MONTHS.index(month) + 1)[1], month == "Feb")
         if (int(days), bool(at_most)) != right:
             wrong.append(f"{month} has {right[0]} days{' at most' * right[1]}, not {days}{at_most}")
+    for kind, month, last in _ENDS.findall(reasoning):
+        if month == "Feb" and not kind:
+            wrong.append("whether Feb is of a leap year must be said before its end")
+        elif int(last) != (length := monthrange(2024 if kind == "leap" else 2023, MONTHS.index(month) + 1)[1]):
+            wrong.append(f"{month} ends {length}, not {last}")
     return wrong
 
 
