@@ -17,13 +17,8 @@ from benchmarks.gpu_common import MAX_LENGTH, TASK, Settings, timed, wait_for_tu
 TOKENS = 256
 REQUESTS = 12_000  # fewer, and eight processes measure how long the longest answer takes
 BARE_REQUESTS = 6_000  # their first: a scheduler that is the limit has one rate, and half a minute is enough to see it
-TUNED = {
-    "dtype": "bfloat16",
-    "max_num_seqs": 1024,
-    "max_num_batched_tokens": 32_768,
-    "max_model_len": MAX_LENGTH + TOKENS,
-    "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "max_cudagraph_capture_size": 1024},
-}
+TUNED = {"dtype": "bfloat16", "max_num_batched_tokens": 32_768, "max_model_len": MAX_LENGTH + TOKENS}
+SEATS = 1024  # requests that an engine answers at a time, with a CUDA graph for decoding so many
 
 
 def _weights(settings: Settings) -> Path:
@@ -65,7 +60,16 @@ def _bare(name: str, settings: Settings) -> dict[str, Any]:
     return _figures(loaded, seconds, sum(map(len, outputs)), [decode(tokenizer, ids, stops) for ids in outputs])
 
 
-def _ours(name: str, settings: Settings, *, processes: int) -> dict[str, Any]:
+def _seats(count: int) -> dict[str, Any]:
+    """The options for count requests at a time. A step that only decodes is one graph, one that admits a prompt isn't:
+    with a seat for each request of an engine there are few of the latter.
+    """
+    sizes = [1, *range(8, 64, 8), *range(64, 256, 32), *range(256, 1024, 64), *range(1024, count + 1, 256)]
+    graphs = {"cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [n for n in sizes if n <= count]}
+    return {"max_num_seqs": count, "compilation_config": {"mode": 0, **graphs}}
+
+
+def _ours(name: str, settings: Settings, *, processes: int, seats: int = SEATS) -> dict[str, Any]:
     """eval.engines.vllm, its texts included; 0.85 of the memory, the rest for what several processes take beside."""
     from eval.engines.base import ModelSpec, Request, Sampling
     from eval.engines.vllm import load
@@ -78,7 +82,7 @@ def _ours(name: str, settings: Settings, *, processes: int) -> dict[str, Any]:
     sampling = Sampling(_tokens(settings), stop_token_ids=stop_token_ids(load_tokenizer(weights), weights))
     own = {"processes": processes, "gpu_memory_utilization": 0.85, "log_file": settings.out / f"{name}.vllm.log"}
     began = time.perf_counter()
-    engine = load(ModelSpec(weights, None, name), {**TUNED, **own})
+    engine = load(ModelSpec(weights, None, name), {**TUNED, **_seats(seats), **own})
     loaded = time.perf_counter() - began
     list(engine.generate(requests[: 8 * processes], sampling))
     began = time.perf_counter()
@@ -106,6 +110,8 @@ ARMS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {
     "vllm-tuned-x4": partial(_ours, processes=4),
     "vllm-tuned-x8": partial(_ours, processes=8),
     "vllm-tuned-x12": partial(_ours, processes=12),
+    "vllm-tuned-x4-at-once": partial(_ours, processes=4, seats=REQUESTS // 4 + 72),
+    "vllm-tuned-x6-at-once": partial(_ours, processes=6, seats=REQUESTS // 6 + 48),
 }
 
 
