@@ -1,32 +1,37 @@
 """Mathematical equality (1/2, 0.5, \\frac{1}{2}), through math-verify: pip install 'reasoning-toolkit[math]'.
 
-An answer is one formula. Where the gold is a number it is a number too: 1234*5678 is the question, and copying that
-mustn't pay. Whether a formula with letters is simplified can't be told. Those that take the parser or sympy long are
-refused by their form, in any thread alike; a limit of time stands behind that, where one can be set (rewards.limits).
+An answer is one formula. Where the gold is a number it is a number too, and the two are compared as such, without the
+library: 1234*5678 is the question, and copying that mustn't pay. Whether a formula is simplified can't be told, nor
+whether a fraction need be, where the gold is one: 2/4 is 1/2. `rewards lint` names tasks whose questions hold their
+answers so. What is known to take the parser or sympy long is refused by its form, in any thread alike; a limit of
+computing time stands behind that, where one can be set (rewards.limits).
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from functools import lru_cache
-from math import gcd, prod
+from math import comb, floor, log10, prod
 from typing import Any
 
 from rewards.core import Example, UserError
 from rewards.limits import OutOfTime, time_limit
 from rewards.text import answer_of
+from rewards.written_numbers import LONGEST, number_in, same_number, spelled_out
 
 try:  # with this module, not in the first call: it takes seconds, which that call's limit of time would count
     import math_verify
 except ImportError:
     math_verify = None
 
-LONGEST = 160  # characters: the parser is slow on long formulas
 DEEPEST = 6  # brackets in one another: the parser's time doubles with each
 LARGEST_POWER = 10_000  # 2^{2024} is an answer, 7^{7^9} fills the memory
 LARGEST_POWER_BESIDE = 100  # a root or a factorial: sympy factors what it is taken of
-SECONDS = 1.5
+MOST_TERMS = 256  # of a formula multiplied out, which sympy does to compare
+MOST_COMMAS = 64
+SECONDS = 1.5  # of computing: on a busy machine a right answer must stay right
 
 _WRAPPED = re.compile(r"\$\$(.+)\$\$|\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]")
 _SECOND = re.compile(r"\$|\\[(\[)\]]|\\boxed")  # a sign that this isn't one formula
@@ -39,19 +44,12 @@ _OF_GOLDS = (
     re.compile(r"(?<![a-z])\\?(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])"),
     re.compile(r"(?<![a-z])\\?(?:log|ln|lg)(?![a-z])"),
 )
-# A number, as an answer and as a gold: a sign, a decimal or a fraction, percent or degrees.
-_SIGN = re.compile(r"^[+\-−]")
-_UNIT = re.compile(r"(?:\\?%|\^\s*(?:\\circ|\{\s*\\circ\s*\}))$")
-_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{\s*(-?[0-9]+)\s*\}|([0-9]))\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
-_QUOTIENT = re.compile(r"(?:[0-9]+\s)?\s*-?([0-9]{1,99})\s*/\s*([0-9]{1,99})")
-_DECIMAL = re.compile(
-    r"(?:[0-9]{1,3}(?:(?:,|\{,\}|\\[,! ]| )[0-9]{3})+|(?=[.,]?[0-9])[0-9]*)(?:[.,][0-9]*)?"
-    r"(?:\s*(?:\\times|\\cdot|\*|×)\s*10\s*\^\s*(?:[0-9]|\{\s*-?[0-9]+\s*\})|[eE][+-]?[0-9]+)?"
-)
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
+_INDEX = re.compile(r"_\s*")
 _TOWER = re.compile(r"(?:[0-9e)\]}]|\\pi)\s*(?:\^|\*\*)")  # x^2 in an exponent is none
 _GROWING = re.compile(r"!|binom|choose|Gamma|operatorname")
 _FACTORIAL = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}|[A-Za-z]|\([0-9]?[A-Za-z] ?(?:[+-] ?[0-9]{1,3})?\))!(?!!)")
+_FACTORIAL_OF_NAME = re.compile(r"\\[A-Za-z]+\s*!")  # \pi! is none of a whole number
 _TERM = r"\s*\{\s*[A-Za-z0-9]{1,4}\s*(?:[+-]\s*[A-Za-z0-9]{1,3}\s*)?\}"
 _BINOMIAL = re.compile(rf"\\[dt]?binom{_TERM}{_TERM}")
 _ROOT = re.compile(r"\\sqrt\s*\[(?!\s*[A-Za-z0-9]{1,3}\s*\])")  # of an index that is no plain one
@@ -59,20 +57,31 @@ _EXPONENTIAL = re.compile(r"[0-9.]\s*[eE]\s*[+-]?[0-9]{4}")  # 1E999999
 
 
 def math_equal(completion: str, example: Example) -> float:
-    """1.0 if the answer is one formula that is mathematically equal to a gold; else 0.0.
+    """1.0 if the answer is one formula that is mathematically equal to a gold, or is a gold letter by letter; else 0.0.
 
-    Raises UserError without math-verify.
+    Numbers as in rewards.written_numbers: 5 000 is 5000, 1,5 is 1.5 and 2 1/2 is 5/2; so a list needs brackets or
+    spaces. Raises UserError without math-verify.
     """
-    answer = answer_of(completion)
-    formula = _formula(answer) if answer is not None and len(answer) <= LONGEST else None
-    if formula is None or _takes_long(formula):
-        return 0.0
-    golds = [gold for gold in example.answers if _may_answer(formula, _formula(gold) or gold)]
     _warm_up()
+    answer = answer_of(completion)
+    if answer is None:
+        return 0.0
+    formula = _formula(answer)
+    golds = [_formula(gold) or gold.strip() for gold in example.answers]
+    if (formula or answer) in golds:
+        return 1.0
+    if formula is None or len(answer) > LONGEST:
+        return 0.0
+    ours, theirs = number_in(formula), [number_in(gold) for gold in golds]
+    if ours and any(same_number(ours, number) for number in theirs if number):
+        return 1.0
+    rest = [gold for gold, number in zip(golds, theirs, strict=True) if not number and _may_answer(formula, gold)]
+    if not rest or _takes_long(formula):
+        return 0.0
     try:
-        with time_limit(SECONDS):
-            ours = _parsed(formula)
-            return float(bool(ours) and any(_equal(_parsed(_formula(gold) or gold), ours) for gold in golds))
+        with time_limit(SECONDS, time.thread_time):
+            parsed = _parsed(formula)
+            return float(bool(parsed) and any(_equal(_parsed(gold), parsed) for gold in rest))
     except OutOfTime:
         return 0.0
 
@@ -84,33 +93,25 @@ def _formula(text: str) -> str | None:
         text = match[match.lastindex or 0].strip()
     elif text.count("$") == 1:
         text = text.removeprefix("$")  # a price
-    if text.startswith("\\boxed") and len(boxed := _operand(text, 6)) == len(text) - 6:
-        text = boxed[1:-1].strip()
+    if text.startswith("\\boxed"):
+        boxed = text[6:].strip()
+        if len(boxed) == 1:  # TeX takes one token: \boxed 56 is a 5 in a box, and a 6
+            text = boxed
+        elif len(_operand(boxed, 0)) == len(boxed):
+            text = boxed[1:-1].strip()
     return text if text and len(text.splitlines()) == 1 and not _SECOND.search(text) else None
 
 
 def _may_answer(formula: str, gold: str) -> bool:
     """Whether a formula has the form of an answer, rather than that of a question whose answer the gold is."""
-    if _is_number(gold):
-        return _is_number(formula, any_fraction="/" in gold or "frac" in gold)
     return all(kind.search(gold) or not kind.search(formula) for kind in _OF_GOLDS)
-
-
-def _is_number(formula: str, any_fraction: bool = True) -> bool:
-    """Whether a formula is one number, nothing being left to compute; of fractions perhaps only those in lowest terms.
-
-    84/6 is a question whose answer is 14.
-    """
-    bare = _UNIT.sub("", _SIGN.sub("", _FRACTION.sub(r" \1\2/\3\4", formula).strip())).strip()
-    if match := _QUOTIENT.fullmatch(bare):
-        over, under = (int(each) for each in match.groups())
-        return any_fraction or (gcd(over, under) == 1 and under > 1)
-    return _DECIMAL.fullmatch(bare) is not None
 
 
 def _takes_long(formula: str) -> bool:
     """Whether a formula is of a form that the parser, or the arithmetic behind it, may take minutes for."""
     if _depth(formula) > DEEPEST or _EXPONENTIAL.search(formula) or _ROOT.search(formula):
+        return True
+    if _FACTORIAL_OF_NAME.search(formula) or formula.count(",") > MOST_COMMAS or _terms(formula) > MOST_TERMS:
         return True
     rest = _BINOMIAL.sub("", _FACTORIAL.sub("", formula))
     if "!" in rest or "binom" in rest or "choose" in rest:
@@ -120,8 +121,7 @@ def _takes_long(formula: str) -> bool:
         exponent = _operand(formula, power.end())
         if _TOWER.search(exponent) or _POWER.match(formula, power.end() + len(exponent)) or _GROWING.search(exponent):
             return True
-        numbers = re.findall("[0-9]+", exponent)
-        size = LARGEST_POWER + 1 if any(len(each) > 5 for each in numbers) else prod(max(1, int(n)) for n in numbers)
+        size = _size(exponent)
         if formula[: power.start()].rstrip()[-1:] in (")", "]", "}"):
             of_groups *= size
         else:
@@ -137,6 +137,33 @@ def _depth(formula: str) -> int:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth if depth >= 0 else DEEPEST + 1)
     return deepest if depth == 0 else DEEPEST + 1
+
+
+def _terms(formula: str) -> int:
+    """How many terms a formula of closed brackets has at most when multiplied out; (a+b+c)^{n} has (n+2 over 2)."""
+    total, product, place = 0, 1, 0
+    while place < len(formula):
+        if power := _POWER.match(formula, place) or _INDEX.match(formula, place):  # of no group: it adds none
+            place = power.end() + len(_operand(formula, power.end()))
+            continue
+        if formula[place] in "+-" and formula[:place].strip():
+            total, product = total + product, 1
+        operand = _operand(formula, place) if formula[place] in "([{" else formula[place]
+        place += len(operand)
+        if len(operand) > 1:
+            inside, times = _terms(operand[1:-1]), 1
+            if power := _POWER.match(formula, place):
+                exponent = _operand(formula, power.end())
+                times = min(_size(exponent), LARGEST_POWER)
+                place = power.end() + len(exponent)
+            product *= comb(inside + times - 1, times) if inside <= MOST_TERMS else inside
+    return total + product
+
+
+def _size(exponent: str) -> int:
+    """What an exponent comes to at most: its numbers multiplied."""
+    numbers = re.findall("[0-9]+", exponent)
+    return LARGEST_POWER + 1 if any(len(each) > 5 for each in numbers) else prod(max(1, int(n)) for n in numbers)
 
 
 def _operand(formula: str, start: int) -> str:
@@ -157,6 +184,7 @@ def _parsed(text: str) -> tuple[Any, ...]:
     # As LaTeX alone: the library's other reading takes the last number that it finds in a text. No timeouts of its
     # own: they raise in a thread.
     library = _library()
+    text = spelled_out(text)
     try:
         return tuple(
             library.parse(
@@ -171,9 +199,17 @@ def _parsed(text: str) -> tuple[Any, ...]:
 
 def _equal(gold: tuple[Any, ...], ours: tuple[Any, ...]) -> bool:
     try:
-        return bool(_library().verify(list(gold), list(ours), timeout_seconds=None))
+        places = _places(gold[0])
+        return bool(_library().verify(list(gold), list(ours), float_rounding=places, timeout_seconds=None))
     except Exception:  # as above
         return False
+
+
+def _places(gold: Any) -> int:
+    """How many decimals to compare at: six, and of a gold that is small, or holds a small decimal, five digits."""
+    numbers = [gold] if getattr(gold, "is_number", False) else [each for each in gold.atoms() if each.is_Float]
+    sizes = [size for size in (float(abs(each)) for each in numbers) if 0 < size < 1]
+    return max(6, 4 - floor(log10(min(sizes)))) if sizes else 6
 
 
 @lru_cache(maxsize=1)

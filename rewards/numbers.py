@@ -11,20 +11,22 @@ from rewards.text import answer_of
 
 LONGEST = 64  # characters of a number
 _SPACES = re.compile(r"(?<=[0-9])[ \u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))")  # 1 234 567
+_DIGITS = r"(?=[.,]?[0-9])(?:[0-9]{{1,3}}(?:{group}[0-9]{{3}})+|[0-9]*)(?:{sign}[0-9]+)?"
 _FORM = {
-    ".": re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"),
-    ",": re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"),
+    sign: re.compile(rf"[+-]?{_DIGITS.format(sign=re.escape(sign), group=re.escape(group))}(?:[eE][+-]?[0-9]{{1,3}})?")
+    for sign, group in (".,", ",.")
 }
 
 
 def number_of(text: str, decimal: Literal[".", ","] = ".") -> Decimal | None:
     """The number that the whole text is; None for anything else, units and infinities included.
 
-    decimal: the decimal sign. The other one of . and , groups thousands, and so does a space.
+    decimal: the decimal sign. The other one of . and , groups thousands, and so does a space. Typographic minuses and a
+    full stop at the end are taken.
     """
     if len(text) > LONGEST:
         return None
-    plain = _SPACES.sub("", text.strip().replace("\u2212", "-"))
+    plain = _SPACES.sub("", text.strip().removesuffix(".").replace("\u2212", "-").replace("\u2013", "-"))
     if not _FORM[decimal].fullmatch(plain):
         return None
     grouping = "," if decimal == "." else "."

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 
 from rewards.core import Example, UserError
 from rewards.response import parse
@@ -25,10 +26,23 @@ def exact_text(completion: str, example: Example) -> float:
     return float(answer is not None and any(answer == gold.strip() for gold in example.answers))
 
 
+_AROUND = " .,;:?\"'«»“”„()"
+_BEHIND_A_LETTER = re.compile(rf"(?<=[^\W\d_])[!{re.escape(_AROUND)}]+$")  # behind a digit, ! is a factorial
+
+
 def normalized(text: str) -> str:
-    """One form for case, Unicode variants, ё and е, runs of white space, and punctuation around the whole."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("ё", "е")
-    return " ".join(folded.split()).strip(" .,;:!?\"'«»“”„()")
+    """One form for case, Unicode variants, ё and е, runs of white space, and punctuation around the whole.
+
+    Not for what is raised, lowered or in a circle: 10⁵ isn't 105.
+    """
+    runs = groupby(text, _placed)
+    folded = "".join("".join(run) if placed else unicodedata.normalize("NFKC", "".join(run)) for placed, run in runs)
+    words = " ".join(folded.casefold().replace("ё", "е").split())
+    return _BEHIND_A_LETTER.sub("", words).strip(_AROUND)
+
+
+def _placed(character: str) -> bool:
+    return unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<circle>", "<fraction>"))
 
 
 def normalized_text(completion: str, example: Example) -> float:
@@ -41,11 +55,19 @@ def normalized_text(completion: str, example: Example) -> float:
 _CHOICE = re.compile(r"\(?\s*([^\s().]+)\s*[).]?")  # B, b, (B), B) and B. are one answer
 
 
+_LOOK_ALIKES = str.maketrans("АВЕКМНОРСТУХ", "ABEKMHOPCTYX")  # Cyrillic to Latin
+
+
 def choice(completion: str, example: Example, options: Sequence[str] = ("A", "B", "C", "D")) -> float:
-    """1.0 if the answer names one option, and it is the gold; else 0.0. Two options, or a sentence, name none."""
+    """1.0 if the answer names one option, and it is the gold; else 0.0. Two options, or a sentence, name none.
+
+    Where no option is Cyrillic, a Cyrillic capital that looks like a Latin one is that.
+    """
     answer = answer_of(completion)
     if answer is None or len(answer) > LONGEST:
         return 0.0
+    if not any("CYRILLIC" in unicodedata.name(character, "") for option in options for character in option):
+        answer = answer.translate(_LOOK_ALIKES)
     known = {option.strip().casefold() for option in options}
     named: str | None = answer.casefold()
     if named not in known:  # an option of several words, or with a full stop in it, is written as it is

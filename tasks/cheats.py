@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 from rewards.canonical import canonical
@@ -17,12 +18,23 @@ from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_CLOSE, REASONI
 from rewards.structured import object_of
 from rewards.text import normalized
 
+_HALF = Decimal("0.5")
+
 Named = tuple[str, str]
 """(what it is, the text)"""
 
 # "12 * 34" in a question: what is to be computed. A minus or a slash without spaces may be a date's.
 _EXPRESSION = re.compile(r"[0-9]+(?:\s*[+*×·^]\s*[0-9]+|\s+[-/]\s+[0-9]+)+")
 
+# 30/63, 2 1/2, \frac{6}{84}, \sqrt{12}: a question may ask to simplify these. 01/02/2025 is a date.
+_FRACTION_OR_ROOT = re.compile(
+    r"(?<![\w/.,])(?:[0-9]+ )?[0-9]+/[0-9]+(?![\w/]|[.,][0-9])"
+    r"|(?:[0-9]+ ?)?\\[dt]?frac(?:\{[0-9]+\}\{[0-9]+\}|[0-9]{2})|\\sqrt\{[0-9]+\}|√[0-9]+"
+)
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{?([0-9]+?)\}?\{?([0-9]+)\}?")
+
+COPIED = "a fraction or root copied from the question"
+BOTH_SIDES = ("half more than the number", "half less than the number")
 OTHER = "another example's answer"
 ODD_TEXTS: tuple[str, ...] = (
     "\x00",
@@ -98,7 +110,11 @@ def differs(answer: str, example: Example) -> bool:
 
 
 def wrong_answers(example: Example, others: Sequence[str]) -> Iterator[Named]:
-    """Well-formed answers that are surely wrong, each as near to the gold as its kind allows."""
+    """Well-formed answers that are surely wrong, each as near to the gold as its kind allows.
+
+    Two kinds may be right all the same: what is near a number on BOTH_SIDES, where the task allows a tolerance, and
+    what is COPIED, which is the gold unsimplified.
+    """
     gold = example.answers[0] if example.answers else ""
     if (then := moment(gold)) is not None:
         found = list(_wrong_moments(then))
@@ -106,17 +122,52 @@ def wrong_answers(example: Example, others: Sequence[str]) -> Iterator[Named]:
         # far off: a task may allow a tolerance
         found = [("twice the number and one", str(2 * number + 1)), ("the number's opposite", str(-number))]
         found = found if number else found[:1]
+        found += zip(BOTH_SIDES, (str(number + _HALF), str(number - _HALF)), strict=True)
+        found += [*_shortened(gold), *_copied(example)]
     elif (value := object_of(gold)) is not None:
+        changed = {key: _other(each) for key, each in value.items()}
         found = [
-            ("every value changed", json.dumps({key: _other(each) for key, each in value.items()}, ensure_ascii=False))
+            ("every value changed", json.dumps(changed, ensure_ascii=False)),
+            ("an object without its fields", "{}"),
+            ("a field too many", json.dumps({**value, "x7q": "y8r"}, ensure_ascii=False)),
         ]
-        found.append(("an object without its fields", "{}"))
     else:
         found = [("a letter before the answer", f"x{gold}"), ("two more words", f"{gold} x7q y8r")]
+        found += [*_shortened(gold), *_swapped(gold), *_copied(example)]
     found += [(OTHER, other) for other in others if differs(other, example)][:1]
     for name, answer in found:
         if differs(answer, example):
             yield name, render(example.reasoning, answer)
+
+
+def _shortened(gold: str) -> Iterator[Named]:
+    """Cut within a word or a whole number: what is left of `5 m` or 3.14 may be the gold, unitless or rounded."""
+    if gold[:2].isalpha() or gold[:2].isdecimal():
+        yield "its first character", gold[:1]
+    if "." not in gold and "," not in gold and (gold[-2:].isalpha() or gold[-2:].isdecimal()):
+        yield "all but its last character", gold[:-1]
+
+
+def _swapped(gold: str) -> Iterator[Named]:
+    """In words only: yx is xy in a formula."""
+    if len(gold) >= 4 and gold.replace(" ", "").replace("-", "").isalpha():
+        for place in range(len(gold) - 1):
+            one, other = gold[place], gold[place + 1]
+            if one.isalpha() and other.isalpha() and one.casefold() != other.casefold():
+                yield "two letters swapped", f"{gold[:place]}{other}{one}{gold[place + 2 :]}"
+                return
+
+
+def _copied(example: Example) -> Iterator[Named]:
+    golds = {_plain_fraction(gold) for gold in example.answers}
+    prompt = "\n".join(turn["content"] for turn in example.messages)
+    for text in list(dict.fromkeys(_FRACTION_OR_ROOT.findall(prompt)))[:3]:
+        if _plain_fraction(text) not in golds:
+            yield COPIED, text
+
+
+def _plain_fraction(text: str) -> str:
+    return _LATEX_FRACTION.sub(r" \1/\2", text).strip(" $")
 
 
 def _wrong_moments(then: datetime) -> Iterator[Named]:

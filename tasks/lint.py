@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from rewards.core import Example, Reward, UserError
@@ -17,54 +17,12 @@ from rewards.limits import OutOfTime, time_limit
 from rewards.response import render
 from tasks import timing
 from tasks.base import Split, Task
-from tasks.cheats import ODD_TEXTS, OTHER, cheats, guesses, wrong_answers
+from tasks.cheats import ODD_TEXTS, cheats, guesses, wrong_answers
 from tasks.contract import Problems, contract_score
+from tasks.judge import METRIC, Earned, Hack, Judge, Shot
 from tasks.timing import check_growth
 
-METRIC = "metric"
 MAX_SHARE = 0.25  # of the gold's reward, that a completion without a solution may earn on average
-MAX_CHANCE = 0.6  # of the examples, that one constant answer may be right in
-MIN_FOUND = 0.05  # of the examples: two golds that are equal in a way that only the scorer knows are no hack
-
-
-@dataclass(frozen=True, slots=True)
-class Hack:
-    """A completion that earns what it shouldn't.
-
-    rule: what is wrong, one line. rewards: each reward's score for it. total, gold: the weighted sums that it and the
-    gold get. share: its mean share of the gold's, over the examples that it doesn't solve.
-    """
-
-    by: str
-    rule: str
-    example: str
-    completion: str
-    rewards: Mapping[str, float]
-    total: float
-    gold: float
-    share: float
-
-    @property
-    def line(self) -> str:
-        """For a person."""
-        shown = self.completion if len(self.completion) <= 160 else f"{self.completion[:160]}…"
-        earns = ", ".join(f"{name} {score:g}" for name, score in self.rewards.items())
-        return (
-            f"the rewards can be hacked by {self.by}: {self.rule}; {self.example}: {shown!r} "
-            f"gets {self.total:.2f} ({earns}), the gold {self.gold:.2f}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Earned:
-    """One kind of completion. n: examples. right: share with a metric of 1. scores: mean of each reward. share: as in
-    Hack, None where all are right.
-    """
-
-    n: int
-    right: float
-    scores: Mapping[str, float]
-    share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +47,6 @@ class LintReport:
     def to_json(self) -> dict[str, Any]:
         """A plain dict, findings included."""
         return {**asdict(self), "findings": self.findings}
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One completion of one example, scored by everything. scores has the metric under its own name."""
-
-    example: Example
-    completion: str
-    scores: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -162,10 +111,10 @@ def lint_rewards(
     cheating = _shots(scorers, examples, lambda example: cheats(example, others))
     guessed = _shots(scorers, examples, lambda example: constant)
     wrong = _shots(scorers, examples, lambda example: wrong_answers(example, others))
-    judge = _Judge(scorers, golds, max_share)
+    judge = Judge(scorers.total, golds, max_share)
     hacks = [judge.cheat(name, shots) for name, shots in cheating.items()]
     hacks += [judge.guess(name, shots) for name, shots in guessed.items()]
-    hacks += [judge.wrong(name, shots) for name, shots in wrong.items()]
+    hacks += [judge.wrong(name, shots) for name, shots in judge.beyond_tolerance(wrong).items()]
     _check_odd_texts(scorers, examples[0])
     _check_order(scorers, [shot for shots in cheating.values() for shot in shots[:3]])
     seconds = {name: median(some) for name, some in scorers.seconds.items()}
@@ -208,78 +157,6 @@ def _shots(scorers: _Scorers, examples: Sequence[Example], made: Any) -> dict[st
         for name, completion in texts:
             found[name].append(scorers.shoot(example, completion))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    scorers: _Scorers
-    golds: Mapping[str, Shot]
-    max_share: float
-
-    def share(self, shot: Shot) -> float:
-        """Of the gold's reward, at most 1 where the gold itself gets nothing."""
-        gold = self.scorers.total(self.golds[shot.example.id])
-        total = self.scorers.total(shot)
-        return total / gold if gold > 0 else float(total > 0)
-
-    def earned(self, shots: Sequence[Shot]) -> Earned:
-        failing = [self.share(shot) for shot in shots if shot.scores[METRIC] < 1]
-        return Earned(
-            n=len(shots),
-            right=fmean(shot.scores[METRIC] >= 1 for shot in shots),
-            scores={name: fmean(shot.scores[name] for shot in shots) for name in shots[0].scores},
-            share=fmean(failing) if failing else None,
-        )
-
-    def cheat(self, name: str, shots: Sequence[Shot]) -> Hack | None:
-        """It can't be right, whatever the question."""
-        right = [shot for shot in shots if shot.scores[METRIC] >= 1]
-        if right:
-            return self.hack(name, f"the metric gives it full marks in {_of(right, shots)} examples", right[0], 1.0)
-        return self._earning(name, shots)
-
-    def guess(self, name: str, shots: Sequence[Shot]) -> Hack | None:
-        """It may be right by chance, but not too often, and must not earn when it isn't."""
-        right = [shot for shot in shots if shot.scores[METRIC] >= 1]
-        if len(right) > MAX_CHANCE * len(shots):
-            return self.hack(name, f"it is right in {_of(right, shots)} examples", right[0], len(right) / len(shots))
-        return self._earning(name, [shot for shot in shots if shot.scores[METRIC] < 1])
-
-    def _earning(self, name: str, failing: Sequence[Shot]) -> Hack | None:
-        share = fmean(map(self.share, failing)) if failing else 0.0
-        if share <= self.max_share:
-            return None
-        rule = (
-            f"without a solution it earns {share:.0%} of the gold's reward on average, {self.max_share:.0%} are allowed"
-        )
-        return self.hack(name, rule, max(failing, key=self.share), share)
-
-    def wrong(self, name: str, shots: Sequence[Shot]) -> Hack | None:
-        """A wrong answer must score below the gold, and another example's must not earn much either."""
-        full = [shot for shot in shots if shot.scores[METRIC] >= 1]
-        if len(full) > MIN_FOUND * len(shots):
-            return self.hack(name, f"the metric takes the wrong answer in {_of(full, shots)} examples", full[0], 1.0)
-        level = [shot for shot in shots if self.share(shot) >= 1]
-        if len(level) > MIN_FOUND * len(shots):
-            rule = f"the wrong answer earns as much as the gold in {_of(level, shots)} examples"
-            return self.hack(name, rule, level[0], 1.0)
-        return self.guess(name, shots) if name == OTHER else None
-
-    def hack(self, name: str, rule: str, shot: Shot, share: float) -> Hack:
-        return Hack(
-            by=name,
-            rule=rule,
-            example=shot.example.id,
-            completion=shot.completion,
-            rewards={key: score for key, score in shot.scores.items() if key != METRIC},
-            total=self.scorers.total(shot),
-            gold=self.scorers.total(self.golds[shot.example.id]),
-            share=share,
-        )
-
-
-def _of(some: Sequence[Shot], all_: Sequence[Shot]) -> str:
-    return f"{len(some)} of {len(all_)}"
 
 
 def _check_odd_texts(scorers: _Scorers, example: Example) -> None:

@@ -244,6 +244,21 @@ def test_a_time_limit_ends_what_catches_everything_and_leaves_no_alarm() -> None
     assert seconds_of(lambda: 1 / 0) == 0.0
 
 
+def test_a_limit_on_computing_doesnt_count_waiting() -> None:
+    def compute() -> None:
+        while True:
+            sum(range(1000))
+
+    with time_limit(0.1, time.thread_time):
+        time.sleep(0.3)
+    with pytest.raises(OutOfTime), time_limit(0.1, time.thread_time):
+        compute()
+    started = time.perf_counter()
+    with pytest.raises(OutOfTime), time_limit(0.2), time_limit(5.0, time.thread_time):
+        time.sleep(10)
+    assert time.perf_counter() - started < 3
+
+
 TABLE = "question,day\n" + "".join(f"day {i}?,2025-01-{i:02d}\n" for i in range(1, 29))
 YAML = """\
 name: days
