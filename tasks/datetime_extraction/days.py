@@ -85,7 +85,7 @@ def leap_step(year: int) -> str:
 
 
 def month_end(year: int, month: int) -> str:
-    """How many days a month has: `Nov ends 30`, `2024 even 4 leap, Feb ends 29`. Said before a count that may pass it."""
+    """The last day of a month: `Nov ends 30`, `2024 even 4 leap, Feb ends 29`. Said before a count that may pass it."""
     leap = f"{leap_step(year)}, " if month == 2 else ""
     return f"{leap}{MONTHS[month - 1]} ends {monthrange(year, month)[1]}"
 
