@@ -19,7 +19,7 @@ from eval.statistics import Interval, noise_floor, wilson_interval
 from rewards.core import ExitCode, UserError
 
 # Order and batch size may differ, so hashes that depend on the order aren't asked: the records' own are, by id.
-SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter")
+SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter", "served")
 MAY_DIFFER = ("engine", "options")
 
 
@@ -95,7 +95,9 @@ def _problems(
     first: Mapping[tuple[str, int], Record],
     second: Mapping[tuple[str, int], Record],
 ) -> list[str]:
-    found = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in SAME_MODEL if ours[key] != theirs[key]]
+    found = [
+        f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}" for key in SAME_MODEL if ours.get(key) != theirs.get(key)
+    ]
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")

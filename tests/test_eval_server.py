@@ -1,0 +1,140 @@
+"""Whole evaluations through a local server: which model it was, what it replied, what it was told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eval import runner
+from eval.compare import compare
+from eval.engines.base import ModelSpec, Sampling
+from eval.manifest import MANIFEST, AnotherEvaluation
+from eval.noise import measure_noise
+from eval.records import RECORDS, Record, read_records
+from eval.runner import evaluate
+from eval.summary import Summary
+from rewards.core import Example, Message, UserError
+from rewards.response import parse, render
+from tasks.base import Task
+
+EXAMPLES = [Example(f"e{i}", ({"role": "user", "content": "?" * (i + 1)},), ("1",)) for i in range(4)]
+Reply = Callable[[dict[str, Any], str], tuple[int, Any]]
+
+
+def exact(completion: str, example: Example) -> float:
+    return float(parse(completion).answer in example.answers)
+
+
+TASK = Task("ones", "1", lambda split, n, seed: iter(EXAMPLES), {"exact": (exact, 1.0)}, exact)
+
+
+class Counting:
+    """A tokenizer whose prompt is the length of its last turn."""
+
+    chat_template = "turns"
+    bos_token_id, eos_token_id, pad_token_id = None, 1, 1
+    added_tokens_decoder: dict[int, Any] = {}  # noqa: RUF012
+
+    def apply_chat_template(self, conversation: list[list[Message]], **kwargs: Any) -> list[list[int]]:
+        return [[10 + len(turns[-1]["content"])] for turns in conversation]
+
+
+def said(answer: str = "1", **changes: Any) -> dict[str, Any]:
+    """What a server replies that answers so."""
+    choice = {"index": 0, "text": render("", answer), "finish_reason": "stop", **changes}
+    usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
+    return {"id": "1", "object": "text_completion", "choices": [choice], "usage": usage}
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A server of two models, base and tuned, which answer 1 and 2; its reply(request, authorization) can be set."""
+    pytest.importorskip("openai")
+    monkeypatch.setattr(runner, "load_tokenizer", lambda directory: Counting())
+
+    def of_the_model(request: dict[str, Any], authorization: str) -> tuple[int, Any]:
+        return 200, said("1" if request["model"] == "base" else "2")
+
+    seen = SimpleNamespace(reply=of_the_model, asked=0, url="")
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def answer(self, status: int, body: Any) -> None:
+            text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def do_GET(self) -> None:
+            self.answer(
+                200, {"object": "list", "data": [{"id": name, "object": "model"} for name in ("base", "tuned")]}
+            )
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.asked += 1
+            self.answer(*seen.reply(request, self.headers["Authorization"]))
+
+    service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    seen.url = f"http://127.0.0.1:{service.server_port}/v1"
+    yield seen
+    service.shutdown()
+    service.server_close()
+
+
+def run(endpoint: SimpleNamespace, fake_model: Path, out: Path, name: str = "base", **options: Any) -> Summary:
+    return evaluate(
+        TASK,
+        EXAMPLES,
+        split="test",
+        seed=0,
+        model=ModelSpec(fake_model, None, name),
+        engine="server",
+        sampling=Sampling(9),
+        out_dir=out,
+        options={"base_url": endpoint.url, "retries": 0, "concurrency": 1, **options},
+        progress=False,
+        cache=out.parent / "cache.sqlite3",
+    )
+
+
+def records(out: Path) -> list[Record]:
+    return read_records(out / RECORDS)
+
+
+def as_of_old(out: Path) -> None:
+    """Take out of the manifest what older ones lack."""
+    manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    del manifest["identity"]["served"]
+    (out / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_two_served_models_are_two(endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, old: bool) -> None:
+    """Both are asked with the prompts of one directory; the name is all that tells them apart."""
+    first, other = tmp_path / "first", tmp_path / "other"
+    assert run(endpoint, fake_model, first).overall.exact.value == 1
+    assert run(endpoint, fake_model, other, "tuned").overall.exact.value == 0
+    assert run(endpoint, fake_model, tmp_path / "again").completions == 4, "nothing is taken from a cache"
+    if old:
+        for each in (first, other):
+            as_of_old(each)
+    with pytest.raises(AnotherEvaluation, match="it differs in served: 'base' there, 'tuned' here"):
+        run(endpoint, fake_model, first, "tuned")
+    assert run(endpoint, fake_model, first).completions == 0
+    with pytest.raises(UserError, match="not two evaluations of one model: served: 'base' and 'tuned'"):
+        measure_noise(first, other)
+    assert measure_noise(first, tmp_path / "again").flips == 0
+    assert compare(first, other).verdict != "not comparable"
