@@ -139,6 +139,8 @@ def read_records(path: Path) -> list[Record]:
             row: dict[str, Any] = json.loads(line)
             if set(row) != set(_NAMES):
                 raise ValueError(f"keys {sorted(set(row) ^ set(_NAMES))}")
+            if not isinstance(row["tokens"], int):  # of a server that didn't count them, in older files
+                raise ValueError(f"tokens {row['tokens']!r}")
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}:{number}: not a record ({error}); evaluate into an empty directory") from error
         records.append(Record(**row))

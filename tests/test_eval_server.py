@@ -87,7 +87,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
             self.answer(*seen.reply(request, self.headers["Authorization"]))
 
     service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=service.serve_forever, daemon=True).start()
+    threading.Thread(target=service.serve_forever, args=(0.01,), daemon=True).start()
     seen.url = f"http://127.0.0.1:{service.server_port}/v1"
     yield seen
     service.shutdown()
@@ -138,3 +138,85 @@ def test_two_served_models_are_two(endpoint: SimpleNamespace, fake_model: Path, 
         measure_noise(first, other)
     assert measure_noise(first, tmp_path / "again").flips == 0
     assert compare(first, other).verdict != "not comparable"
+
+
+def chat_reply(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "finish_reason": "stop", **message}]}
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (400, {"error": {"message": "too\nlong"}}, "the server refused the request: Error code: 400"),
+        (413, {"error": {"message": "too large"}}, "the server refused the request: Error code: 413"),
+        (422, {"error": "inputs must have less than 8 tokens"}, "the server refused the request: Error code: 422"),
+        (408, {"error": {"message": "slow"}}, "the server failed 1 times: Error code: 408"),
+        (409, {"error": {"message": "locked"}}, "the server failed 1 times: Error code: 409"),
+        (502, "<html>gateway</html>", "the server failed 1 times: "),
+        (200, '{"id":', "the server's reply can't be read: JSONDecodeError"),
+        (200, [1], "the server's reply "),
+        (200, "5", "the server's reply "),
+        (200, {"choices": "x"}, "the server's reply can't be read: "),
+        (200, {"choices": {"a": 1}}, "the server's reply can't be read: "),
+        (200, {"choices": [None]}, "the server's reply can't be read: "),
+        (200, chat_reply(), "the server's reply "),
+        (200, chat_reply(text=None, message=None), "the server's reply "),
+        (200, chat_reply(text=5, message={"content": 5}), "the server's reply holds no text: "),
+    ],
+)
+def test_one_odd_reply_is_one_samples_error(
+    endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, api: str, status: int, body: Any, says: str
+) -> None:
+    good = said() if api == "completions" else chat_reply(message={"role": "assistant", "content": render("", "1")})
+    endpoint.reply = lambda request, key: (status, body) if endpoint.asked == 2 else (200, good)
+    summary = run(endpoint, fake_model, tmp_path / "out", api=api)
+    (failed,) = [record for record in records(tmp_path / "out") if record.status == "error"]
+    assert failed.problem is not None
+    assert failed.problem.startswith(says)
+    assert "\n" not in failed.problem
+    assert summary.overall.statuses["right"] == 3
+    assert run(endpoint, fake_model, tmp_path / "out", api=api).completions == 1, "the next run asks it again"
+
+
+def test_a_server_that_refuses_all_is_a_failure(endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path) -> None:
+    endpoint.reply = lambda request, key: (422, {"error": "no"})
+    with pytest.raises(
+        UserError, match="the engine answered nothing; it said: the server refused the request"
+    ) as caught:
+        run(endpoint, fake_model, tmp_path / "out")
+    assert caught.value.exit_code == 14
+    endpoint.reply, endpoint.asked = lambda request, key: (404, {"error": "no such model"}), 0
+    with pytest.raises(UserError, match=r"no model 'base' or no such endpoint \(404\)"):
+        run(endpoint, fake_model, tmp_path / "gone")
+    assert endpoint.asked < 3, "one that has no such model is asked no more"
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 3}, {"completion_tokens": None}, "none", [1]])
+def test_a_server_may_count_no_tokens(endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, usage: Any) -> None:
+    endpoint.reply = lambda request, key: (200, {**said(), "usage": usage})
+    assert run(endpoint, fake_model, tmp_path / "out").overall.exact.value == 1
+    assert {record.tokens for record in records(tmp_path / "out")} == {0}
+
+
+def test_a_stored_record_without_its_tokens_is_named(
+    endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(endpoint, fake_model, out)
+    text = (out / RECORDS).read_text(encoding="utf-8")
+    (out / RECORDS).write_text(text.replace('"tokens": 5', '"tokens": null', 1), encoding="utf-8")
+    with pytest.raises(UserError, match=r"records.jsonl:1: not a record \(tokens None\)"):
+        run(endpoint, fake_model, out)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("stop", "right"), ("eos", "right"), ("eos_token", "right"), ("stop_sequence", "right"), ("length", "truncated")],
+)
+def test_each_servers_word_for_an_end(
+    endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, reason: str, status: str
+) -> None:
+    endpoint.reply = lambda request, key: (200, said(finish_reason=reason))
+    run(endpoint, fake_model, tmp_path / "out")
+    assert {record.status for record in records(tmp_path / "out")} == {status}

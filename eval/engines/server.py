@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
-from rewards.core import ExitCode, UserError
+from rewards.core import ExitCode, UserError, with_type
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -24,10 +24,13 @@ DEFAULTS: dict[str, Any] = {
     "api": "completions",  # our token ids; or chat: messages, through the server's own template
     "api_key_env": "OPENAI_API_KEY",  # the variable that holds the key; local servers need none
     "concurrency": 32,
-    "retries": 4,  # with exponential backoff: no connection, no answer in time, 408, 409, 429 and 5xx
+    "retries": 4,  # with exponential backoff: no connection, no answer in time, RETRIED and 5xx
     "timeout": 600.0,  # seconds a request
 }
-FINISHED = ("stop", "length", "eos_token", None)  # a filter or an abort leaves a fragment, which is no answer
+# What ends an answer, by OpenAI, Together AI (eos) and TGI; a filter or an abort leaves a fragment, which is no answer.
+FINISHED = ("stop", "length", "eos", "eos_token", "stop_sequence", None)
+REFUSED = (400, 413, 422)  # this prompt only: for instance, longer than the model takes
+RETRIED = (408, 409, 429)
 
 
 @dataclass(slots=True)
@@ -42,7 +45,8 @@ class Server:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """One HTTP request a sample, each with its own seed.
 
-        What the server refuses, or fails at after all retries, is that sample's error; a server that is gone ends all.
+        What the server refuses, fails at after all retries, or replies so that it can't be read, is that sample's
+        error; a server that is gone ends all, and so does one that has no such model or refuses the key.
         """
         asked: SimpleQueue[tuple[Request, int]] = SimpleQueue()
         for request in requests:
@@ -77,25 +81,27 @@ class Server:
     def _complete(self, request: Request, index: int, sampling: Sampling) -> Completion:
         import openai
 
+        tries = self.client.max_retries + 1
         try:
             reply = self._ask(request, sampling, sample_seed(sampling, request.id, index))
-        except openai.BadRequestError as error:  # this prompt only: for instance, longer than the model takes
-            return Completion(request.id, index, f"the server refused the request: {error.message}", "error", 0)
-        except (openai.RateLimitError, openai.InternalServerError, openai.APITimeoutError) as error:
-            tries = self.client.max_retries + 1
-            return Completion(request.id, index, f"the server failed {tries} times: {error.message}", "error", 0)
+            return _read(reply, request, index, self.chat)
+        except openai.APITimeoutError as error:
+            return _failed(request, index, f"the server failed {tries} times: {error.message}")
+        except openai.APIStatusError as error:
+            if error.status_code in REFUSED:
+                return _failed(request, index, f"the server refused the request: {error.message}")
+            if error.status_code in RETRIED or error.status_code >= 500:
+                return _failed(request, index, f"the server failed {tries} times: {error.message}")
+            raise explain(error, self.client, self.model) from error
         except openai.APIError as error:
             raise explain(error, self.client, self.model) from error
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            return Completion(request.id, index, f"the server's reply holds no choices: {reply!s:.200}", "error", 0)
-        choice, tokens = choices[0], reply.usage.completion_tokens if reply.usage else 0
-        text = (choice.message.content or "") if self.chat else choice.text
-        if choice.finish_reason not in FINISHED:
-            ended = f"the server ended it: {choice.finish_reason}, after {text[:80]!r}"
-            return Completion(request.id, index, ended, "error", tokens)
-        reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(request.id, index, text, reason, tokens)
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+        ) as error:  # the client takes any reply of status 200
+            return _failed(request, index, f"the server's reply can't be read: {with_type(error)}")
 
     def _ask(self, request: Request, sampling: Sampling, seed: int | None) -> Any:
         shared = {
@@ -114,6 +120,28 @@ class Server:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def _read(reply: Any, request: Request, index: int, chat: bool) -> Completion:
+    """The first choice of a reply. Raises what Python does when the reply has another form."""
+    choices = getattr(reply, "choices", None)
+    if not choices:
+        return _failed(request, index, f"the server's reply holds no choices: {reply!s:.200}")
+    choice = choices[0]
+    text = (choice.message.content or "") if chat else choice.text
+    if not isinstance(text, str):
+        return _failed(request, index, f"the server's reply holds no text: {choice!s:.200}")
+    counted = getattr(getattr(reply, "usage", None), "completion_tokens", None)
+    tokens = counted if isinstance(counted, int) else 0
+    if choice.finish_reason not in FINISHED:
+        return _failed(request, index, f"the server ended it: {choice.finish_reason}, after {text[:80]!r}", tokens)
+    reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
+    return Completion(request.id, index, text, reason, tokens)
+
+
+def _failed(request: Request, index: int, why: str, tokens: int = 0) -> Completion:
+    """A sample's error, in one line."""
+    return Completion(request.id, index, " ".join(why.split()), "error", tokens)
 
 
 def explain(error: Exception, client: OpenAI, model: str) -> UserError:
