@@ -14,10 +14,10 @@ import pytest
 
 from eval import runner
 from eval.compare import compare
-from eval.engines.base import ModelSpec, Sampling
+from eval.engines.base import Completion, ModelSpec, Sampling
 from eval.manifest import MANIFEST, AnotherEvaluation
 from eval.noise import measure_noise
-from eval.records import RECORDS, Record, read_records
+from eval.records import RECORDS, Record, read_records, score
 from eval.runner import evaluate
 from eval.summary import Summary
 from rewards.core import Example, Message, UserError
@@ -220,3 +220,39 @@ def test_each_servers_word_for_an_end(
     endpoint.reply = lambda request, key: (200, said(finish_reason=reason))
     run(endpoint, fake_model, tmp_path / "out")
     assert {record.status for record in records(tmp_path / "out")} == {status}
+
+
+@pytest.mark.parametrize("status", [200, 400, 418, 500])
+def test_a_key_that_the_server_repeats_is_written_nowhere(
+    endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Of whatever form and under whatever name; what a model says is kept as it is."""
+    monkeypatch.setenv("WORD_OF_MINE", "correct-horse-battery")
+    told = f"{'x' * 470}, headers: authorization="
+
+    def repeat(request: dict[str, Any], authorization: str) -> tuple[int, Any]:
+        if endpoint.asked == 2:
+            return status, {"error": {"message": told + authorization.removeprefix("Bearer ")}}
+        return 200, said("correct-horse-battery")
+
+    endpoint.reply = repeat
+    out = tmp_path / "out"
+    try:
+        run(endpoint, fake_model, out, api_key_env="WORD_OF_MINE")
+        found = [record for record in records(out) if record.status == "error"]
+        assert len(found) == 1
+        reason = str(found[0].problem)
+    except UserError as error:
+        reason = str(error)
+    assert "authorization=" in reason or len(reason) == 500
+    assert "correct" not in reason
+    assert all("correct-horse-battery" in each.completion for each in records(out) if each.status != "error")
+
+
+def test_an_engines_reason_is_kept_without_secrets() -> None:
+    """Whatever engine: the record is what is written, rescored and shown."""
+    reason = "refused: Bearer abcdefgh12345678"
+    completion = Completion("e0", 0, reason, "error", 0)
+    assert score(TASK, EXAMPLES[0], completion, "").problem == "refused: Bearer ***"
+    spoken = Completion("e0", 0, reason, "stop", 3)
+    assert score(TASK, EXAMPLES[0], spoken, "").completion == reason

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
+from eval.redaction import redact_text
 from rewards.core import ExitCode, UserError, with_type
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
 FINISHED = ("stop", "length", "eos", "eos_token", "stop_sequence", None)
 REFUSED = (400, 413, 422)  # this prompt only: for instance, longer than the model takes
 RETRIED = (408, 409, 429)
+LONGEST = 500  # characters of a reason; a gateway's error is a page
 
 
 @dataclass(slots=True)
@@ -74,9 +76,14 @@ class Server:
                 completion = found.get()
                 if isinstance(completion, Exception):
                     raise completion
-                yield completion
+                yield completion if completion.finish_reason != "error" else self._without_key(completion)
         finally:
             given_up.set()
+
+    def _without_key(self, failed: Completion) -> Completion:
+        """A failed sample, its reason in one line and without secrets: a server may repeat the headers that it got."""
+        reason = redact_text(" ".join(failed.text.split()), self.client.api_key)
+        return replace(failed, text=reason[:LONGEST])
 
     def _complete(self, request: Request, index: int, sampling: Sampling) -> Completion:
         import openai
@@ -126,11 +133,11 @@ def _read(reply: Any, request: Request, index: int, chat: bool) -> Completion:
     """The first choice of a reply. Raises what Python does when the reply has another form."""
     choices = getattr(reply, "choices", None)
     if not choices:
-        return _failed(request, index, f"the server's reply holds no choices: {reply!s:.200}")
+        return _failed(request, index, f"the server's reply holds no choices: {reply!s}")
     choice = choices[0]
     text = (choice.message.content or "") if chat else choice.text
     if not isinstance(text, str):
-        return _failed(request, index, f"the server's reply holds no text: {choice!s:.200}")
+        return _failed(request, index, f"the server's reply holds no text: {choice!s}")
     counted = getattr(getattr(reply, "usage", None), "completion_tokens", None)
     tokens = counted if isinstance(counted, int) else 0
     if choice.finish_reason not in FINISHED:
@@ -140,12 +147,11 @@ def _read(reply: Any, request: Request, index: int, chat: bool) -> Completion:
 
 
 def _failed(request: Request, index: int, why: str, tokens: int = 0) -> Completion:
-    """A sample's error, in one line."""
-    return Completion(request.id, index, " ".join(why.split()), "error", tokens)
+    return Completion(request.id, index, why, "error", tokens)
 
 
 def explain(error: Exception, client: OpenAI, model: str) -> UserError:
-    """A client error as one line that says what to do."""
+    """A client error as one line that says what to do, without secrets."""
     import openai
 
     where = str(client.base_url)
@@ -157,7 +163,7 @@ def explain(error: Exception, client: OpenAI, model: str) -> UserError:
         text = f"{where} can't be reached ({error.__cause__ or error}): is the server running, is base_url right?"
     else:
         text = f"{where} failed: {error}"
-    return UserError(text, ExitCode.FAILED)
+    return UserError(redact_text(text, client.api_key), ExitCode.FAILED)
 
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
