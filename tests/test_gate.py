@@ -208,6 +208,25 @@ def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
     assert check(rules, first, tmp_path / "baseline.json").notes == ()
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 50), (50, 0)])
+def test_other_groups_are_not_comparable(tmp_path: Path, first: int, second: int) -> None:
+    write_baseline(run(tmp_path / "first", words(HALF), groups=first), tmp_path / "baseline.json")
+    candidate = run(tmp_path / "second", words(HALF), groups=second)
+    report = check(gates(tmp_path, NON_INFERIOR), candidate, tmp_path / "baseline.json")
+    assert (report.outcome, report.exit_code) == ("not comparable", 12)
+    assert report.reasons[0].startswith("300 examples are of other groups")
+    assert report.reasons[0].endswith("then write the baseline again")
+
+
+def test_other_tags_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    candidate = run(tmp_path / "run", words(HALF))
+    write_baseline(candidate, path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"parity"', '"sign"'), encoding="utf-8")
+    report = check(gates(tmp_path, NON_INFERIOR), candidate, path)
+    assert "tags of 300 examples differ: slices are the base's" in report.notes
+
+
 def test_a_reward_that_no_gate_asks_for_may_change(tmp_path: Path) -> None:
     first = run(tmp_path / "first", words(HALF))
     second = run(tmp_path / "second", words(HALF), reward=half)
