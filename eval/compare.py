@@ -4,7 +4,8 @@ Overlapping intervals of two rates say little: the two models answered the same 
 
 The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and margin 0.02 unless told otherwise:
 
-- not comparable: not the same task, version, split, seed, examples and prompts, or an example lacks its answers.
+- not comparable: not the same task, version, split, seed, examples, prompts and groups, or an example lacks its
+  answers.
 - better / worse: d is significantly above / below 0. Significant: the interval of d, at confidence 1 - alpha, excludes
   0, the sign-flip test over clusters gives p < alpha and, for one yes-or-no sample an example, so does exact McNemar,
   which takes examples as independent.
@@ -23,14 +24,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
-from eval.differences import Difference, by_tag, cluster_of, difference, independent, with_holm
+from eval.differences import Difference, by_tag, difference, independent, with_holm
 from eval.files import read_json, write_json
 from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
-from eval.records import RECORDS, Record, by_example, read_records
+from eval.pairs import Pair, pair_up, tagged_otherwise
+from eval.records import RECORDS, read_records
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
@@ -63,7 +64,7 @@ class Comparison:
 
     gained: the candidate's score is higher; lost: lower. reasons: why not comparable. notes: what else differs.
     examples_needed: for "can't tell", about how many examples would settle it, should the difference stay what it is.
-    better_slices, worse_slices: as "tag=value". noise: the noise floor given, from `eval.noise`.
+    better_slices, worse_slices: as "tag=value". noise: the noise floor given, from `eval.noise`, for so many examples.
     """
 
     verdict: Verdict
@@ -98,35 +99,6 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     return read_json(directory / COMPARISON, "run the recipe again", ("verdict", "overall", "p", "reasons"))
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """All samples of one example, of both."""
-
-    base: tuple[Record, ...]
-    candidate: tuple[Record, ...]
-
-    @property
-    def first(self) -> Record:
-        """A record to read id, group, tags and gold from."""
-        return self.base[0]
-
-    @property
-    def cluster(self) -> str:
-        """The group or, where there is none, the example itself."""
-        return cluster_of(self.first.group, self.first.id)
-
-    @property
-    def scores(self) -> tuple[float, float]:
-        """Mean score of the base, and of the candidate."""
-        return fmean(record.score for record in self.base), fmean(record.score for record in self.candidate)
-
-    @property
-    def difference(self) -> float:
-        """Mean score of the candidate less that of the base."""
-        base, candidate = self.scores
-        return candidate - base
-
-
 def compare(
     base_dir: Path,
     candidate_dir: Path,
@@ -139,75 +111,35 @@ def compare(
 ) -> Comparison:
     """Compare two finished evaluations; see the module for the verdict. Writes comparison.json into out_dir, if given.
 
-    noise: a file of `toolkit noise`; a difference within its floor gets a note.
+    noise: a file of `toolkit noise`; a difference within its floor, for so many examples as these, gets a note. So
+    does a floor of another model.
 
     same_prompts=False drops the demand that the prompts be the same tokens, for models of different families; the
     examples must still be the same. Raises UserError for a directory that holds no evaluation.
     """
     manifests = [read_manifest(directory) for directory in (base_dir, candidate_dir)]
     ours, theirs = (manifest["identity"] for manifest in manifests)
-    pairs, reasons = _pair(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
+    pairs, reasons = pair_up(read_records(base_dir / RECORDS), read_records(candidate_dir / RECORDS), ours, theirs)
     forbidden = must_match(ours, theirs, same_prompts)
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
     sides = (("base", base_dir), ("candidate", candidate_dir))
     invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
-    notes = [*worth_a_note(ours, theirs), *invalid]
+    tags = tagged_otherwise((pair.base[0], pair.candidate[0]) for pair in pairs)
+    notes = [*worth_a_note(ours, theirs), *tags, *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
             "not comparable", names[0], names[1], alpha, margin, reasons=tuple(reasons), notes=tuple(notes)
         )
     else:
-        floor = None if noise is None else read_floor(noise, ours)
-        result = _judge(pairs, names, alpha, margin, notes, floor)
+        floor, sources = (None, []) if noise is None else read_floor(noise, ours, theirs)
+        result = _judge(pairs, names, alpha, margin, [*notes, *sources], floor)
         if invalid and result.verdict in ("equal", "can't tell"):  # no number of examples makes it valid
             result = replace(result, verdict="can't tell", examples_needed=None)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / COMPARISON, result.to_json())
     return result
-
-
-def _pair(
-    base: Sequence[Record], candidate: Sequence[Record], ours: Mapping[str, Any], theirs: Mapping[str, Any]
-) -> tuple[list[Pair], list[str]]:
-    """Pairs in the order of the base's file, and what is missing."""
-    sides = by_example(base), by_example(candidate)
-    reasons = []
-    for name, side, other, wanted in (("base", sides[0], sides[1], ours), ("candidate", sides[1], sides[0], theirs)):
-        lacking = sorted(set(other) - set(side))
-        if lacking:
-            reasons.append(f"the {name} lacks {len(lacking)} examples that the other has, for instance {lacking[0]!r}")
-        complete = wanted["n"] * wanted["sampling"]["n"]
-        found = sum(map(len, side.values()))
-        if found != complete:
-            reasons.append(f"the {name} has {found} of {complete} records: finish it by running it again")
-        errors = sum(record.status == "error" for records in side.values() for record in records)
-        if errors:
-            reasons.append(
-                f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
-            )
-    pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
-    if count := sum(map(_scored_otherwise, pairs)):
-        reasons.append(another_scorer(count))
-    return pairs, reasons
-
-
-def another_scorer(count: int) -> str:
-    """The reason that so many examples were scored otherwise though the same was said."""
-    return (
-        f"{count} examples have the same completion and another score: the scorer isn't the same; "
-        "`toolkit rescore` scores both evaluations as it does now"
-    )
-
-
-def _scored_otherwise(pair: Pair) -> bool:
-    """Whether the two said the same to it and were scored differently."""
-    base, candidate = (
-        {(record.sample, record.completion, record.finish_reason): record.score for record in side}
-        for side in (pair.base, pair.candidate)
-    )
-    return any(base[key] != candidate[key] for key in base.keys() & candidate.keys())
 
 
 def _judge(

@@ -37,6 +37,7 @@ IDENTITY = (  # its keys, each of which some reader takes
     "engine",
     "options",
 )
+SERVER = "server"  # its engine: a server may serve many models beside the directory that the prompts are made with
 # What two evaluations that are compared must share, and what is said where they don't.
 MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
 WORTH_A_NOTE = ("sampling", "engine", "options", "template")
@@ -53,7 +54,8 @@ def identity(
 ) -> dict[str, Any]:
     """JSON values that tell evaluations apart, beside where the examples come from and how they were rendered.
 
-    examples: hash of all that an answer or its score depends on, whatever the task says of its version.
+    examples: hash of all that an answer or its score depends on, whatever the task says of its version. served: of the
+    server engine only, the model's name there; its weights are out of sight, so the name is all that tells it.
     """
     return {
         "n": len(examples),
@@ -63,6 +65,7 @@ def identity(
         "sampling": plain(sampling),
         "engine": engine,
         "options": stated(options, NUMERIC_OPTIONS),
+        **({"served": model.name} if engine == SERVER else {}),
     }
 
 
@@ -111,8 +114,7 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file. Choose another directory")
     if records.is_file() and records.stat().st_size:
-        found = read_json(path, "choose another directory").get("identity", {})
-        differing = differences(found, wanted)
+        differing = differences(_with_served(read_json(path, "choose another directory")), wanted)
         if differing:
             raise AnotherEvaluation(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"
@@ -130,6 +132,14 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
             "platform": {"python": platform.python_version(), "system": platform.platform(), "cpu": platform.machine()},
         },
     )
+
+
+def _with_served(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's identity; an older one of a server has the model's served name beside it, as the model's."""
+    found = dict(manifest.get("identity", {}))
+    if found.get("engine") == SERVER:
+        found.setdefault("served", manifest.get("model", {}).get("name"))
+    return found
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -152,7 +162,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             "model": {"name": str(), "path": str(), "adapter": str() | None},
             "versions": {},
         }:
-            return manifest
+            return {**manifest, "identity": _with_served(manifest)}
     wanted = (
         "model.name and model.path as text, identity.n and identity.sampling.n as whole numbers, versions as an object"
     )

@@ -6,6 +6,7 @@ call between two tokens falls the other way. A difference smaller than that is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 from eval.differences import Difference, difference, independent, items_of
 from eval.files import read_json, write_json
 from eval.manifest import read_manifest
+from eval.pairs import grouped_otherwise
 from eval.records import RECORDS, Record, read_records
 from eval.statistics import Interval, noise_floor, wilson_interval
 from rewards.core import ExitCode, UserError
 
 # Order and batch size may differ, so hashes that depend on the order aren't asked: the records' own are, by id.
-SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter")
+SAME_MODEL = ("task", "task_version", "split", "seed", "n", "template", "model", "adapter", "served")
 MAY_DIFFER = ("engine", "options")
+WEIGHTS = ("model", "adapter", "served")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Noise:
 
     flips: examples whose score differs; flip_rate: their share with its 95% interval; texts: completions that differ.
     floor: a difference of means that 95% of reruns stay within, 0 where no score differs. notes: what the two did
-    differently; empty where nothing. task, task_version: what it was measured on.
+    differently; empty where nothing. task, task_version, weights: what it was measured on; weights are those of the
+    identity's keys that tell a model.
     """
 
     task: str
@@ -43,6 +47,7 @@ class Noise:
     difference: Difference
     floor: float
     notes: tuple[str, ...]
+    weights: Mapping[str, Any]
 
 
 def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) -> Noise:
@@ -78,6 +83,7 @@ def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) ->
         difference=difference(base, again, clusters),
         floor=noise_floor(apart, clusters) if len(set(clusters)) > 1 else 1.0,
         notes=tuple(f"other {key}" for key in differing),
+        weights=_weights(identity),
     )
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,9 @@ def _problems(
     first: Mapping[tuple[str, int], Record],
     second: Mapping[tuple[str, int], Record],
 ) -> list[str]:
-    found = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in SAME_MODEL if ours[key] != theirs[key]]
+    found = [
+        f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}" for key in SAME_MODEL if ours.get(key) != theirs.get(key)
+    ]
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")
@@ -104,19 +112,44 @@ def _problems(
         found.append(f"{len(first)} and {len(second)} records, of {expected}: finish both, over the same examples")
     elif any((first[key].prompt_hash, first[key].gold) != (second[key].prompt_hash, second[key].gold) for key in first):
         found.append("prompts or gold answers differ")
+    else:
+        found += grouped_otherwise((first[key], second[key]) for key in first)
     return found
 
 
-def read_floor(path: Path, identity: Mapping[str, Any]) -> float:
-    """The floor in a file of `measure_noise`. Raises UserError when it was measured on another task."""
+def _weights(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: identity.get(key) for key in WEIGHTS}
+
+
+def read_floor(path: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[float, list[str]]:
+    """The floor in a file of `measure_noise`, for a comparison of two identities, and notes on where it is from.
+
+    Flips of single answers average out: for n examples a floor of m is taken times sqrt(m / n). One of 1, which says
+    nothing (all examples are of one group), stays. Raises UserError when it was measured on another task.
+    """
     row = read_json(path, "write it with toolkit noise RUN SAME_MODEL_AGAIN --out FILE")
     try:
-        task, floor = (row["task"], row["task_version"]), float(row["floor"])
+        task, floor, measured = (row["task"], row["task_version"]), float(row["floor"]), int(row["n"])
+        if not (0 <= floor <= 1 and measured > 0):
+            raise ValueError(f"floor {floor:g}, n {measured}")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a file of `toolkit noise` ({error}); write it again") from error
-    if task != (identity["task"], identity["task_version"]):
-        wanted = f"{identity['task']} version {identity['task_version']}"
+    if task != (ours["task"], ours["task_version"]):
+        wanted = f"{ours['task']} version {ours['task_version']}"
         raise UserError(
             f"{path}: measured on {task[0]} version {task[1]}, the comparison is on {wanted}", ExitCode.NOT_COMPARABLE
         )
-    return floor
+    notes = []
+    if "weights" not in row:
+        notes.append(f"{path} doesn't say whose weights the noise floor is of: write it again")
+    elif row["weights"] not in (_weights(ours), _weights(theirs)):
+        notes.append(f"the noise floor was measured on {row.get('model')!r}, whose weights are neither of these two's")
+    n = ours["n"]
+    if measured == n:
+        return floor, notes
+    scaled = floor if floor == 1 else min(1.0, floor * math.sqrt(measured / n))
+    notes.append(
+        f"the noise floor was measured on {measured} examples: its ±{100 * floor:.1f} pt are taken as "
+        f"±{100 * scaled:.1f} pt for {n}"
+    )
+    return scaled, notes

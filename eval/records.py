@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from eval.engines.base import Completion, FinishReason
 from eval.files import write_atomically
+from eval.redaction import redact_text
 from rewards.core import Example, Reward, UserError
 from rewards.response import parse, says_nothing
 from tasks.base import Task
@@ -32,7 +33,7 @@ class Record:
     "wrong_format" breaks it, "no_answer" breaks it by saying nothing outside the reasoning; "truncated" was cut at
     max_tokens; "error" was never given. gold: the canonical answer. score: the task's metric, in [0, 1].
     answer: what `rewards.response.parse` read, or None. problem: what is wrong with the format, or, for status
-    "error", the engine's reason. tokens: generated ones, the end token included.
+    "error", the engine's reason without secrets. tokens: generated ones, the end token included.
     """
 
     id: str
@@ -71,7 +72,7 @@ def score(task: Task, example: Example, completion: Completion, prompt_hash: str
     rewards = dict.fromkeys(task.rewards, 0.0)
     status: Status
     if completion.finish_reason == "error":
-        status, problem = "error", text
+        status, problem = "error", redact_text(text)  # a server may repeat what it was sent, headers too
     elif completion.finish_reason == "length":
         status = "truncated"
     else:
@@ -139,6 +140,8 @@ def read_records(path: Path) -> list[Record]:
             row: dict[str, Any] = json.loads(line)
             if set(row) != set(_NAMES):
                 raise ValueError(f"keys {sorted(set(row) ^ set(_NAMES))}")
+            if not isinstance(row["tokens"], int):  # of a server that didn't count them, in older files
+                raise ValueError(f"tokens {row['tokens']!r}")
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}:{number}: not a record ({error}); evaluate into an empty directory") from error
         records.append(Record(**row))

@@ -1,7 +1,7 @@
 """Keep secrets out of what is written: manifests, logs, messages.
 
-A secret is known by where it stands (a key such as `api_key`), by its form (a Hugging Face or OpenAI token, a bearer
-header, a password in an address), or by being the value of an environment variable that holds one.
+A secret is known by where it stands (a key such as `api_key`), by its form (a token of a provider that marks its own, a
+bearer header, a password in an address), or by being the value of an environment variable that holds one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 MASK = "***"
 # api_key_env and the like name a variable, max_tokens counts: neither is a secret.
 SECRET_KEY = re.compile(r"(^|_)(api_?key|token|secret|password|passwd|authorization|credentials?)$", re.IGNORECASE)
-SECRET_VARIABLE = re.compile(r"(_|^)(API_?KEY|TOKEN|SECRET|PASSWORD)$")
+SECRET_VARIABLE = re.compile(r"(_|^)(APIKEY|KEY|TOKEN|SECRET|PASSWORD)$")
 SHORTEST = 8  # characters: what is shorter may be any word
 _FORMS = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}"
-    r"|\bsk-[A-Za-z0-9_-]{16,}"
+    r"\b(?:hf_|gsk_|gh[oprsu]_|r8_|fw_)[A-Za-z0-9]{16,}"  # Hugging Face, Groq, GitHub, Replicate, Fireworks
+    r"|\bgithub_pat_[A-Za-z0-9_]{16,}"
+    r"|\b(?:sk|nvapi|xai|pplx|glpat)-[A-Za-z0-9_-]{16,}"  # OpenAI and its like, NVIDIA, xAI, Perplexity, GitLab
+    r"|\bAIza[A-Za-z0-9_-]{16,}"  # Google
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
     r"|(?<=[Bb]asic )[A-Za-z0-9+/=]{8,}"
     r"|(?<=://)[^/\s:@]{1,256}:[^/\s@]{1,256}(?=@)"
@@ -41,9 +43,9 @@ def _is_secret(key: Any, value: Any) -> bool:
     return isinstance(key, str) and isinstance(value, str) and bool(value) and SECRET_KEY.search(key) is not None
 
 
-def redact_text(text: str) -> str:
-    """The text with every secret in it masked. Linear in its length."""
-    for secret in environment_secrets():
+def redact_text(text: str, key: str = "") -> str:
+    """The text with every secret in it masked, and the key that is known to be one. Linear in its length."""
+    for secret in [*environment_secrets(), *([key] if len(key) >= SHORTEST else [])]:
         text = text.replace(secret, MASK)
     return _FORMS.sub(MASK, text)
 

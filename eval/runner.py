@@ -77,7 +77,8 @@ def evaluate(
     """Answer and score the examples; leave records.jsonl, summary.json and manifest.json in out_dir.
 
     split and seed say where the examples come from; they are part of the evaluation's identity, as are model, engine
-    and sampling. In a directory with the same identity, examples that have all their samples aren't asked again.
+    and sampling. In a directory with the same identity, examples that have all their samples aren't asked again; their
+    records take the groups and tags that the examples have now.
     options are the engine's own (`eval.engines`). limits: what makes the summary `invalid`. cache: a file of
     completions that evaluations share (`eval.cache`). any_template: don't ask whether the model was trained on the chat
     template that is rendered here. shuffle: a seed; the order of the requests, which should change nothing but does
@@ -110,8 +111,7 @@ def evaluate(
         run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
         how = {"shuffle": shuffle, "any_template": any_template, "start": start}
         claim(out_dir, {**source, **rendered, **run}, model, how)
-        records = keep_complete(out_dir / RECORDS, sampling.n)
-        _check_scorer(task, by_id, records, out_dir)
+        records = _checked(task, by_id, keep_complete(out_dir / RECORDS, sampling.n), out_dir)
         if missing := _missing(prepared, records, shuffle):
             loading = partial(load, engine, model, chosen)
             source_of = partial(with_cache, cache, kept, model, missing, prepared.sampling, loading)
@@ -161,8 +161,11 @@ def _is_new(out_dir: Path) -> bool:
     return not (out_dir / RECORDS).exists() and (out_dir.is_dir() or not out_dir.exists())
 
 
-def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path) -> None:
-    """Raises UserError where the task scores kept completions otherwise now: new ones beside them would mix the two."""
+def _checked(task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path) -> list[Record]:
+    """The kept records, with the groups and tags that their examples have now.
+
+    Raises UserError where the task scores a completion otherwise now: new ones beside it would mix the two.
+    """
     for record in kept:
         now = score_again(task, by_id[record.id], record)
         if (now.status, now.score, now.rewards) != (record.status, record.score, record.rewards):
@@ -171,6 +174,9 @@ def _check_scorer(task: Task, by_id: Mapping[str, Example], kept: Sequence[Recor
                 f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). Score it again "
                 f"(toolkit rescore {out_dir}), and put the new directory in its place, or choose another directory"
             )
+    examples = [by_id[record.id] for record in kept]
+    pairs = zip(kept, examples, strict=True)
+    return [replace(record, group=example.group, tags=dict(example.tags)) for record, example in pairs]
 
 
 def _rewards(record: Record) -> str:

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table before it is drawn. The first column is text, the others are numbers. lines come below it."""
+    """A table before it is drawn. The first column is text, the others are numbers. lines come below it.
+
+    None of its texts holds a line break or a tab: a tag's value may, and would end its row.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Put what came with line breaks into one line."""
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "rows", tuple(tuple(map(one_line, row)) for row in self.rows))
+        object.__setattr__(self, "lines", tuple(re.sub(r"[^\S ]+", " ", line) for line in self.lines))
 
 
 def summary_grid(summary: Summary) -> Grid:
@@ -145,10 +154,12 @@ def _flip_lines(comparison: Comparison, flips: int) -> list[str]:
     return lines
 
 
-def _flip(name: str, flip: Flip) -> list[str]:
-    def one_line(text: str) -> str:
-        return " ".join(text.split())
+def one_line(text: str) -> str:
+    """The text with one space for each run of white space."""
+    return " ".join(text.split())
 
+
+def _flip(name: str, flip: Flip) -> list[str]:
     return [
         f"{name} {flip.id} (gold {flip.gold})",
         f"  base:      {one_line(flip.base)}",
@@ -184,8 +195,12 @@ def markdown_table(grid: Grid) -> list[str]:
 
 
 def escape_markdown(text: str) -> str:
-    """The text with a backslash before each sign that Markdown would take for its own."""
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", text)
+    """A line with a backslash before each sign that Markdown, or a link in it, would take for its own.
+
+    GitHub looks for @names in what is shown, where no backslash is left: a space of no width parts them.
+    """
+    escaped = re.sub(r"([\\|*_`<>\[\]#~&$]|:(?=//)|(?<=www)\.)", r"\\\1", text, flags=re.IGNORECASE)
+    return escaped.replace("@", "@\u200b")
 
 
 def to_table(grid: Grid) -> Table:

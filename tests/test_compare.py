@@ -181,6 +181,34 @@ def test_a_model_against_itself_measures_the_noise(tmp_path: Path) -> None:
     assert not far.notes
 
 
+def test_a_noise_floor_of_other_numbers_is_taken_for_these(tmp_path: Path) -> None:
+    """The standard error of a mean shrinks with the square root of n: a floor of many examples says too little."""
+    right = [i % 2 == 0 for i in range(400)]
+    first, again = run(tmp_path / "first", right), run(tmp_path / "again", [not right[0], not right[1], *right[2:]])
+    one_model(first, again)
+    path = tmp_path / "noise.json"
+    floor = measure_noise(first, again, path).floor
+    few = [
+        run(tmp_path / name, each) for name, each in (("few", right[:100]), ("other", [not right[0], *right[1:100]]))
+    ]
+    result = compare(*few, noise=path)
+    assert result.noise == pytest.approx(2 * floor)
+    said = f"measured on 400 examples: its ±{100 * floor:.1f} pt are taken as ±{200 * floor:.1f} pt for 100"
+    assert any(said in note for note in result.notes)
+    assert any("within the noise floor of" in note for note in result.notes), "which it wouldn't be unscaled"
+    assert sum("measured on 'first', whose weights are neither of these two's" in note for note in result.notes) == 1
+    assert not any("measured on" in note for note in compare(first, again, noise=path).notes)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**stored, "floor": 1.0}), encoding="utf-8")
+    assert compare(*few, noise=path).noise == 1, "of one group: it says nothing, however many examples"
+    del stored["weights"]
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    assert any("doesn't say whose weights" in note for note in compare(first, again, noise=path).notes)
+    path.write_text(json.dumps({**stored, "n": 0}), encoding="utf-8")
+    with pytest.raises(UserError, match="not a file of `toolkit noise`"):
+        compare(first, again, noise=path)
+
+
 def test_noise_is_of_one_model_and_one_task(tmp_path: Path) -> None:
     first, other = run(tmp_path / "first", [True] * 9), run(tmp_path / "other", [True] * 8 + [False])
     with pytest.raises(UserError, match="not two evaluations of one model: model: ") as caught:
@@ -316,3 +344,27 @@ def test_a_damaged_manifest_is_refused_in_words(
     with pytest.raises(UserError, match=says) as caught:
         act(tmp_path / "e")
     assert str(caught.value).endswith("; evaluate into an empty directory")
+
+
+def test_other_groups_of_the_same_examples_are_not_comparable(tmp_path: Path) -> None:
+    """Whichever side lacks them, or the interval would hang on which of the two is the base."""
+    right = [[i % 3 == 0 for i in range(60)], [i % 2 == 0 for i in range(60)]]
+    alone, grouped = (run(tmp_path / f"base{groups}", right[0], groups=groups) for groups in (0, 5))
+    candidate = run(tmp_path / "candidate", right[1], groups=5)
+    one_model(alone, candidate)
+    for pair in ((alone, candidate), (candidate, alone)):
+        result = compare(*pair)
+        assert (result.verdict, result.exit_code) == ("not comparable", 12)
+        assert result.reasons[0].startswith("60 examples are of other groups in the one than in the other: evaluate")
+        with pytest.raises(UserError, match="60 examples are of other groups"):
+            measure_noise(*pair)
+    assert compare(grouped, candidate).verdict != "not comparable"
+    run(tmp_path / "base0", right[0], groups=5)
+    assert compare(alone, candidate).overall == compare(grouped, candidate).overall
+
+
+def test_other_tags_of_the_same_examples_are_noted(tmp_path: Path) -> None:
+    base, candidate = run(tmp_path / "base", [True] * 9), run(tmp_path / "candidate", [True] * 9)
+    path = candidate / "records.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"parity": "odd"', '"sign": "odd"'), encoding="utf-8")
+    assert "tags of 4 examples differ: slices are the base's" in compare(base, candidate).notes

@@ -111,6 +111,23 @@ def test_a_finished_directory_is_summed_up_without_an_engine(tmp_path: Path, mon
     assert again.completions == 0
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_kept_answers_take_the_groups_and_tags_of_now(tmp_path: Path, finished: bool) -> None:
+    """They are declared late, often after the first evaluation; nothing that was answered is asked again."""
+    model, out = write_script(tmp_path / "m.jsonl", RIGHT), tmp_path / "out"
+    before = run(model, out, examples=[replace(each, group="", tags={}) for each in EXAMPLES])
+    if not finished:
+        lines = (out / "records.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        (out / "records.jsonl").write_text("".join(lines[:4]), encoding="utf-8")
+    after = run(model, out)
+    assert after.completions == (0 if finished else 2)
+    assert [(each.group, each.tags) for each in read_records(out / "records.jsonl")] == [
+        (each.group, each.tags) for each in EXAMPLES
+    ]
+    assert (list(before.by_tag), list(after.by_tag)) == ([], ["parity"])
+    assert after.overall == before.overall
+
+
 def test_resumes_after_a_kill_with_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_script(tmp_path / "m.jsonl", RIGHT)
     run(model, tmp_path / "whole")

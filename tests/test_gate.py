@@ -14,10 +14,11 @@ import pytest
 from benchmarks.jsonl import read_jsonl
 from eval.differences import METRICS, Item
 from eval.engines.base import Sampling
-from eval.gating.reports import to_junit, to_markdown
+from eval.gating.reports import report_grid, to_junit, to_markdown
 from eval.gating.rules import Gate, Rules, read_rules
 from eval.gating.scores import Scores, read_scores, write_baseline
 from eval.gating.verdicts import Report, check, judge
+from eval.tables import to_text
 from eval.validity import DEFAULT_LIMITS, Counts
 from rewards.core import Example, Reward, UserError
 from rewards.response import parse, render
@@ -206,6 +207,41 @@ def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
         (reason,) = report.reasons
         assert reason.startswith("8 examples have the same completion and another score: the scorer isn't the same; ")
     assert check(rules, first, tmp_path / "baseline.json").notes == ()
+
+
+def test_a_tags_value_stays_in_its_cell(tmp_path: Path) -> None:
+    """A cell of a CSV may hold line breaks, names and addresses; a report on a pull request shows them as text."""
+    bad = "x\n\n# HEAD\t<img src=a> @org/team https://a.b www.a.b $y$ ~~z~~ &lt;"
+    directory = run(tmp_path / "run", words(HALF))
+    path = directory / "records.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"odd"', json.dumps(bad)), encoding="utf-8")
+    report = check(gates(tmp_path, '[[gate]]\nkind = "at_least"\nbound = 0.1\neach = "parity"\n'), directory)
+    lines = to_markdown(report).splitlines()
+    found = [line for line in lines if "HEAD" in line]
+    assert [line[:2] for line in found] == ["| ", "- "], "of a row, and of what is said of it"
+    told = r"x \# HEAD \<img src=a\> @{}org/team https\://a.b www\.a.b \$y\$ \~\~z\~\~ \&lt;".format("\u200b")
+    assert told in found[0]
+    text = to_text(report_grid(report)).splitlines()
+    assert [line.count("\t") for line in text if "HEAD" in line] == [7, 0]
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 50), (50, 0)])
+def test_other_groups_are_not_comparable(tmp_path: Path, first: int, second: int) -> None:
+    write_baseline(run(tmp_path / "first", words(HALF), groups=first), tmp_path / "baseline.json")
+    candidate = run(tmp_path / "second", words(HALF), groups=second)
+    report = check(gates(tmp_path, NON_INFERIOR), candidate, tmp_path / "baseline.json")
+    assert (report.outcome, report.exit_code) == ("not comparable", 12)
+    assert report.reasons[0].startswith("300 examples are of other groups")
+    assert report.reasons[0].endswith("then write the baseline again")
+
+
+def test_other_tags_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    candidate = run(tmp_path / "run", words(HALF))
+    write_baseline(candidate, path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"parity"', '"sign"'), encoding="utf-8")
+    report = check(gates(tmp_path, NON_INFERIOR), candidate, path)
+    assert "tags of 300 examples differ: slices are the base's" in report.notes
 
 
 def test_a_reward_that_no_gate_asks_for_may_change(tmp_path: Path) -> None:

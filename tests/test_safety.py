@@ -277,6 +277,20 @@ def test_ordinary_values_are_left_alone() -> None:
     assert secret_keys(value) == []
 
 
+@pytest.mark.parametrize(
+    "head", ["sk-", "gsk_", "ghp_", "gho_", "github_pat_", "nvapi-", "xai-", "AIza", "hf_", "pplx-", "glpat-", "r8_"]
+)
+def test_tokens_are_known_by_their_form(head: str) -> None:
+    assert redact_text(f"key={head}A1b2C3d4E5f6G7h8, sent") == "key=***, sent"
+
+
+@pytest.mark.parametrize("name", ["OPENROUTER_KEY", "AWS_SECRET_ACCESS_KEY", "API_KEY", "APIKEY", "KEY", "X_TOKEN"])
+def test_values_are_known_by_their_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "correct-horse-battery")
+    monkeypatch.setenv("KEYBOARD", "correct-layout")
+    assert redact_text("correct-horse-battery, correct-layout") == "***, correct-layout"
+
+
 def test_short_environment_values_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI_JOB_TOKEN", "none")
     assert redact_text("none of it") == "none of it"

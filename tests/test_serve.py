@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,34 +160,134 @@ def test_it_serves_and_ends_on_ctrl_c(smollm2_dir: Path, tmp_path: Path) -> None
             server.wait()
 
 
-SLEEPER = """
-import sys
+# vLLM's stand-in: a server with an engine process, which ends by no word. Each says its number in the log.
+STAND_IN = """
+import fcntl, os, signal, sys, termios
 from pathlib import Path
 from toolkit import serve
 from toolkit.models import ResolvedModel
 
-started = "import os, time; print(os.getpid(), 'Bearer test-key-0123456789', flush=True); time.sleep(120)"
+tree = '''
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN if "stubborn" in sys.argv else signal.SIG_DFL)
+if not os.fork():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(os.getpid(), "Bearer test-key-0123456789", flush=True)
+time.sleep(120)
+'''
+if os.isatty(0):
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal whose Ctrl-C, and whose end, this session hears of
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "nohup" in sys.argv else signal.SIG_DFL)
 serve.check_engine = lambda name: None
-serve.command = lambda serving: [sys.executable, "-c", started]
-serve.serve(serve.Serving(ResolvedModel(Path(".")), "x", "127.0.0.1", int(sys.argv[1])), None, print)
+serve.command = lambda serving: [sys.executable, "-c", tree, *sys.argv[2:]]
+serve.END_SECONDS = 1
+serve.serve(serve.Serving(ResolvedModel(Path(".")), "x", "127.0.0.1", int(sys.argv[1])), None, lambda text: None)
 """
 
 
-def test_sigterm_ends_the_server_too(tmp_path: Path) -> None:
-    """A service manager's stop: without it vLLM would keep the GPU, and the log its secrets."""
+@contextmanager
+def stand_in(folder: Path, *how: str, terminal: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`toolkit serve` over the stand-in, both of whose processes run, and the log."""
     port = free_port()
-    log = tmp_path / f"serve-{port}.log"
-    env = {**os.environ, "TOOLKIT_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    toolkit = subprocess.Popen([sys.executable, "-c", SLEEPER, str(port)], env=env, stdout=subprocess.DEVNULL)
-    while not (log.is_file() and log.read_text(encoding="utf-8").endswith("\n")):
-        assert toolkit.poll() is None
+    log = folder / f"serve-{port}.log"
+    env = {**os.environ, "TOOLKIT_CACHE": str(folder), "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-c", STAND_IN, str(port), *how]
+    toolkit = subprocess.Popen(
+        line, env=env, stdin=terminal or subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        while not (log.is_file() and log.read_text(encoding="utf-8").count("\n") == 2):
+            assert toolkit.poll() is None
+            time.sleep(0.05)
+        yield toolkit, log
+    finally:
+        toolkit.kill()
+        toolkit.wait()
+        for process in numbers(log):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+
+def numbers(log: Path) -> list[int]:
+    return [int(line.split()[0]) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def gone(process: int) -> bool:
+    """Whether it has ended; its zombie counts as such, whoever is to take it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def ended(processes: list[int]) -> bool:
+    """Whether all have, or do so within seconds."""
+    deadline = time.monotonic() + 10
+    while not all(map(gone, processes)):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
-    server = int(log.read_text(encoding="utf-8").split()[0])
-    toolkit.terminate()
-    assert toolkit.wait(60) == 143
-    with pytest.raises(ProcessLookupError):
-        os.kill(server, 0)
-    assert "test-key-0123456789" not in log.read_text(encoding="utf-8")
+    return True
+
+
+@pytest.mark.parametrize("how", ["obedient", "stubborn"])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)], ids=lambda each: str(each)
+)
+def test_a_signal_ends_the_server_and_its_engine(tmp_path: Path, how: str, number: signal.Signals, status: int) -> None:
+    """A service manager's stop, a closed terminal: else vLLM's engine would keep the GPU, and the log its secrets."""
+    with stand_in(tmp_path, how) as (toolkit, log):
+        started = numbers(log)
+        toolkit.send_signal(number)
+        assert toolkit.wait(60) == status
+        assert ended(started)
+        assert "test-key-0123456789" not in log.read_text(encoding="utf-8")
+
+
+def test_a_second_ctrl_c_doesnt_wait(tmp_path: Path) -> None:
+    with stand_in(tmp_path, "stubborn") as (toolkit, log):
+        started = numbers(log)
+        toolkit.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        toolkit.send_signal(signal.SIGINT)
+        toolkit.wait(60)
+        assert ended(started)
+        assert "test-key-0123456789" not in log.read_text(encoding="utf-8")
+
+
+def test_what_the_server_leaves_behind_ends_too(tmp_path: Path) -> None:
+    """It crashed; its engine didn't."""
+    with stand_in(tmp_path, "obedient") as (toolkit, log):
+        started = numbers(log)
+        os.kill(next(each for each in started if os.getpgid(each) == each), signal.SIGKILL)
+        assert toolkit.wait(60) == 1
+        assert ended(started)
+
+
+@pytest.mark.parametrize(("act", "status"), [("ctrl-c", 0), ("close", 129)])
+def test_a_terminal_ends_the_server_and_its_engine(tmp_path: Path, act: str, status: int) -> None:
+    """The server has a session of its own, to which the terminal says nothing."""
+    ours, terminal = os.openpty()
+    with stand_in(tmp_path, "obedient", terminal=terminal) as (toolkit, log):
+        started = numbers(log)
+        os.close(terminal)
+        if act == "ctrl-c":
+            os.write(ours, b"\x03")
+        else:
+            os.close(ours)
+        assert toolkit.wait(60) == status
+        assert ended(started)
+    if act == "ctrl-c":
+        os.close(ours)
+
+
+def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    with stand_in(tmp_path, "nohup") as (toolkit, log):
+        toolkit.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert toolkit.poll() is None
+        assert not any(map(gone, numbers(log)))
 
 
 def test_a_port_that_is_taken_is_refused(model: ResolvedModel) -> None:

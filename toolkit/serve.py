@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server
+from typing import NoReturn
 
 from eval.engines.registry import check_engine
 from eval.engines.vllm import max_lora_rank
@@ -31,7 +32,9 @@ from toolkit.models import ResolvedModel, cache_dir
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line would show in every process list
 START_SECONDS = 600
 END_SECONDS = 15
-TERMINATED = 128 + signal.SIGTERM  # the shell's status
+# `kill`, systemd and containers send the one, a terminal that is closed the other: by default either would end this
+# process alone, and vLLM keep the GPU.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     """Start the server, say how to ask it, and wait until it ends or is interrupted.
 
     Raises UserError for bad input, and with exit code 14 when the server can't start or ends by itself; SystemExit on
-    SIGTERM.
+    SIGTERM, and on SIGHUP where that isn't ignored (nohup).
     """
     check_engine("vllm")
     check_exposure(serving.host, key)
@@ -65,10 +68,11 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     log.parent.mkdir(parents=True, exist_ok=True)
     say(f"starting vLLM on {serving.model.adapter or serving.model.path} (its log: {log})")
     line = command(serving)
-    # `kill`, systemd and containers send it: by default this process alone would end, and vLLM keep the GPU.
-    default = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    ending = [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+    defaults = {each: signal.signal(each, _exit) for each in ending}
     with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(line, stdout=file, stderr=file, env=environment(key))
+        # a session of its own: Ctrl-C reaches this process, which ends the server in order and all that it started
+        process = subprocess.Popen(line, stdout=file, stderr=file, env=environment(key), start_new_session=True)
     try:
         _wait_until_ready(process, serving, log)
         say(f"serving {serving.name} at {serving.url}/v1; Ctrl-C ends it. Ask it:\n")
@@ -78,9 +82,17 @@ def serve(serving: Serving, key: str | None, say: Callable[[str], None]) -> None
     except KeyboardInterrupt:
         say("stopping")
     finally:
-        stop(process)
-        scrub(log)
-        signal.signal(signal.SIGTERM, default)
+        try:
+            stop(process)
+        finally:
+            scrub(log)
+            for each, default in defaults.items():
+                signal.signal(each, default)
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    """End with the status that a shell gives to what a signal ended."""
+    sys.exit(128 + number)
 
 
 def api_key(key_file: Path | None) -> str | None:
@@ -182,14 +194,15 @@ def _wait_until_ready(process: subprocess.Popen[bytes], serving: Serving, log: P
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server in order; what doesn't end is killed."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
+    """End the server in order; what doesn't end of it or of what it started is killed, also at a second Ctrl-C."""
     try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):  # nothing is left
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from eval.engines.base import Completion, FinishReason, ModelSpec, Request, Sampling, engine_options, sample_seed
-from rewards.core import ExitCode, UserError
+from eval.redaction import redact_text
+from rewards.core import ExitCode, UserError, with_type
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -24,10 +25,14 @@ DEFAULTS: dict[str, Any] = {
     "api": "completions",  # our token ids; or chat: messages, through the server's own template
     "api_key_env": "OPENAI_API_KEY",  # the variable that holds the key; local servers need none
     "concurrency": 32,
-    "retries": 4,  # with exponential backoff: no connection, no answer in time, 408, 409, 429 and 5xx
+    "retries": 4,  # with exponential backoff: no connection, no answer in time, RETRIED and 5xx
     "timeout": 600.0,  # seconds a request
 }
-FINISHED = ("stop", "length", "eos_token", None)  # a filter or an abort leaves a fragment, which is no answer
+# What ends an answer, by OpenAI, Together AI (eos) and TGI; a filter or an abort leaves a fragment, which is no answer.
+FINISHED = ("stop", "length", "eos", "eos_token", "stop_sequence", None)
+REFUSED = (400, 413, 422)  # this prompt only: for instance, longer than the model takes
+RETRIED = (408, 409, 429)
+LONGEST = 500  # characters of a reason; a gateway's error is a page
 
 
 @dataclass(slots=True)
@@ -42,7 +47,8 @@ class Server:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """One HTTP request a sample, each with its own seed.
 
-        What the server refuses, or fails at after all retries, is that sample's error; a server that is gone ends all.
+        What the server refuses, fails at after all retries, or replies so that it can't be read, is that sample's
+        error; a server that is gone ends all, and so does one that has no such model or refuses the key.
         """
         asked: SimpleQueue[tuple[Request, int]] = SimpleQueue()
         for request in requests:
@@ -70,32 +76,39 @@ class Server:
                 completion = found.get()
                 if isinstance(completion, Exception):
                     raise completion
-                yield completion
+                yield completion if completion.finish_reason != "error" else self._without_key(completion)
         finally:
             given_up.set()
+
+    def _without_key(self, failed: Completion) -> Completion:
+        """A failed sample, its reason in one line and without secrets: a server may repeat the headers that it got."""
+        reason = redact_text(" ".join(failed.text.split()), self.client.api_key)
+        return replace(failed, text=reason[:LONGEST])
 
     def _complete(self, request: Request, index: int, sampling: Sampling) -> Completion:
         import openai
 
+        tries = self.client.max_retries + 1
         try:
             reply = self._ask(request, sampling, sample_seed(sampling, request.id, index))
-        except openai.BadRequestError as error:  # this prompt only: for instance, longer than the model takes
-            return Completion(request.id, index, f"the server refused the request: {error.message}", "error", 0)
-        except (openai.RateLimitError, openai.InternalServerError, openai.APITimeoutError) as error:
-            tries = self.client.max_retries + 1
-            return Completion(request.id, index, f"the server failed {tries} times: {error.message}", "error", 0)
+            return _read(reply, request, index, self.chat)
+        except openai.APITimeoutError as error:
+            return _failed(request, index, f"the server failed {tries} times: {error.message}")
+        except openai.APIStatusError as error:
+            if error.status_code in REFUSED:
+                return _failed(request, index, f"the server refused the request: {error.message}")
+            if error.status_code in RETRIED or error.status_code >= 500:
+                return _failed(request, index, f"the server failed {tries} times: {error.message}")
+            raise explain(error, self.client, self.model) from error
         except openai.APIError as error:
             raise explain(error, self.client, self.model) from error
-        choices = getattr(reply, "choices", None)
-        if not choices:
-            return Completion(request.id, index, f"the server's reply holds no choices: {reply!s:.200}", "error", 0)
-        choice, tokens = choices[0], reply.usage.completion_tokens if reply.usage else 0
-        text = (choice.message.content or "") if self.chat else choice.text
-        if choice.finish_reason not in FINISHED:
-            ended = f"the server ended it: {choice.finish_reason}, after {text[:80]!r}"
-            return Completion(request.id, index, ended, "error", tokens)
-        reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(request.id, index, text, reason, tokens)
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+        ) as error:  # the client takes any reply of status 200
+            return _failed(request, index, f"the server's reply can't be read: {with_type(error)}")
 
     def _ask(self, request: Request, sampling: Sampling, seed: int | None) -> Any:
         shared = {
@@ -116,8 +129,29 @@ class Server:
         self.client.close()
 
 
+def _read(reply: Any, request: Request, index: int, chat: bool) -> Completion:
+    """The first choice of a reply. Raises what Python does when the reply has another form."""
+    choices = getattr(reply, "choices", None)
+    if not choices:
+        return _failed(request, index, f"the server's reply holds no choices: {reply!s}")
+    choice = choices[0]
+    text = (choice.message.content or "") if chat else choice.text
+    if not isinstance(text, str):
+        return _failed(request, index, f"the server's reply holds no text: {choice!s}")
+    counted = getattr(getattr(reply, "usage", None), "completion_tokens", None)
+    tokens = counted if isinstance(counted, int) else 0
+    if choice.finish_reason not in FINISHED:
+        return _failed(request, index, f"the server ended it: {choice.finish_reason}, after {text[:80]!r}", tokens)
+    reason: FinishReason = "length" if choice.finish_reason == "length" else "stop"
+    return Completion(request.id, index, text, reason, tokens)
+
+
+def _failed(request: Request, index: int, why: str, tokens: int = 0) -> Completion:
+    return Completion(request.id, index, why, "error", tokens)
+
+
 def explain(error: Exception, client: OpenAI, model: str) -> UserError:
-    """A client error as one line that says what to do."""
+    """A client error as one line that says what to do, without secrets."""
     import openai
 
     where = str(client.base_url)
@@ -129,7 +163,7 @@ def explain(error: Exception, client: OpenAI, model: str) -> UserError:
         text = f"{where} can't be reached ({error.__cause__ or error}): is the server running, is base_url right?"
     else:
         text = f"{where} failed: {error}"
-    return UserError(text, ExitCode.FAILED)
+    return UserError(redact_text(text, client.api_key), ExitCode.FAILED)
 
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:

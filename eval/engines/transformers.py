@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from eval.engines.base import (
@@ -35,19 +36,32 @@ class Transformers:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Batches of prompts of like length, longest first: out of memory shows at once and padding stays small.
 
-        A batch is seeded as a whole, by its first sample: unlike the other engines, sampled (not greedy) texts depend
-        on batch_size and on which requests are asked together.
+        A completion ends where the model's context does, as vLLM's: prompts that leave less than max_tokens are batched
+        by what they leave, so that none is cut for its neighbours' sake. A batch is seeded as a whole, by its first
+        sample: unlike the other engines, sampled (not greedy) texts depend on batch_size and on which requests are
+        asked together.
         """
         rows = [(request, index) for request in requests for index in range(sampling.n)]
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        fitting = [row for row in rows if limit is None or len(row[0].prompt_ids) < limit]
-        for request, index in rows:
-            if limit is not None and len(request.prompt_ids) >= limit:
-                reason = f"the prompt has {len(request.prompt_ids)} tokens, the model takes {limit}"
-                yield Completion(request.id, index, reason, "error", 0)
+        fitting = [row for row in rows if self._room(row, sampling) > 0]
+        for row in rows:
+            if self._room(row, sampling) <= 0:
+                reason = f"the prompt has {len(row[0].prompt_ids)} tokens, the model takes {self._context()}"
+                yield Completion(row[0].id, row[1], reason, "error", 0)
         fitting.sort(key=lambda row: len(row[0].prompt_ids), reverse=True)
-        for start in range(0, len(fitting), self.batch_size):
-            yield from self._batch(fitting[start : start + self.batch_size], sampling)
+        for _, alike in groupby(fitting, lambda row: self._room(row, sampling)):
+            some = list(alike)
+            for start in range(0, len(some), self.batch_size):
+                yield from self._batch(some[start : start + self.batch_size], sampling)
+
+    def _context(self) -> int | None:
+        """How many tokens the model takes, prompt and completion together; None where its config sets no limit."""
+        limit: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit
+
+    def _room(self, row: tuple[Request, int], sampling: Sampling) -> int:
+        """How many tokens a completion may have."""
+        limit = self._context()
+        return sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(row[0].prompt_ids))
 
     def _batch(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> Iterator[Completion]:
         for (request, index), ids in zip(rows, self.generate_ids(rows, sampling), strict=True):
@@ -56,7 +70,10 @@ class Transformers:
             yield Completion(request.id, index, text, reason, len(ids))
 
     def generate_ids(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> list[list[int]]:
-        """What one batch of (request, sample index) generates, each row up to its end token, that included."""
+        """What one batch of (request, sample index) generates, each row up to its end token, that included.
+
+        All rows end where the one with the longest prompt meets the end of the model's context.
+        """
         import torch
         from transformers import GenerationConfig
 
@@ -72,7 +89,7 @@ class Transformers:
         greedy = sampling.temperature == 0
         # everything is written out: a model's generation_config.json may bring its own top_k or repetition penalty
         config = GenerationConfig(
-            max_new_tokens=sampling.max_tokens,
+            max_new_tokens=min(self._room(row, sampling) for row in rows),
             do_sample=not greedy,
             use_cache=True,
             repetition_penalty=1.0,

@@ -21,11 +21,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.compare import another_scorer
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.manifest import must_match, worth_a_note
+from eval.pairs import another_scorer, grouped_otherwise, tagged_otherwise
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
@@ -142,12 +142,18 @@ def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
         reasons.append(f"the baseline lacks {len(extra)} examples of the run, for instance {extra[0]!r}")
     if count := _scored_otherwise(baseline, run, {gate.metric for gate in rules.gates}):
         reasons.append(f"{another_scorer(count)}; then write the baseline again")
+    reasons += [f"{reason}; then write the baseline again" for reason in grouped_otherwise(_pairs(baseline, run))]
     return reasons
+
+
+def _pairs(baseline: Scores, run: Scores) -> list[tuple[Item, Item]]:
+    """Of the examples that both have."""
+    return [(item, run.items[key]) for key, item in baseline.items.items() if key in run.items]
 
 
 def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
     """Examples to which the two said the same, and whose gated figures differ all the same."""
-    pairs = ((item, run.items[key]) for key, item in baseline.items.items() if key in run.items)
+    pairs = _pairs(baseline, run)
     same = [(ours.values, theirs.values) for ours, theirs in pairs if ours.said and ours.said == theirs.said]
     return sum(
         any(ours[name] != theirs[name] for name in metrics & ours.keys() & theirs.keys()) for ours, theirs in same
@@ -155,7 +161,7 @@ def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
 
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
-    notes = worth_a_note(baseline.identity, run.identity)
+    notes = [*worth_a_note(baseline.identity, run.identity), *tagged_otherwise(_pairs(baseline, run))]
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
