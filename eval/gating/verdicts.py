@@ -102,7 +102,7 @@ def check(gates: Path, run: Path, baseline: Path | None = None) -> Report:
     names = (str(baseline or ""), str(run))
     try:
         theirs = read_scores(run)
-        ours = None if baseline is None else read_scores(baseline)
+        ours = None if baseline is None else read_scores(baseline, WRITE_AGAIN)
     except UserError as error:
         return Report("infrastructure", rules, "", *names, reasons=(str(error),))
     return judge(rules, theirs, ours, names)
@@ -175,6 +175,9 @@ def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
     whose, scores = ("run", run) if baseline is None else ("baseline", baseline)
     tags = by_tag([item.tags for item in scores.items.values()])
     if gate.each:
+        if not tags:
+            mend = f"name them in the task (tags: [{gate.each}] in YAML) and evaluate again, or take each out"
+            raise UserError(f"each = {gate.each!r}: the {whose}'s examples have no tags; {mend}")
         if gate.each not in tags:
             raise UserError(
                 f"each = {gate.each!r}: the {whose}'s tags are {', '.join(tags)}{nearest(gate.each, list(tags))}"
