@@ -4,7 +4,8 @@ Overlapping intervals of two rates say little: the two models answered the same 
 
 The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and margin 0.02 unless told otherwise:
 
-- not comparable: not the same task, version, split, seed, examples and prompts, or an example lacks its answers.
+- not comparable: not the same task, version, split, seed, examples, prompts and metric, or an answer is
+  missing.
 - better / worse: d is significantly above / below 0. Significant: the interval of d, at confidence 1 - alpha, excludes
   0, the sign-flip test over clusters gives p < alpha and, for one yes-or-no sample an example, so does exact McNemar,
   which takes examples as independent.
@@ -31,6 +32,7 @@ from eval.files import read_json, write_json
 from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
 from eval.records import RECORDS, Record, by_example, read_records
+from eval.scorers import another_scorer, other_scorers
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
@@ -151,7 +153,7 @@ def compare(
     reasons = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in forbidden] + reasons
     sides = (("base", base_dir), ("candidate", candidate_dir))
     invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
-    notes = [*worth_a_note(ours, theirs), *invalid]
+    notes = [*worth_a_note(ours, theirs), *other_scorers(ours, theirs)[1], *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(
@@ -188,17 +190,11 @@ def _pair(
                 f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
             )
     pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
-    if count := sum(map(_scored_otherwise, pairs)):
+    if said := other_scorers(ours, theirs)[0]:
+        reasons += said
+    elif count := sum(map(_scored_otherwise, pairs)):
         reasons.append(another_scorer(count))
     return pairs, reasons
-
-
-def another_scorer(count: int) -> str:
-    """The reason that so many examples were scored otherwise though the same was said."""
-    return (
-        f"{count} examples have the same completion and another score: the scorer isn't the same; "
-        "`toolkit rescore` scores both evaluations as it does now"
-    )
 
 
 def _scored_otherwise(pair: Pair) -> bool:

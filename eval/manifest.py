@@ -37,6 +37,7 @@ IDENTITY = (  # its keys, each of which some reader takes
     "engine",
     "options",
 )
+SCORERS = ("metric", "rewards")  # of the identity too, except in evaluations from before these were kept
 # What two evaluations that are compared must share, and what is said where they don't.
 MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
 WORTH_A_NOTE = ("sampling", "engine", "options", "template")
@@ -112,7 +113,8 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
         raise UserError(f"{out_dir} is a file. Choose another directory")
     if records.is_file() and records.stat().st_size:
         found = read_json(path, "choose another directory").get("identity", {})
-        differing = differences(found, wanted)
+        # of another scorer the caller can say more: what is stored can be scored again
+        differing = [each for each in differences(found, wanted) if each.partition(":")[0] not in SCORERS]
         if differing:
             raise AnotherEvaluation(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"

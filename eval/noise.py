@@ -15,6 +15,7 @@ from eval.differences import Difference, difference, independent, items_of
 from eval.files import read_json, write_json
 from eval.manifest import read_manifest
 from eval.records import RECORDS, Record, read_records
+from eval.scorers import other_scorers
 from eval.statistics import Interval, noise_floor, wilson_interval
 from rewards.core import ExitCode, UserError
 
@@ -96,6 +97,7 @@ def _problems(
     second: Mapping[tuple[str, int], Record],
 ) -> list[str]:
     found = [f"{key}: {ours[key]!r} and {theirs[key]!r}" for key in SAME_MODEL if ours[key] != theirs[key]]
+    found += other_scorers(ours, theirs)[0]
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")

@@ -195,17 +195,24 @@ def half(completion: str, example: Example) -> float:
     return 0.5 * exact(completion, example)
 
 
+def half_of_later(completion: str, example: Example) -> float:
+    return exact(completion, example) * (0.5 if example.id in ("e4", "e5", "e6", "e7") else 1)
+
+
+half_of_later.__qualname__ = exact.__qualname__
+
+
 def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
-    """As in compare: nobody changed the task's version, the same was said, and the scores aren't the same."""
+    """As in compare: nothing that is kept of the scorer says so, the same was said, and the scores aren't the same."""
     first = run(tmp_path / "first", words([True] * 8 + [False] * 8), samples=2)
     write_baseline(first, tmp_path / "baseline.json")
     rules = gates(tmp_path, NON_INFERIOR)
-    second = run(tmp_path / "second", words([True] * 16), samples=2, metric=half)
+    second = run(tmp_path / "second", words([True] * 16), samples=2, metric=half_of_later)
     for baseline in (first, tmp_path / "baseline.json"):
         report = check(rules, second, baseline)
         assert (report.outcome, report.exit_code) == ("not comparable", 12)
         (reason,) = report.reasons
-        assert reason.startswith("8 examples have the same completion and another score: the scorer isn't the same; ")
+        assert reason.startswith("4 examples have the same completion and another score: the scorer isn't the same; ")
     assert check(rules, first, tmp_path / "baseline.json").notes == ()
 
 
@@ -222,6 +229,7 @@ def test_a_baseline_from_before_completions_had_hashes_still_works(tmp_path: Pat
     write_baseline(first, tmp_path / "baseline.json")
     row = json.loads((tmp_path / "baseline.json").read_text(encoding="utf-8"))
     row["format"] = 1
+    del row["identity"]["metric"], row["identity"]["rewards"]
     row["items"] = {key: item[:4] for key, item in row["items"].items()}
     (tmp_path / "baseline.json").write_text(json.dumps(row), encoding="utf-8")
     for directory in (first, run(tmp_path / "second", words(HALF), metric=half)):

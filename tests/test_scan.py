@@ -279,7 +279,7 @@ def test_the_verb_looks_for_the_section_before_any_work(tmp_path: Path, capsys: 
 
     text = (
         f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
-        "data: {sft: 8, grpo: 0, validation: 1, test: 1}\nsft: {}\n"
+        "data: {sft: 8, grpo: 1, validation: 1, test: 1}\nsft: {}\n"
     )
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit) as ended:

@@ -21,11 +21,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from eval.compare import another_scorer
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.manifest import must_match, worth_a_note
+from eval.scorers import another_scorer, other_scorers
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
@@ -140,7 +140,10 @@ def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
     extra = sorted(set(run.items) - set(baseline.items))
     if extra:
         reasons.append(f"the baseline lacks {len(extra)} examples of the run, for instance {extra[0]!r}")
-    if count := _scored_otherwise(baseline, run, {gate.metric for gate in rules.gates}):
+    judged = {gate.metric for gate in rules.gates}
+    if said := other_scorers(ours, theirs, judged)[0]:
+        reasons += [f"{each}; then write the baseline again" for each in said]
+    elif count := _scored_otherwise(baseline, run, judged):
         reasons.append(f"{another_scorer(count)}; then write the baseline again")
     return reasons
 
@@ -155,7 +158,8 @@ def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
 
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
-    notes = worth_a_note(baseline.identity, run.identity)
+    both = baseline.identity, run.identity
+    notes = [*worth_a_note(*both), *other_scorers(*both, {gate.metric for gate in rules.gates})[1]]
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
