@@ -99,7 +99,7 @@ def evaluate(
     cache = cache if shuffle is None else None
     run = identity(examples, model, engine, chosen, sampling)
     kept = {**run, "options": stated(chosen, KEY_OPTIONS)}
-    source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed, **scorers(task, examples)}
+    source = {"task": task.name, "task_version": task.version, "split": split, "seed": seed}
     by_id = {example.id: example for example in examples}
     fresh = Answers()
     with ExitStack() as stack:
@@ -110,7 +110,7 @@ def evaluate(
         rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
         run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
         how = {"shuffle": shuffle, "any_template": any_template, "start": start}
-        wanted = {**source, **rendered, **run}
+        wanted = {**source, **rendered, **run, **scorers(task, examples)}
         claim(out_dir, wanted, model, how)
         records = keep_complete(out_dir / RECORDS, sampling.n)
         _check_scorer(task, by_id, records, out_dir, wanted)
