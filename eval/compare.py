@@ -4,8 +4,8 @@ Overlapping intervals of two rates say little: the two models answered the same 
 
 The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and margin 0.02 unless told otherwise:
 
-- not comparable: not the same task, version, split, seed, examples, prompts and groups, or an example lacks its
-  answers.
+- not comparable: not the same task, version, split, seed, examples, prompts, groups and metric, or an example lacks
+  its answers.
 - better / worse: d is significantly above / below 0. Significant: the interval of d, at confidence 1 - alpha, excludes
   0, the sign-flip test over clusters gives p < alpha and, for one yes-or-no sample an example, so does exact McNemar,
   which takes examples as independent.
@@ -32,6 +32,7 @@ from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
 from eval.pairs import Pair, pair_up, tagged_otherwise
 from eval.records import RECORDS, read_records
+from eval.scorers import other_scorers
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
@@ -125,7 +126,7 @@ def compare(
     sides = (("base", base_dir), ("candidate", candidate_dir))
     invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
     tags = tagged_otherwise((pair.base[0], pair.candidate[0]) for pair in pairs)
-    notes = [*worth_a_note(ours, theirs), *tags, *invalid]
+    notes = [*worth_a_note(ours, theirs), *other_scorers(ours, theirs)[1], *tags, *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(

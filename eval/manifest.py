@@ -38,6 +38,7 @@ IDENTITY = (  # its keys, each of which some reader takes
     "options",
 )
 SERVER = "server"  # its engine: a server may serve many models beside the directory that the prompts are made with
+SCORERS = ("metric", "rewards")  # of the identity too, except in evaluations from before these were kept
 # What two evaluations that are compared must share, and what is said where they don't.
 MUST_MATCH = ("task", "task_version", "split", "seed", "examples", "prompts")
 WORTH_A_NOTE = ("sampling", "engine", "options", "template")
@@ -114,7 +115,9 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir} is a file. Choose another directory")
     if records.is_file() and records.stat().st_size:
-        differing = differences(_with_served(read_json(path, "choose another directory")), wanted)
+        found = _with_served(read_json(path, "choose another directory"))
+        # of another scorer the caller can say more: what is stored can be scored again
+        differing = [each for each in differences(found, wanted) if each.partition(":")[0] not in SCORERS]
         if differing:
             raise AnotherEvaluation(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"

@@ -17,6 +17,7 @@ from eval.files import read_json, write_json
 from eval.manifest import read_manifest
 from eval.pairs import grouped_otherwise
 from eval.records import RECORDS, Record, read_records
+from eval.scorers import other_scorers
 from eval.statistics import Interval, noise_floor, wilson_interval
 from rewards.core import ExitCode, UserError
 
@@ -104,6 +105,7 @@ def _problems(
     found = [
         f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}" for key in SAME_MODEL if ours.get(key) != theirs.get(key)
     ]
+    found += other_scorers(ours, theirs)[0]
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")

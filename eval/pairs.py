@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.differences import Item, cluster_of
 from eval.records import Record, by_example
+from eval.scorers import another_scorer, other_scorers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ def pair_up(
                 f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
             )
     pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
-    if count := sum(map(_scored_otherwise, pairs)):
+    if said := other_scorers(ours, theirs)[0]:
+        reasons += said
+    elif count := sum(map(_scored_otherwise, pairs)):
         reasons.append(another_scorer(count))
     reasons += grouped_otherwise((pair.base[0], pair.candidate[0]) for pair in pairs)
     return pairs, reasons
@@ -73,14 +76,6 @@ def _scored_otherwise(pair: Pair) -> bool:
         for side in (pair.base, pair.candidate)
     )
     return any(base[key] != candidate[key] for key in base.keys() & candidate.keys())
-
-
-def another_scorer(count: int) -> str:
-    """The reason that so many examples were scored otherwise though the same was said."""
-    return (
-        f"{count} examples have the same completion and another score: the scorer isn't the same; "
-        "`toolkit rescore` scores both evaluations as it does now"
-    )
 
 
 def grouped_otherwise(pairs: Iterable[tuple[Item | Record, Item | Record]]) -> list[str]:

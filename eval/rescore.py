@@ -23,6 +23,7 @@ from eval.prompts import (
     tokenizer_dir,
 )
 from eval.records import RECORDS, Record, by_example, read_records, score_again, write_records
+from eval.scorers import scorers
 from eval.summary import SUMMARY, Summary, summarize, why_invalid
 from rewards.core import Example, ExitCode, UserError
 from tasks.base import Task
@@ -32,7 +33,8 @@ from tasks.base import Task
 class Rescored:
     """The same completions under two scorers: old as stored, new as scored now, in the same order.
 
-    new_golds: how many examples have another canonical answer than when they were asked.
+    new_golds: how many examples have another canonical answer than when they were asked. scored_by: see
+    `eval.scorers.scorers`, of those that scored `new`.
     """
 
     directory: Path
@@ -41,6 +43,7 @@ class Rescored:
     new: tuple[Record, ...]
     new_golds: int
     examples_hash: str
+    scored_by: Mapping[str, Any]
 
     @property
     def moved(self) -> list[tuple[Record, Record]]:
@@ -113,7 +116,8 @@ def rescore(directory: Path, task: Task) -> Rescored:
         _check_prompts(directory, manifest, records, examples)
     golds = {record.id for record in records if record.gold != examples[record.id].answers[0]}
     new = tuple(score_again(task, examples[record.id], record) for record in records)
-    return Rescored(directory, manifest, tuple(records), new, len(golds), current)
+    scored_by = scorers(task, list(examples.values()))
+    return Rescored(directory, manifest, tuple(records), new, len(golds), current, scored_by)
 
 
 def _check_prompts(
@@ -158,7 +162,7 @@ def write_rescored(found: Rescored, task: Task, out_dir: Path) -> Summary:
     if (found.directory / SUMMARY).is_file():  # judged under limits of its own; another scorer changes none of it
         summary = replace(summary, invalid=why_invalid(found.directory))
     source = {"from": str(found.directory), "task_version": identity["task_version"], "versions": versions()}
-    changed = {"task": task.name, "task_version": task.version, "examples": found.examples_hash}
+    changed = {"task": task.name, "task_version": task.version, "examples": found.examples_hash, **found.scored_by}
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / MANIFEST, {**found.manifest, "identity": {**identity, **changed}, "rescored": source})

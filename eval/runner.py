@@ -16,7 +16,7 @@ from eval.cache import KEY_OPTIONS, keeps_nothing, with_cache
 from eval.engines.base import Generator, ModelSpec, Request, Sampling
 from eval.engines.registry import WITHOUT_TOKENIZER, EngineLoader, begun_engine, check_engine, load_engine
 from eval.files import write_json
-from eval.manifest import claim, identity, plain, stated
+from eval.manifest import claim, identity, plain, read_manifest, stated
 from eval.progress import live
 from eval.prompts import (
     load_tokenizer,
@@ -29,6 +29,7 @@ from eval.prompts import (
     tokenizer_dir,
 )
 from eval.records import RECORDS, Record, keep_complete, score, score_again, to_line, write_records
+from eval.scorers import changed, scorers
 from eval.summary import SUMMARY, Summary, summarize
 from eval.trained import check_trained_for
 from eval.validity import DEFAULT_LIMITS, Limits
@@ -110,8 +111,9 @@ def evaluate(
         rendered = {"template": prepared.template, "prompts": short_hash(" ".join(prepared.hashes.values()))}
         run["sampling"] = plain(prepared.sampling)  # with the tokenizer's stop tokens
         how = {"shuffle": shuffle, "any_template": any_template, "start": start}
-        claim(out_dir, {**source, **rendered, **run}, model, how)
-        records = _checked(task, by_id, keep_complete(out_dir / RECORDS, sampling.n), out_dir)
+        wanted = {**source, **rendered, **run, **scorers(task, examples)}
+        claim(out_dir, wanted, model, how)
+        records = _checked(task, by_id, keep_complete(out_dir / RECORDS, sampling.n), out_dir, wanted)
         if missing := _missing(prepared, records, shuffle):
             loading = partial(load, engine, model, chosen)
             source_of = partial(with_cache, cache, kept, model, missing, prepared.sampling, loading)
@@ -161,19 +163,24 @@ def _is_new(out_dir: Path) -> bool:
     return not (out_dir / RECORDS).exists() and (out_dir.is_dir() or not out_dir.exists())
 
 
-def _checked(task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path) -> list[Record]:
+def _checked(
+    task: Task, by_id: Mapping[str, Example], kept: Sequence[Record], out_dir: Path, wanted: Mapping[str, Any]
+) -> list[Record]:
     """The kept records, with the groups and tags that their examples have now.
 
-    Raises UserError where the task scores a completion otherwise now: new ones beside it would mix the two.
+    Raises UserError where the task scores kept completions, or others, otherwise now: new ones would mix the two.
     """
+    mend = f"Score it again (toolkit rescore {out_dir}), and put the new directory in its place, or choose another one"
     for record in kept:
         now = score_again(task, by_id[record.id], record)
         if (now.status, now.score, now.rewards) != (record.status, record.score, record.rewards):
             raise UserError(
                 f"{out_dir}: the task scores what is stored otherwise now, for instance {record.id!r}: stored "
-                f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). Score it again "
-                f"(toolkit rescore {out_dir}), and put the new directory in its place, or choose another directory"
+                f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). {mend}"
             )
+    if found := changed(read_manifest(out_dir)["identity"], wanted):
+        told = "; ".join(f"{name}: {both}" for name, both in found.items())
+        raise UserError(f"{out_dir}: what is stored was scored otherwise, {told}. {mend}")
     examples = [by_id[record.id] for record in kept]
     pairs = zip(kept, examples, strict=True)
     return [replace(record, group=example.group, tags=dict(example.tags)) for record, example in pairs]

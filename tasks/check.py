@@ -15,7 +15,8 @@ from rewards.core import Example, Reward, UserError
 from rewards.response import render
 from tasks.base import SPLITS, Split, Task
 from tasks.cheats import cheats
-from tasks.contract import Problems, contract_score
+from tasks.contract import Problems
+from tasks.timing import limited_score
 
 ROLES = ("system", "user", "assistant")
 
@@ -52,7 +53,7 @@ def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
             _check_rebuild(task, split, seed, built[split], problems)
         except UserError:
             raise
-        except Exception as error:  # the code under check is the user's: any failure of it is a finding
+        except (Exception, SystemExit) as error:  # the code under check is the user's: any failure of it is a finding
             problems.add(f"building raised {type(error).__name__}", split, f": {error}")
             built.setdefault(split, [])
     for split, examples in built.items():
@@ -110,12 +111,12 @@ def _check_scores(task: Task, examples: list[Example], problems: Problems) -> No
         for answer in example.answers:
             gold = render(example.reasoning, answer)
             for name, scorer in scorers.items():
-                score = contract_score(name, scorer, gold, example, problems)
+                score = limited_score(name, scorer, gold, example, problems)
                 if score is not None and score != 1.0:
                     problems.add(f"the gold must score 1.0 with {name}", example.id, f", got {score} for {gold!r}")
         for kind, completion in cheats(example, others):
             for name, scorer in scorers.items():
-                score = contract_score(name, scorer, completion, example, problems)
+                score = limited_score(name, scorer, completion, example, problems)
                 if name == "metric" and score is not None and score >= 1.0:
                     detail = f": {score} for {completion[:200]!r}"
                     problems.add(f"the metric gives full marks to {kind}", example.id, detail)

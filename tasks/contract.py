@@ -11,10 +11,14 @@ from rewards.core import Example, Reward
 
 @dataclass(slots=True)
 class Problems:
-    """Problems by kind: the first example of each is shown, the others are counted."""
+    """Problems by kind: the first example of each is shown, the others are counted.
+
+    hung: the scorers that were given up (`tasks.timing.limited_score`).
+    """
 
     first: dict[str, str] = field(default_factory=dict)
     more: Counter[str] = field(default_factory=Counter)
+    hung: set[str] = field(default_factory=set)
 
     def add(self, kind: str, where: str, detail: str = "") -> None:
         """Note a problem of this kind at an example or a split."""
@@ -39,10 +43,10 @@ class BrokenReward(Exception):
 
 
 def score_of(reward: Reward, completion: str, example: Example) -> float:
-    """The score. Raises BrokenReward when the reward raises, or gives no number within [0, 1]."""
+    """The score. Raises BrokenReward when the reward raises, SystemExit too, or gives no number within [0, 1]."""
     try:
         score = reward(completion, example)
-    except Exception as error:  # a stranger's function: whatever it raised is the finding
+    except (Exception, SystemExit) as error:  # a stranger's function: whatever it raised is the finding
         raise BrokenReward(f"raised {type(error).__name__}", f" ({error})") from error
     if not isinstance(score, Real) or not 0 <= score <= 1:
         raise BrokenReward("must give a number within [0, 1]", f", got {score!r}")

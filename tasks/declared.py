@@ -47,7 +47,7 @@ KEYS = {  # with what each means, for the schema that editors read
     "answer": "the column of the gold, or a list of columns that are all accepted",
     "rewards": "module:function to its weight, or to {weight: …} with the function's options",
     "metric": "one of the rewards, or another module:function: right or wrong",
-    "version": "change it when answers or prompts change, so that old evaluations aren't compared",
+    "version": "change it when answers, prompts or code of the metric change, so that old evaluations aren't compared",
     "system": "the system message; {column} is filled in from the row",
     "reasoning": "the column of a rationale that leads to the answer, for SFT",
     "group": "the column that keeps rows together: they stay in one split, and statistics count them as one",

@@ -13,14 +13,13 @@ from statistics import median
 from typing import Any
 
 from rewards.core import Example, Reward, UserError
-from rewards.limits import OutOfTime, time_limit
 from rewards.response import render
 from tasks import timing
 from tasks.base import Split, Task
 from tasks.cheats import ODD_TEXTS, cheats, guesses, wrong_answers
-from tasks.contract import Problems, contract_score
+from tasks.contract import Problems
 from tasks.judge import METRIC, Earned, Hack, Judge, Shot
-from tasks.timing import check_growth
+from tasks.timing import check_growth, limited_score
 
 MAX_SHARE = 0.25  # of the gold's reward, that a completion without a solution may earn on average
 
@@ -56,7 +55,6 @@ class _Scorers:
     task: Task
     problems: Problems = field(default_factory=Problems)
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    hung: set[str] = field(default_factory=set)
 
     def named(self) -> dict[str, Reward]:
         return {METRIC: self.task.metric} | {name: reward for name, (reward, _) in self.task.rewards.items()}
@@ -66,19 +64,10 @@ class _Scorers:
         return Shot(example, completion, {name: self._score(name, completion, example) for name in self.named()})
 
     def _score(self, name: str, completion: str, example: Example) -> float:
-        if name in self.hung:
-            return 0.0
         started = time.perf_counter()
-        try:
-            with time_limit(2 * timing.LONGEST_CALL):
-                score = contract_score(name, self.named()[name], completion, example, self.problems)
-        except OutOfTime:  # once is enough to know, and the next may hang as well
-            self.hung.add(name)
-            self.problems.add(
-                f"{name} takes over {timing.LONGEST_CALL:g} s on one completion", example.id, f": {completion[:200]!r}"
-            )
-            return 0.0
-        self.seconds[name].append((time.perf_counter() - started) / 2)  # it calls twice
+        score = limited_score(name, self.named()[name], completion, example, self.problems)
+        if name not in self.problems.hung:
+            self.seconds[name].append((time.perf_counter() - started) / 2)  # it calls twice
         return 0.0 if score is None else float(score)
 
     def total(self, shot: Shot) -> float:
@@ -134,10 +123,10 @@ def lint_rewards(
 
 def _check_times(scorers: _Scorers, examples: Sequence[Example], seconds: Mapping[str, float]) -> None:
     for name, scorer in scorers.named().items():
-        if name not in scorers.hung:
+        if name not in scorers.problems.hung:
             check_growth(name, scorer, examples[0], scorers.problems)
     for name, took in seconds.items():
-        if took > timing.SLOW_CALL and name not in scorers.hung:
+        if took > timing.SLOW_CALL and name not in scorers.problems.hung:
             scorers.problems.add(f"{name} takes {1000 * took:.0f} ms a call", f"{len(examples)} examples")
 
 

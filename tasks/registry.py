@@ -131,6 +131,6 @@ def _from_plugin(point: EntryPoint) -> Task:
     where = f"task {point.name!r} of the plugin {_origin(point)} ({point.value})"
     try:
         found = point.load()
-    except Exception as error:  # importing a stranger's package may fail in any way
+    except (Exception, SystemExit) as error:  # importing a stranger's package may fail in any way
         raise UserError(f"{where} can't be loaded: {type(error).__name__}: {error}") from error
     return _as_task(found, where)

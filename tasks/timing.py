@@ -9,7 +9,7 @@ from typing import Any
 from rewards.core import Example, Reward
 from rewards.limits import OutOfTime, time_limit
 from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_OPEN, render
-from tasks.contract import Problems
+from tasks.contract import Problems, contract_score
 
 SLOW_CALL = 0.01  # seconds for an ordinary completion, the median: 256 rollouts a step would wait 2.5 s for it
 LONGEST_CALL = 1.0  # seconds for a long completion, after which it is given up
@@ -34,13 +34,27 @@ def seconds_of(call: Callable[[], Any], limit: float | None = None) -> float | N
                 call()
         except OutOfTime:
             return best
-        except Exception:
+        except (Exception, SystemExit):
             return 0.0
         took = time.perf_counter() - started
         best = took if best is None else min(best, took)
         if took > limit / 10:
             break
     return best
+
+
+def limited_score(name: str, scorer: Reward, completion: str, example: Example, problems: Problems) -> float | None:
+    """contract_score, of a scorer that may hang: then it is given up, which becomes a problem, and not called again."""
+    if name in problems.hung:
+        return None
+    try:
+        with time_limit(2 * LONGEST_CALL):  # it calls twice
+            return contract_score(name, scorer, completion, example, problems)
+    except OutOfTime:  # once is enough to know, and the next may hang as well
+        problems.hung.add(name)
+        kind = f"{name} takes over {LONGEST_CALL:g} s on one completion"
+        problems.add(kind, example.id, f": {completion[:200]!r}")
+        return None
 
 
 def long_texts(example: Example) -> Iterator[tuple[str, Callable[[int], str]]]:

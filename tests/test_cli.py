@@ -119,6 +119,14 @@ def test_data_build_gives_the_same_bytes_and_prefixes(toolkit: Toolkit, tmp_path
     assert whole.splitlines()[:20] == (tmp_path / "short.jsonl").read_bytes().splitlines()
 
 
+def test_data_build_says_when_the_split_has_fewer(toolkit: Toolkit, tmp_path: Path) -> None:
+    out = tmp_path / "x.jsonl"
+    done = toolkit("data", "build", "--task", "order_extraction", "--split", "test", "--n", 9999, "--out", out)
+    count = len(read_examples(out))
+    note = f"note: the split test of order_extraction has {count} examples, not 9999"
+    assert (done.code, done.err.splitlines()[0]) == (0, note)
+
+
 def test_data_build_doesnt_depend_on_the_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         arguments = ("--task", "datetime_extraction", "--n", 200, "--out", tmp_path / seed)

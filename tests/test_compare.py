@@ -24,6 +24,13 @@ def half(completion: str, example: Example) -> float:
     return 0.5 * exact(completion, example)
 
 
+def half_of_later(completion: str, example: Example) -> float:
+    return exact(completion, example) * (0.5 if example.id in ("e4", "e5", "e6", "e7") else 1)
+
+
+half_of_later.__qualname__ = exact.__qualname__
+
+
 def example(i: int, group: str) -> Example:
     return Example(
         id=f"e{i}",
@@ -303,11 +310,11 @@ def test_every_verdict_has_its_code() -> None:
 
 
 def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
-    """Also where nobody changed the task's version: the completions are the same and the scores aren't."""
+    """Also where nothing that is kept of it says so: the completions are the same and the scores aren't."""
     base = run(tmp_path / "base", [True] * 8)
-    result = compare(base, run(tmp_path / "candidate", [True] * 8, chosen=task(half)))
+    result = compare(base, run(tmp_path / "candidate", [True] * 8, chosen=task(half_of_later)))
     assert (result.verdict, result.exit_code) == ("not comparable", 12)
-    assert result.reasons[0].startswith("8 examples have the same completion and another score")
+    assert result.reasons[0].startswith("4 examples have the same completion and another score")
 
 
 @pytest.mark.parametrize("act", [lambda path: compare(path, path), lambda path: measure_noise(path, path)])

@@ -17,7 +17,7 @@ from eval.records import Record, read_records
 from eval.runner import evaluate
 from eval.summary import Summary, read_summary
 from eval.tables import show, summary_grid, to_text
-from rewards.core import Example, UserError
+from rewards.core import Example, Reward, UserError
 from rewards.response import parse, render
 from tasks.base import Split, Task
 
@@ -238,12 +238,18 @@ def test_a_reward_outside_its_range_is_named(tmp_path: Path, value: float) -> No
         )
 
 
-def test_a_reward_that_raises_is_named(tmp_path: Path) -> None:
-    def broken(completion: str, example: Example) -> float:
-        return float(completion.index("missing"))
+def finds(completion: str, example: Example) -> float:
+    return float(completion.index("missing"))
 
+
+def leaves(completion: str, example: Example) -> float:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(("broken", "raised"), [(finds, "ValueError"), (leaves, "SystemExit")])
+def test_a_reward_that_raises_is_named(tmp_path: Path, broken: Reward, raised: str) -> None:
     task = replace(TASK, rewards={"broken": (broken, 1.0)})
-    with pytest.raises(UserError, match="'broken' raised ValueError"):
+    with pytest.raises(UserError, match=f"'broken' raised {raised}"):
         evaluate(
             task,
             EXAMPLES,

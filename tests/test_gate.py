@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -195,17 +196,24 @@ def half(completion: str, example: Example) -> float:
     return 0.5 * exact(completion, example)
 
 
+def half_of_later(completion: str, example: Example) -> float:
+    return exact(completion, example) * (0.5 if example.id in ("e4", "e5", "e6", "e7") else 1)
+
+
+half_of_later.__qualname__ = exact.__qualname__
+
+
 def test_another_scorer_is_not_comparable(tmp_path: Path) -> None:
-    """As in compare: nobody changed the task's version, the same was said, and the scores aren't the same."""
+    """As in compare: nothing that is kept of the scorer says so, the same was said, and the scores aren't the same."""
     first = run(tmp_path / "first", words([True] * 8 + [False] * 8), samples=2)
     write_baseline(first, tmp_path / "baseline.json")
     rules = gates(tmp_path, NON_INFERIOR)
-    second = run(tmp_path / "second", words([True] * 16), samples=2, metric=half)
+    second = run(tmp_path / "second", words([True] * 16), samples=2, metric=half_of_later)
     for baseline in (first, tmp_path / "baseline.json"):
         report = check(rules, second, baseline)
         assert (report.outcome, report.exit_code) == ("not comparable", 12)
         (reason,) = report.reasons
-        assert reason.startswith("8 examples have the same completion and another score: the scorer isn't the same; ")
+        assert reason.startswith("4 examples have the same completion and another score: the scorer isn't the same; ")
     assert check(rules, first, tmp_path / "baseline.json").notes == ()
 
 
@@ -257,6 +265,7 @@ def test_a_baseline_from_before_completions_had_hashes_still_works(tmp_path: Pat
     write_baseline(first, tmp_path / "baseline.json")
     row = json.loads((tmp_path / "baseline.json").read_text(encoding="utf-8"))
     row["format"] = 1
+    del row["identity"]["metric"], row["identity"]["rewards"]
     row["items"] = {key: item[:4] for key, item in row["items"].items()}
     (tmp_path / "baseline.json").write_text(json.dumps(row), encoding="utf-8")
     for directory in (first, run(tmp_path / "second", words(HALF), metric=half)):
@@ -349,6 +358,48 @@ def test_a_bad_gates_file_names_the_key_and_the_nearest(tmp_path: Path, text: st
     with pytest.raises(UserError, match=message) as caught:
         check(gates(tmp_path, text), directory, directory)
     assert caught.value.exit_code == 2
+
+
+def test_each_of_a_task_without_tags_says_where_tags_come_from(tmp_path: Path) -> None:
+    task = Task("echo", "1", lambda split, n, seed: iter(()), {}, exact)
+    bare = [replace(each, tags={}) for each in examples(10, 0)]
+    directory = evaluate_script(tmp_path / "run", task, bare, ["no"] * 10)
+    with pytest.raises(
+        UserError, match=r"^each = 'lang': the baseline's examples have no tags; .*tags: \[lang\] in YAML"
+    ):
+        check(gates(tmp_path, NON_INFERIOR + "each = 'lang'\n"), directory, directory)
+
+
+def test_whichever_of_the_two_is_missing_is_what_to_make(tmp_path: Path) -> None:
+    directory, gone = run(tmp_path / "run", words(HALF[:10])), tmp_path / "gone"
+    rules = gates(tmp_path, NON_INFERIOR)
+    (reason,) = check(rules, gone, directory).reasons
+    assert reason == (
+        f"{gone}: no such file; evaluate the model first: toolkit eval --model MODEL --task TASK --out {gone}"
+    )
+    (reason,) = check(rules, directory, gone).reasons
+    assert reason == f"{gone}: no such file; write it with toolkit baseline write RUN --out FILE"
+    with pytest.raises(UserError, match="evaluate the model first"):
+        write_baseline(gone, tmp_path / "baseline.json")
+
+
+def test_gates_that_cant_be_read_leave_no_old_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from toolkit.cli import main
+
+    directory = run(tmp_path / "run", words(HALF[:10]))
+    junit, markdown = tmp_path / "gate.xml", tmp_path / "gate.md"
+    for each in (junit, markdown):
+        each.write_text("an older run's: pass", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main([
+            "gate", "--gates", str(gates(tmp_path, "[[gate]\n")), "--run", str(directory),
+            "--junit", str(junit), "--markdown", str(markdown),
+        ])  # fmt: skip
+    assert ended.value.code == 2
+    assert "gates.toml: can't be read" in capsys.readouterr().err
+    (error,) = ElementTree.fromstring(junit.read_text(encoding="utf-8").split("\n", 1)[1]).iter("error")
+    assert "gates.toml: can't be read" in (error.text or "")
+    assert markdown.read_text(encoding="utf-8").startswith("## Model gate: infrastructure")
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_two_plugins_may_not_share_a_name(site: Path) -> None:
         ),
         ("", r"can't be loaded: AttributeError: "),
         ("import no_such_package\n", r"can't be loaded: ModuleNotFoundError: "),
+        ("import sys\nsys.exit(0)\n", r"can't be loaded: SystemExit: 0"),
         (None, r"can't be loaded: ModuleNotFoundError: No module named 'my_plugin'"),
     ],
 )

@@ -30,6 +30,8 @@ def odd(completion, example):
         time.sleep(1000)
     if completion == "raise":
         raise ValueError("no such thing")
+    if completion == "leave":
+        raise SystemExit(0)
     if completion == "crash":
         os._exit(7)
     if completion == "lie":
@@ -79,6 +81,7 @@ def test_scores_come_by_name_and_in_order(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("raise", "raised ValueError (no such thing)"),
+        ("leave", "raised SystemExit (0)"),
         ("lie", "must give a number within [0, 1], got 2.0"),
         ("crash", "crashed its process: exit status 7"),
         ("hang", "gave no answer within 0.5 s"),

@@ -168,6 +168,10 @@ def hangs(completion: str, example: Example) -> float:
     return exact(completion, example)
 
 
+def leaves(completion: str, example: Example) -> float:
+    raise SystemExit(0)
+
+
 def picky(completion: str, example: Example) -> float:
     completion.encode()  # a lone surrogate can't be
     return exact(completion, example)
@@ -178,6 +182,7 @@ def picky(completion: str, example: Example) -> float:
     [
         (lambda completion, example: completion.index("<") * 0.0, "sloppy raised ValueError (substring not found)"),
         (picky, "sloppy raised UnicodeEncodeError"),
+        (leaves, "sloppy raised SystemExit (0)"),
         (lambda completion, example: 1.5, "sloppy must give a number within [0, 1], got 1.5"),
         (lambda completion, example: float("nan"), "sloppy must give a number within [0, 1], got nan"),
         (lambda completion, example: None, "sloppy must give a number within [0, 1], got None"),

@@ -99,7 +99,8 @@ def test_advice_names_the_way_out() -> None:
     assert "grpo.oversample: 2.0 fills a step with groups that differ" in more
     several = advise(0.5, {8: 0.5, 16: 0.2}, 8, [0.5], processes=2)  # where a recipe may not oversample
     assert "50% of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]" in several
-    assert "grpo.scan" in advise(0.5, {8: 0.7, 16: 0.6}, 8, [0.0, 1.0])[1]
+    assert "grpo.scan" in advise(0.5, {8: 0.7, 16: 0.6}, 8, [0.0, 0.5, 1.0])[1]
+    assert "take other prompts" in advise(0.5, {8: 1.0, 16: 1.0}, 8, [0.0, 1.0])[1], "grpo.scan would keep none"
     assert advise(0.5, {4: 0.2, 8: 0.1}, 8, [0.5])[1].startswith("4 generations would do")
 
 
@@ -271,6 +272,50 @@ def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFi
         main(["scan", str(tmp_path / "recipe.yaml")])
     assert ended.value.code == 2
     assert "has no finished SFT stage to scan; first: toolkit sft" in capsys.readouterr().err
+
+
+def test_the_verb_looks_for_the_section_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from toolkit.cli import main
+
+    text = (
+        f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
+        "data: {sft: 8, grpo: 1, validation: 1, test: 1}\nsft: {}\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["scan", str(tmp_path / "recipe.yaml")])
+    assert ended.value.code == 2
+    assert "the recipe has no section grpo" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("accept", ["", "groups"])
+def test_what_the_verb_advises_is_what_grpo_lets_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], accept: str
+) -> None:
+    from toolkit.cli import main
+    from toolkit.models import ResolvedModel
+
+    (tmp_path / "numbers.py").write_text(TASK_FILE.format(strip=""), encoding="utf-8")
+    text = (
+        f"task: {tmp_path / 'numbers.py'}\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
+        "data: {sft: 1, grpo: 8, validation: 1, test: 1}\neval: {engine: scripted}\n"
+        f"grpo: {{prompts: 2, generations: 2, batch_size: 4}}\npreflight: {{accept: [{accept}]}}\n"
+    )
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    rows = [{"id": f"train-{i}", "completion": "no"} for i in range(1, 9) for _ in "ab"]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    with pytest.raises(SystemExit) as ended:
+        main(["scan", str(recipe), "--samples", "2"])
+    assert not ended.value.code
+    next_line = capsys.readouterr().err.splitlines()[-1]
+    if accept:
+        assert next_line == f"next: toolkit grpo {recipe}"
+        return
+    assert next_line.startswith("next: not GRPO, whose preflight ends on such groups. too hard: 0% of the answers are")
+    assert next_line.endswith(f"; or accept it: toolkit grpo {recipe} --set 'preflight.accept=[groups]'")
 
 
 def test_a_run_scans_by_itself_unless_it_has_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

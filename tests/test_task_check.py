@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count, islice
@@ -13,6 +14,7 @@ import pytest
 from rewards.core import Example, UserError
 from rewards.formats import tag_format
 from rewards.response import parse
+from tasks import timing
 from tasks.base import SPLITS, Split, Task
 from tasks.check import check_task, inspect_task
 from tasks.contract import BrokenReward, score_of
@@ -28,6 +30,15 @@ def exact(completion: str, example: Example) -> float:
 
 def mentions(completion: str, example: Example) -> float:
     return float(any(answer in completion for answer in example.answers))
+
+
+def leaves(*_: Any) -> Any:
+    raise SystemExit(0)
+
+
+def hangs(completion: str, example: Example) -> float:
+    while True:
+        pass
 
 
 def lenient(completion: str, example: Example) -> float:
@@ -134,6 +145,8 @@ def test_a_metric_that_can_be_cheated(reward: Callable[[str, Example], float], s
             replace(HEALTHY, rewards={"cracks": (cracks, 1.0)}),
             "train-0-0: cracks raised IndexError (string index out of",
         ),
+        (replace(HEALTHY, rewards={"leaves": (leaves, 1.0)}), "train-0-0: leaves raised SystemExit (0) on '"),
+        (replace(HEALTHY, examples=leaves), "train: building raised SystemExit: 0"),
         (changed(with_(answers=())), "train-0-0: an example needs answers, none of them blank, got ()"),
         (
             changed(lambda e: replace(e, messages=(*e.messages, {"role": "assistant", "content": "!"}))),
@@ -214,6 +227,20 @@ def test_a_reward_that_throws_dice() -> None:
     calls = count()
     dice = replace(HEALTHY, rewards={"dice": (lambda c, e: float(next(calls) % 2 == 0), 1.0)})
     assert problem(dice).startswith("train-0-0: dice gave two scores to one completion: 1.0 and 0.0 on ")
+
+
+def test_a_scorer_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONGEST_CALL", 0.1)
+    for task in (replace(HEALTHY, rewards={"hangs": (hangs, 1.0)}), replace(HEALTHY, metric=hangs)):
+        assert re.match(r"train-0-0: (hangs|metric) takes over 0\.1 s on one completion: '", problem(task))
+
+
+def test_ctrl_c_in_a_reward_ends_the_check() -> None:
+    def interrupted(completion: str, example: Example) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_task(replace(HEALTHY, rewards={"interrupted": (interrupted, 1.0)}))
 
 
 def test_a_mistake_of_the_user_is_told_as_it_is() -> None:

@@ -20,7 +20,7 @@ from eval.runner import evaluate
 from eval.tables import Grid
 from eval.validity import Limits
 from rewards.core import Example, ExitCode, UserError
-from toolkit.config import DataConfig, GrpoConfig
+from toolkit.config import DataConfig, GrpoConfig, Recipe
 from toolkit.data import read_examples
 from toolkit.dead_groups import dead_shares
 from toolkit.rundir import Run, set_scan_aside
@@ -60,9 +60,7 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     Raises UserError when GRPO has begun with the stored one's prompts; with exit code 13 when the engine failed on
     more than eval.max_failed of the completions.
     """
-    recipe, config = run.recipe, run.recipe.grpo
-    if config is None:
-        raise UserError("the recipe has no section grpo: there is nothing to scan for")
+    recipe, config = run.recipe, grpo_of(run.recipe)
     assert isinstance(recipe.data, DataConfig)  # Recipe refuses GRPO without a task
     examples = read_examples(run.dir / "data" / "grpo.jsonl")[:prompts]
     heat = config.temperature if temperature is None else temperature
@@ -96,6 +94,13 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
     found = judge(read_records(folder / RECORDS), weights, config, heat, recipe.launch.processes)
     write_json(folder / REPORT, asdict(found))
     return found
+
+
+def grpo_of(recipe: Recipe) -> GrpoConfig:
+    """The section that a scan is for. Raises UserError without one."""
+    if recipe.grpo is None:
+        raise UserError("the recipe has no section grpo: there is nothing to scan for")
+    return recipe.grpo
 
 
 def judge(
@@ -158,7 +163,9 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
         if better is not None and better > size:
             said.append(f"with {size} generations {share:.0%} of the groups are dead, with {better} {dead[better]:.0%}")
         live = 1 - share
-        if live > 1 - MANY_DEAD and processes == 1:
+        if never + always == 1:  # nothing that grpo.scan could keep
+            said.append(f"{share:.0%} of the groups are dead, and no prompt passes now and then: take other prompts")
+        elif live > 1 - MANY_DEAD and processes == 1:
             said.append(f"grpo.oversample: {min(8.0, 1 / live):.1f} fills a step with groups that differ")
         else:
             said.append(f"{share:.0%} of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]")

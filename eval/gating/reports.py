@@ -81,11 +81,11 @@ def to_markdown(report: Report) -> str:
 def to_junit(report: Report) -> str:
     """One testcase a gate: a failure where it fails; where it is inconclusive, a failure or skipped, as the rules say.
 
-    Where no gate could be judged, each declared one is an error.
+    Where no gate could be judged, each declared one is an error; where none could be read, the file of gates is.
     """
     cases = [_case(report, each) for each in report.judgements] or [
-        _element("testcase", _result("error", report.outcome, "; ".join(report.reasons)), name=gate.title)
-        for gate in report.rules.gates
+        _element("testcase", _result("error", report.outcome, "; ".join(report.reasons)), name=title)
+        for title in [gate.title for gate in report.rules.gates] or ["gates"]
     ]
     counts = {kind: str(sum(case.find(kind) is not None for case in cases)) for kind in ("failure", "error", "skipped")}
     suite = _element(

@@ -20,6 +20,7 @@ from rewards.core import ExitCode, UserError
 FORMAT = 2
 FORMATS = (1, FORMAT)  # 1 lacks the hashes of completions
 WRITE_AGAIN = "write it with toolkit baseline write RUN --out FILE"
+EVALUATE = "evaluate the model first: toolkit eval --model MODEL --task TASK --out {path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,13 @@ class Scores:
         return list(next(iter(self.items.values())).values)
 
 
-def read_scores(path: Path) -> Scores:
-    """Scores of an evaluation's directory or a baseline file. Raises UserError, 14, for what can't be read."""
+def read_scores(path: Path, absent: str = EVALUATE) -> Scores:
+    """Scores of an evaluation's directory or a baseline file. Raises UserError, 14, for what can't be read.
+
+    absent: what to do where nothing is there; {path} in it is filled in.
+    """
     try:
-        return _of_directory(path) if path.is_dir() else _of_file(path)
+        return _of_directory(path) if path.is_dir() else _of_file(path, absent.format(path=path))
     except UserError as error:
         raise UserError(str(error), ExitCode.FAILED) from error
 
@@ -111,8 +115,8 @@ def _line(value: Any) -> str:
     return json.dumps(value if isinstance(value, str) else dict(value), ensure_ascii=False)
 
 
-def _of_file(path: Path) -> Scores:
-    row = read_json(path, WRITE_AGAIN)
+def _of_file(path: Path, absent: str) -> Scores:
+    row = read_json(path, WRITE_AGAIN if path.is_file() else absent)
     if row.get("format") not in FORMATS:
         raise UserError(f"{path}: want a baseline of format {FORMAT}, got {row.get('format')!r}; {WRITE_AGAIN}")
     try:

@@ -25,7 +25,8 @@ from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent,
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.manifest import must_match, worth_a_note
-from eval.pairs import another_scorer, grouped_otherwise, tagged_otherwise
+from eval.pairs import grouped_otherwise, tagged_otherwise
+from eval.scorers import another_scorer, other_scorers
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
@@ -102,7 +103,7 @@ def check(gates: Path, run: Path, baseline: Path | None = None) -> Report:
     names = (str(baseline or ""), str(run))
     try:
         theirs = read_scores(run)
-        ours = None if baseline is None else read_scores(baseline)
+        ours = None if baseline is None else read_scores(baseline, WRITE_AGAIN)
     except UserError as error:
         return Report("infrastructure", rules, "", *names, reasons=(str(error),))
     return judge(rules, theirs, ours, names)
@@ -140,7 +141,10 @@ def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
     extra = sorted(set(run.items) - set(baseline.items))
     if extra:
         reasons.append(f"the baseline lacks {len(extra)} examples of the run, for instance {extra[0]!r}")
-    if count := _scored_otherwise(baseline, run, {gate.metric for gate in rules.gates}):
+    judged = {gate.metric for gate in rules.gates}
+    if said := other_scorers(ours, theirs, judged)[0]:
+        reasons += [f"{each}; then write the baseline again" for each in said]
+    elif count := _scored_otherwise(baseline, run, judged):
         reasons.append(f"{another_scorer(count)}; then write the baseline again")
     reasons += [f"{reason}; then write the baseline again" for reason in grouped_otherwise(_pairs(baseline, run))]
     return reasons
@@ -161,7 +165,9 @@ def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
 
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
-    notes = [*worth_a_note(baseline.identity, run.identity), *tagged_otherwise(_pairs(baseline, run))]
+    both = baseline.identity, run.identity
+    notes = [*worth_a_note(*both), *other_scorers(*both, {gate.metric for gate in rules.gates})[1]]
+    notes += tagged_otherwise(_pairs(baseline, run))
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
             notes.append(f"{name} {version} in the baseline, {run.versions[name]} in the run")
@@ -181,6 +187,9 @@ def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
     whose, scores = ("run", run) if baseline is None else ("baseline", baseline)
     tags = by_tag([item.tags for item in scores.items.values()])
     if gate.each:
+        if not tags:
+            mend = f"name them in the task (tags: [{gate.each}] in YAML) and evaluate again, or take each out"
+            raise UserError(f"each = {gate.each!r}: the {whose}'s examples have no tags; {mend}")
         if gate.each not in tags:
             raise UserError(
                 f"each = {gate.each!r}: the {whose}'s tags are {', '.join(tags)}{nearest(gate.each, list(tags))}"

@@ -16,6 +16,7 @@ from toolkit.commands.shared import (
     SplitName,
     TaskRef,
     checked_split,
+    note_fewer,
     print_json,
     say,
     with_template,
@@ -41,6 +42,7 @@ def data_build(
         written = write_lines(out, example_lines(chosen, checked_split(split), n, seed))
     except OSError as error:
         raise UserError(f"{out}: can't be written: {error.strerror}") from error
+    note_fewer(chosen.name, split, written, n)
     say(f"{out}: {written} examples of {chosen.name}, {split}, seed {seed}")
 
 

@@ -20,6 +20,7 @@ from toolkit.commands.shared import (
     TaskRef,
     checked_split,
     engine_options,
+    note_fewer,
     print_json,
     say,
 )
@@ -77,8 +78,7 @@ def evaluate_model(
         raise UserError("--samples above 1 needs --temperature above 0: greedy samples are all the same")
     chosen = load_task(task)
     examples = list(chosen.examples(checked_split(split), n, seed))
-    if 0 < len(examples) < n:
-        say(f"note: the split {split} of {chosen.name} has {len(examples)} examples, not {n}")
+    note_fewer(chosen.name, split, len(examples), n)
     how: dict[str, Any] = {
         "split": split,
         "seed": seed,

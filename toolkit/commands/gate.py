@@ -50,17 +50,25 @@ def gate(
     """
     from eval.files import write_atomically
     from eval.gating.reports import report_grid, to_junit, to_markdown
-    from eval.gating.verdicts import check
+    from eval.gating.rules import Rules
+    from eval.gating.verdicts import Report, check
     from eval.tables import show
 
-    report = check(gates, run, baseline)
-    for path, text in ((junit, to_junit), (markdown, to_markdown)):
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, text(report))
-            except OSError as error:
-                raise UserError(f"{path}: can't be written: {error.strerror}") from error
+    def write(report: Report) -> None:
+        for path, text in ((junit, to_junit), (markdown, to_markdown)):
+            if path is not None:
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(path, text(report))
+                except OSError as error:
+                    raise UserError(f"{path}: can't be written: {error.strerror}") from error
+
+    try:
+        report = check(gates, run, baseline)
+    except UserError as error:  # what publishes the files must not find those of an earlier run
+        write(Report("infrastructure", Rules(()), "", str(baseline or ""), str(run), reasons=(str(error),)))
+        raise
+    write(report)
     if as_json:
         print_json(report.to_json())
     else:

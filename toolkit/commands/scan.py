@@ -28,10 +28,13 @@ def scan_prompts(
     from eval.tables import show
     from toolkit.config import load_recipe
     from toolkit.rundir import opened
-    from toolkit.scan import REPORT, scan, scan_grid
+    from toolkit.scan import REPORT, grpo_of, scan, scan_grid
     from toolkit.stages import ensure
+    from toolkit.training.preflight_rewards import check_groups
 
-    with opened(load_recipe(config, overrides or [])) as run:
+    recipe = load_recipe(config, overrides or [])
+    grpo_of(recipe)
+    with opened(recipe) as run:
         ensure(run, "data", say)
         if run.recipe.sft is not None:
             if not run.is_done("sft"):
@@ -39,8 +42,17 @@ def scan_prompts(
                 raise UserError(f"{run.dir} has no finished SFT stage to scan; first: {first}")
             ensure(run, "merge-sft", say)
         found = scan(run, prompts, samples, temperature, engine)
+        ends = any(each.level == "problem" for each in check_groups(run))
     if as_json:
         print_json(asdict(found))
     else:
         show(scan_grid(found, run.dir / "scan" / REPORT))
-    say(f"next: {command_line('grpo', config, overrides)}")
+    accepted = run.recipe.preflight.accept
+    if ends and "groups" not in accepted:
+        accept = [*(overrides or []), f"preflight.accept=[{', '.join([*accepted, 'groups'])}]"]
+        say(
+            f"next: not GRPO, whose preflight ends on such groups. {'; '.join(found.advice)}; or accept it: "
+            f"{command_line('grpo', config, accept)}"
+        )
+    else:
+        say(f"next: {command_line('grpo', config, overrides)}")

@@ -45,6 +45,12 @@ def checked_split(name: str) -> Any:
     return name
 
 
+def note_fewer(task: str, split: str, found: int, n: int) -> None:
+    """Say that a split has fewer examples than were asked for."""
+    if 0 < found < n:
+        say(f"note: the split {split} of {task} has {found} examples, not {n}")
+
+
 def with_template(overrides: list[str] | None, chat_template: str | None) -> list[str]:
     """--chat-template as the override that it stands for."""
     return [*(overrides or []), *([] if chat_template is None else [f"model.chat_template={chat_template}"])]

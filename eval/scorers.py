@@ -1,0 +1,115 @@
+"""What scored an evaluation: its metric and its rewards, told apart by their options and by what they give.
+
+Two evaluations of different answers can't show that their scorers differ, so each keeps what its own gave to a fixed
+list of completions. A scorer that differs only elsewhere isn't seen; there the task's version has to say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from eval.manifest import SCORERS
+from eval.prompts import short_hash
+from rewards.core import Example, Reward
+from rewards.limits import OutOfTime, time_limit
+from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, render
+from tasks.base import Task
+from tasks.contract import BrokenReward, score_of
+
+ASKED = 3  # examples whose answers the completions are made of
+LONGEST = 10.0  # seconds of one call; far above what a sound scorer takes, so that a busy machine changes nothing
+RESCORE = "`toolkit rescore` scores both evaluations as it does now"
+
+
+def scorers(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
+    """The metric, and the rewards by name, each as "function(options) hash of its scores"."""
+    asked = [(text, each) for each in examples[:ASKED] for text in _completions(each, examples[:ASKED])]
+    metric = _told(task.metric, asked)
+    rewards = {
+        name: metric if reward is task.metric else _told(reward, asked) for name, (reward, _) in task.rewards.items()
+    }
+    return {"metric": metric, "rewards": rewards}
+
+
+def _completions(example: Example, some: Sequence[Example]) -> Iterator[str]:
+    """Right, nearly right, wrong and out of form. Another list makes evaluations with the old one not comparable.
+
+    Not the cheats of `tasks.cheats`: those grow.
+    """
+    gold = example.answers[0]
+    other = next((each.answers[0] for each in some if each.answers[0] != gold), "0")
+    whole = render("so", gold)  # not the example's reasoning, which no answer depends on
+    yield from (whole, gold, "", whole * 2, f"{ANSWER_OPEN}{gold}{ANSWER_CLOSE}")
+    near = (f"{gold}.", gold.upper(), gold.lower(), gold[:-1], f"{gold}1", f"1{gold}", f"-{gold}", f"x {gold} x")
+    for answer in (*near, other, f"{gold} {other}", f"{gold}\n{other}", *example.answers[1:3], "0", "{}"):
+        yield render("", answer)
+
+
+def _told(reward: Reward, asked: Sequence[tuple[str, Example]]) -> str:
+    options: dict[str, Any] = {}
+    function: Any = reward
+    while isinstance(function, partial):
+        options = {**{str(place): value for place, value in enumerate(function.args)}, **function.keywords, **options}
+        function = function.func
+    shown = ", ".join(f"{name}={_text(value)}" for name, value in sorted(options.items()))
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{name}({shown}) {short_hash(json.dumps(list(_scores(reward, asked))))}"
+
+
+def _text(value: Any) -> str:
+    """The same in each process: what isn't plain is told by its type."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=lambda odd: type(odd).__qualname__)
+
+
+def _scores(reward: Reward, asked: Sequence[tuple[str, Example]]) -> Iterator[float | str]:
+    for completion, example in asked:
+        try:
+            with time_limit(LONGEST):
+                score = score_of(reward, completion, example)
+        except BrokenReward as broken:
+            yield broken.kind
+        except OutOfTime:
+            yield "hung"
+            return  # so may the next
+        else:
+            yield round(score, 9)
+
+
+def changed(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
+    """The scorers of two identities that differ, "metric" or, as gates say, "reward:NAME", to what each of the two is.
+
+    None where an evaluation doesn't know its own, or was asked other examples: the scores are of other completions.
+    """
+    known = all(key in identity for key in SCORERS for identity in (ours, theirs))
+    if not known or ours.get("examples") != theirs.get("examples"):
+        return {}
+    sides = [
+        {"metric": each["metric"], **{f"reward:{name}": told for name, told in each["rewards"].items()}}
+        for each in (ours, theirs)
+    ]
+    names = dict.fromkeys(name for side in sides for name in side)
+    one, other = sides
+    return {
+        name: f"{one.get(name, 'none')} and {other.get(name, 'none')}"
+        for name in names
+        if one.get(name) != other.get(name)
+    }
+
+
+def other_scorers(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], judged: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """(why two evaluations aren't comparable, what is worth a note): the metric and judged rewards must be the same."""
+    found = changed(ours, theirs)
+    forbidden = [name for name in found if name == "metric" or name in judged]
+    reasons = [f"{name}: {found[name]}: the scorer isn't the same; {RESCORE}" for name in forbidden]
+    said = [found[name] for name in forbidden]  # the metric is often one of the rewards
+    return reasons, [f"{name} differs: {both}" for name, both in found.items() if both not in said]
+
+
+def another_scorer(count: int) -> str:
+    """The reason that so many examples were scored otherwise though the same was said."""
+    return f"{count} examples have the same completion and another score: the scorer isn't the same; {RESCORE}"
