@@ -342,7 +342,8 @@ def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_wi
     with pytest.raises(SystemExit, match="2"):
         main(command)
     said = capsys.readouterr().err
-    assert "sft preflight: lengths: " in said
+    for stage in ("sft", "grpo"):
+        assert f"error: {stage} preflight: lengths: " in said
     assert "model.max_length is 90" in said
     assert "eval-base" not in said
     reached: list[str] = []
@@ -358,6 +359,27 @@ def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_wi
         main([*command, "--set", "model.max_length=256"])
     assert reached == ["data", "eval-base"]
     assert "far enough" in capsys.readouterr().err
+
+
+def test_a_finished_training_is_checked_no_more(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`toolkit sft` was told to accept its problem; `toolkit run` and `toolkit preflight` needn't be."""
+    run = make(model={"max_length": 90}, eval={"engine": "scripted"}, grpo=None)
+    run.finish("sft", 1.0)
+
+    def stop(run: Run, stage: str, say: Any) -> None:
+        if stage == "eval-base":
+            raise UserError("far enough")
+
+    monkeypatch.setattr(stages, "ensure", stop)
+    for verb, told in (("preflight", "sft: done before"), ("run", "far enough")):
+        with pytest.raises(SystemExit):
+            main([verb, str(run.dir / "recipe.yaml")])
+        said = capsys.readouterr().err
+        assert told in said
+        assert "lengths" not in said
+    assert not (run.dir / "sft" / RESULT).exists()
 
 
 def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
