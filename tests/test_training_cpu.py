@@ -182,6 +182,44 @@ def test_full_tuning_trains_every_weight_and_the_merged_model_is_what_was_traine
     assert all(torch.equal(merged[name], after[name]) for name in after)
 
 
+@pytest.fixture
+def base(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model as a base model is: its files end documents, not turns."""
+    directory = Path(shutil.copytree(tiny, tmp_path / "base"))
+    for name, key, end in (
+        ("tokenizer_config.json", "eos_token", "<|endoftext|>"),
+        ("generation_config.json", "eos_token_id", 0),
+        ("config.json", "eos_token_id", 0),
+    ):
+        path = directory / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: end}), encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("tuning", "again"), [("lora", False), ("full", False), ("full", True)], ids=["lora", "full", "full, from its end"]
+)
+def test_what_was_trained_ends_in_its_own_files_where_its_template_does(
+    base: Path, tmp_path: Path, tuning: str, again: bool
+) -> None:
+    """What generates without the toolkit goes by these files; the toolkit finds the template's end by itself."""
+    from toolkit.training.merge import run_merge
+
+    model = {"reference": str(base), "backend": "transformers", "tuning": tuning, "chat_template": "chatml"}
+    run = begun(tmp_path / "run", base, model=model, grpo=None)
+    sft(run)
+    if again:  # killed before it was saved: transformers, which mends the model when training begins, isn't asked
+        shutil.rmtree(run.dir / "sft" / "weights")
+        sft(run)
+    if tuning == "lora":
+        run_merge(run, io.StringIO())
+    folder = run.dir / ("model" if tuning == "lora" else "sft/weights")
+    told = {name: json.loads((folder / name).read_text()) for name in ("generation_config.json", "config.json")}
+    assert sorted(told["generation_config.json"]["eos_token_id"]) == [0, 2]
+    assert told["config.json"]["eos_token_id"] == 2
+    assert load_tokenizer(folder).eos_token_id == 2
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_grpo_samples_spare_prompts_and_trains_on_groups_that_differ(
     packing: bool, trained: Run, tiny: Path, tmp_path: Path

@@ -13,6 +13,7 @@ from eval.files import whole_directory, write_atomically, write_json
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
 from toolkit.config import Recipe
+from toolkit.templates import say_end_tokens
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 from toolkit.training.cpu import let_torch_load_to_numbered_cpu
@@ -222,4 +223,6 @@ def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe, tr
     with whole_directory(trained_dir(stage_dir, recipe.model.tuning)) as folder:
         model.save_pretrained(folder, state_dict=state, **only)
         tokenizer.save_pretrained(folder)
+        if recipe.model.tuning == "full":
+            say_end_tokens(folder, tokenizer)
         write_json(folder / TRAINED_FOR, training_record(recipe.task, tokenizer))
