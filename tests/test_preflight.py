@@ -384,7 +384,14 @@ def test_a_finished_training_is_checked_no_more(
 
 def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
     rates = dict(rates or {})
-    report = {"prompts": len(rates), "samples": 8, "pass_rate": 0.5, "dead": {"8": dead}, "rates": rates}
+    report = {
+        "prompts": len(rates),
+        "samples": 8,
+        "temperature": 1.0,
+        "pass_rate": 0.5,
+        "dead": {"8": dead},
+        "rates": rates,
+    }
     report["advice"] = ["train longer with sft before GRPO"]
     (run.dir / "scan").mkdir(exist_ok=True)
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -415,11 +422,12 @@ def test_epochs_are_of_the_prompts_that_grpo_scan_leaves(make: Make) -> None:
     assert steps_line(run, "grpo").endswith(unknown)
     scanned(run, 0.1, {f"train-{i}": i / 15 for i in range(16)})
     assert steps_line(run, "grpo").endswith(
-        "10 steps see 40 prompts of 12 (what grpo.scan leaves of 16 scanned): 3.3 epochs"
+        "10 steps see 40 prompts of 12 (what grpo.scan leaves of 16 scanned, 8 samples each at temperature 1): "
+        "3.3 epochs"
     )
     scanned(run, 0.1, {"train-0": 1.0})
     assert steps_line(run, "grpo").endswith(
-        "40 prompts of 0 (what grpo.scan leaves of 1 scanned), too few for a step of 4"
+        "40 prompts of 0 (what grpo.scan leaves of 1 scanned, 8 samples each at temperature 1), too few for a step of 4"
     )
 
 

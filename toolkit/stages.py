@@ -122,6 +122,8 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     with timed() as seconds:
         if stage in MERGES and run.recipe.model.tuning == "full":
             facts = _copy_weights(run, stage)
+        elif stage == "scan":
+            facts = _scan(run, say)
         else:
             facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
@@ -214,16 +216,10 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
     return evaluate_stage
 
 
-def _scan(run: Run) -> dict[str, Any]:
-    from dataclasses import asdict
+def _scan(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
+    from toolkit.scan import scan_stage
 
-    from toolkit.scan import STAGE_SAMPLES, scan, stored_scan
-
-    assert isinstance(run.recipe.data, DataConfig)
-    found = stored_scan(run)  # of a person's `toolkit scan` too, if it asked every prompt that may be trained on
-    if found is None or found["prompts"] < run.recipe.data.grpo:
-        found = asdict(scan(run, run.recipe.data.grpo, STAGE_SAMPLES, None, None))
-    return {name: found[name] for name in ("prompts", "samples", "pass_rate")}
+    return scan_stage(run, say)
 
 
 def _compare(run: Run) -> dict[str, Any]:
@@ -246,7 +242,6 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
     "data": _data,
     "eval-base": _evaluation("base"),
     "eval-sft": _evaluation("sft"),
-    "scan": _scan,
     "eval-tuned": _evaluation("tuned"),
     "compare": _compare,
 }
