@@ -290,11 +290,14 @@ def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
     assert not (run.dir / "sft" / "adapter").exists()
     newest = run.dir / "sft" / "checkpoints" / "checkpoint-3"
     (newest / "trainer_state.json").unlink()  # the kill came while this one was written
+    (newest / "left").touch()
     with (run.dir / "sft" / "log.jsonl").open("a") as log:
         log.write('{"step": 4, "lo')
     figures, said = sft(run)
     assert f"sft: going on from {run.dir}/sft/checkpoints/checkpoint-2" in said
     assert figures["steps"] == 4
+    assert newest.is_dir()
+    assert not (newest / "left").exists(), "it was written anew, and not into what was there"
     assert [row["step"] for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
     assert tokens_logged(run) == tokens_logged(trained) != []
     whole, broken = adapter_weights(trained.dir / "sft" / "adapter"), adapter_weights(run.dir / "sft" / "adapter")
@@ -483,7 +486,7 @@ def test_a_stage_killed_after_its_last_step_trains_no_step_more(
 
 def checkpoint(folder: Path, step: int, lacking: str = "") -> Path:
     path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     names = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
     for name in names:
         if name != lacking:
@@ -531,6 +534,21 @@ def test_a_checkpoint_of_several_processes_counts(tmp_path: Path) -> None:
     for rank in range(2):
         (path / f"rng_state_{rank}.pth").touch()
     assert last_whole_checkpoint(tmp_path) == path
+
+
+def test_what_is_newer_than_the_last_whole_checkpoint_is_removed(tmp_path: Path) -> None:
+    """A process's own random state was missing there; beside the other files, half written anew, it would do."""
+    from toolkit.training.common import last_whole_checkpoint, remove_newer
+
+    for step in (1, 2, 3):
+        for rank in range(2 if step == 1 else 1):
+            checkpoint(tmp_path, step, lacking="rng_state.pth").joinpath(f"rng_state_{rank}.pth").touch()
+    assert last_whole_checkpoint(tmp_path, processes=2) == tmp_path / "checkpoint-1"
+    (tmp_path / "checkpoint-3" / "pytorch_model_fsdp_0").mkdir()
+    (tmp_path / "checkpoint-of-mine").mkdir()
+    remove_newer(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-of-mine"]
+    remove_newer(tmp_path / "none yet", 0)
 
 
 def test_log_entries_are_json_whatever_they_hold(tmp_path: Path) -> None:
