@@ -39,6 +39,7 @@ from toolkit.training.launch import (
     launched,
     processes_of,
     wait_for,
+    was_killed,
     worker_environment,
 )
 
@@ -281,7 +282,8 @@ def _process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]
             environment["CUDA_VISIBLE_DEVICES"] = found[0]
         status = wait_for(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
-    if not facts and oom_kills() > kills:
+    # the count is of the whole machine: a stage that ended otherwise wasn't among them
+    if not facts and oom_kills() > kills and was_killed(status, launch_log(run, stage) if several else None):
         facts = after_oom_kill(run.dir, stage)
     if "again" in facts or (status == 0 and facts and "failed" not in facts):
         return facts
