@@ -156,7 +156,7 @@ def test_a_reward_that_runs_away_ends_with_its_trainer(tmp_path: Path) -> None:
 def running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # reaped, before the file was opened or after
         return False
 
 
