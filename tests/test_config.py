@@ -243,6 +243,13 @@ def test_a_switch_that_would_do_nothing_is_refused(recipe: Path, overrides: list
     load_recipe(recipe, ["model.backend=transformers", "grpo.vllm=true", "grpo.compile=true", "grpo.vllm_sleep=true"])
 
 
+def test_an_adapter_on_the_head_is_refused_where_no_loss_would_see_it(recipe: Path) -> None:
+    wanted = "lora.target_modules=[q_proj, lm_head]"
+    assert "lora.target_modules: the trainers' losses" in refusal(recipe, "model.backend=transformers", wanted)
+    load_recipe(recipe, ["model.backend=unsloth", wanted])
+    load_recipe(recipe, ["model.backend=transformers", "model.tuning=full", wanted])  # nothing gets an adapter
+
+
 @pytest.mark.parametrize(
     ("override", "keys", "value"),
     [

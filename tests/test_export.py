@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,23 @@ def test_a_merged_model_is_in_16_bits(tiny: Path, tmp_path: Path) -> None:
     raw = (tmp_path / "out" / "model.safetensors").read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     assert {each["dtype"] for name, each in header.items() if name != "__metadata__"} == {"BF16"}
+
+
+def test_a_merged_model_ends_where_its_template_does(tiny: Path, tmp_path: Path) -> None:
+    """Its base ends documents; and files that name the template's end already stay as they are, byte by byte."""
+    export(tiny / "adapter", "merged", tmp_path / "same", quiet)
+    base = Path(shutil.copytree(tiny / "base", tmp_path / "base"))
+    ends = {"generation_config.json": 0, "config.json": 0}
+    for name, end in ends.items():
+        told = json.loads((tmp_path / "same" / name).read_text(encoding="utf-8"))["eos_token_id"]
+        assert told == load_tokenizer(tiny / "adapter").eos_token_id
+        write_json(base / name, {**json.loads((base / name).read_text(encoding="utf-8")), "eos_token_id": end})
+    adapter = Path(shutil.copytree(tiny / "adapter", tmp_path / "adapter"))
+    stated = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    write_json(adapter / "adapter_config.json", {**stated, "base_model_name_or_path": str(base)})
+    export(adapter, "merged", tmp_path / "out", quiet)
+    found = {name: json.loads((tmp_path / "out" / name).read_text(encoding="utf-8"))["eos_token_id"] for name in ends}
+    assert found == {"generation_config.json": [0, told], "config.json": told}
 
 
 def test_the_base_is_not_taken_for_the_trained_model(tiny: Path) -> None:

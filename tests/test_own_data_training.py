@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.jsonl import read_jsonl
-from eval.prompts import render_conversation, render_prompt, template_hash
+from eval.prompts import load_tokenizer, render_conversation, render_prompt, template_hash
 from rewards.core import Example, Message, UserError
 from toolkit import parallel
 from toolkit.config import ConversationsConfig, check_recipe
@@ -25,9 +25,10 @@ from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import summary_lines
 from toolkit.conversations.showing import histogram, html_page
 from toolkit.conversations.stage import prepare_run
+from toolkit.data import write_examples
 from toolkit.rundir import open_run
 from toolkit.templates import template_names, template_text, use_template
-from toolkit.training.rows import IGNORED, sft_rows
+from toolkit.training.rows import IGNORED, cached_rows, sft_rows
 
 SPECIAL = {
     "chatml": ("<|im_end|>", ["<|im_start|>"]),
@@ -284,6 +285,42 @@ def test_rows_are_those_of_the_adapter_that_training_goes_on_with(tmp_path: Path
     assert row["input_ids"] == rendered(own, chat("q", "a"))[0].row["input_ids"]
     assert isinstance(run.recipe.data, ConversationsConfig)
     assert inspect(run.recipe.data, run.recipe.model).template == f"the tokenizer's own, hash {template_hash(own)}"
+
+
+TWO_ENDS = """{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<|im_end|><|end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+@pytest.mark.parametrize("prepared", [True, False], ids=["a file's", "a task's"])
+def test_kept_rows_are_made_anew_once_the_models_files_are_mended(
+    tmp_path: Path, prepared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end tokens decide what is labelled, and templates read special tokens as variables."""
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    tokenizer = tokenizer_of("chatml", "<|im_end|>", ["<|im_start|>", "<|end|>", "<a>", "<b>"])
+    tokenizer.chat_template, tokenizer.bos_token = TWO_ENDS, "<a>"
+    end, last = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|end|>"])
+    examples = [Example("e", chat("q"), ("a",), reasoning=None)]
+    write_examples(tmp_path / "e.jsonl", examples)
+    config = ConversationsConfig(path=table(tmp_path / "a.jsonl", [("q", "a")]), validation=0)
+
+    def row(eos: list[int]) -> tuple[str, int]:
+        """The first token and the last labelled one."""
+        tokenizer.save_pretrained(tmp_path)
+        (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}), encoding="utf-8")
+        if prepared:
+            [found] = rows_of(prepare(config, tmp_path, None, 200).dir, "train")
+        else:
+            [found] = cached_rows(tmp_path / "e.jsonl", load_tokenizer(tmp_path), tmp_path, 200, False)
+        labels = [int(each) for each in found["labels"]]
+        return tokenizer.convert_ids_to_tokens(int(found["input_ids"][0])), labels[-1]
+
+    assert row([end]) == ("<a>", end)
+    assert row([end, last]) == ("<a>", last)
+    tokenizer.bos_token = "<b>"
+    assert row([end, last]) == ("<b>", last)
 
 
 def test_many_rows_go_through_processes_in_their_order(tmp_path: Path, model: Path) -> None:

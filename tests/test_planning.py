@@ -117,6 +117,33 @@ def test_an_adapter_has_as_many_parameters_as_peft_makes() -> None:
     assert parts["optimizer"] == 8 * trained
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_weights_of_qlora_are_those_that_bitsandbytes_loads(tied: bool, tmp_path: Path) -> None:
+    """Four bits a weight of a layer, and scales; sixteen of the embedding and the head, most of a small model."""
+    pytest.importorskip("bitsandbytes")
+    shape = {"vocab_size": 1_000, "hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    model = tiny_model(tie_word_embeddings=tied, **shape)
+    model.save_pretrained(tmp_path)
+    size = size_of_directory(tmp_path)
+    assert size == size_of(model)
+    assert size.embedded == 256_000 * (1 if tied else 2)
+    import torch
+    import transformers
+
+    four_bits = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
+    )
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(
+        str(tmp_path), dtype=torch.bfloat16, quantization_config=four_bits, device_map={"": "cpu"}
+    )
+    states = [weights.quant_state for weights in loaded.parameters() if hasattr(weights, "quant_state")]
+    scales = sum(each.absmax.nbytes + each.state2.absmax.nbytes for each in states)
+    held = recipe(model={"reference": "org/model", "backend": "transformers", "tuning": "qlora"})
+    adapter = 4 * adapter_parameters(held.lora, size)
+    found = fixed(held, size, "gpu")["weights"] - adapter
+    assert found == pytest.approx(loaded.get_memory_footprint() + scales, rel=0.1)
+
+
 @pytest.mark.parametrize("changes", [{}, {"intermediate_size": 300}, {"hidden_size": 128, "head_dim": 32}])
 def test_what_a_layer_keeps_of_a_token_is_what_autograd_keeps(changes: dict[str, Any]) -> None:
     model = tiny_model(**changes)

@@ -23,6 +23,7 @@ from toolkit.planning.store import Chosen, choose, chosen
 from toolkit.rundir import Run, open_run
 from toolkit.stages import ensure
 from toolkit.training import preflight
+from toolkit.training.launch import was_killed
 
 HERE = "a card"
 
@@ -95,13 +96,44 @@ def test_a_second_kill_before_the_first_pass_ends_the_stage(
     kills = itertools.count()
     monkeypatch.setattr(preflight, "preflight", lambda *_: None)
     monkeypatch.setattr(stages, "oom_kills", lambda: next(kills))
-    monkeypatch.setattr(stages, "command_of", lambda *_: [sys.executable, "-c", "raise SystemExit(9)"])
+    monkeypatch.setattr(stages, "command_of", lambda *_: ["sh", "-c", "kill -9 $$"])
     said: list[str] = []
     with pytest.raises(UserError, match="sft: the kernel killed its process because memory ran out") as caught:
         stages._in_own_process(run, "sft", said.append)
     assert caught.value.exit_code == ExitCode.FAILED
     (line,) = said
     assert "4096: going on from the last checkpoint with 2048" in line
+
+
+@pytest.mark.skipif(device().kind == "gpu", reason="of a processor's memory")
+def test_a_stage_that_ended_otherwise_was_not_killed_for_memory(
+    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts the kills of the whole machine: another process may have been meant."""
+    run = open_run(recipe(tmp_path / "run", fake_model))
+    choose(run.dir, "sft", Chosen(4096, "memory", "", device().name, 2048))
+    kills = itertools.count()
+    monkeypatch.setattr(preflight, "preflight", lambda *_: None)
+    monkeypatch.setattr(stages, "oom_kills", lambda: next(kills))
+    monkeypatch.setattr(stages, "command_of", lambda *_: ["sh", "-c", "kill -11 $$"])
+    with pytest.raises(UserError, match="its process ended with status -11"):
+        stages._in_own_process(run, "sft", lambda line: None)
+    kept = chosen(run.dir, "sft", device().name)
+    assert kept is not None
+    assert kept.value == 4096
+
+
+@pytest.mark.parametrize(
+    ("status", "first", "killed"),
+    [(-9, None, True), (137, None, True), (1, None, False), (1, -9, True), (1, -11, False)],
+)
+def test_of_several_processes_the_first_to_end_tells(
+    tmp_path: Path, status: int, first: int | None, killed: bool
+) -> None:
+    log = tmp_path / "launch.log"
+    log.write_text(f"Root Cause (first observed failure):\n[0]:\n  rank : 1\n  exitcode : {first} (pid: 7)\n")
+    assert was_killed(status, None if first is None else log) is killed
+    assert was_killed(status, tmp_path / "none") is (status != 1)
 
 
 # Whole stages, in processes of their own.

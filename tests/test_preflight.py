@@ -342,7 +342,8 @@ def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_wi
     with pytest.raises(SystemExit, match="2"):
         main(command)
     said = capsys.readouterr().err
-    assert "sft preflight: lengths: " in said
+    for stage in ("sft", "grpo"):
+        assert f"error: {stage} preflight: lengths: " in said
     assert "model.max_length is 90" in said
     assert "eval-base" not in said
     reached: list[str] = []
@@ -360,9 +361,37 @@ def test_a_run_ends_on_its_trainings_problems_before_it_evaluates_and_goes_on_wi
     assert "far enough" in capsys.readouterr().err
 
 
+def test_a_finished_training_is_checked_no_more(
+    make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`toolkit sft` was told to accept its problem; `toolkit run` and `toolkit preflight` needn't be."""
+    run = make(model={"max_length": 90}, eval={"engine": "scripted"}, grpo=None)
+    run.finish("sft", 1.0)
+
+    def stop(run: Run, stage: str, say: Any) -> None:
+        if stage == "eval-base":
+            raise UserError("far enough")
+
+    monkeypatch.setattr(stages, "ensure", stop)
+    for verb, told in (("preflight", "sft: done before"), ("run", "far enough")):
+        with pytest.raises(SystemExit):
+            main([verb, str(run.dir / "recipe.yaml")])
+        said = capsys.readouterr().err
+        assert told in said
+        assert "lengths" not in said
+    assert not (run.dir / "sft" / RESULT).exists()
+
+
 def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
     rates = dict(rates or {})
-    report = {"prompts": len(rates), "samples": 8, "pass_rate": 0.5, "dead": {"8": dead}, "rates": rates}
+    report = {
+        "prompts": len(rates),
+        "samples": 8,
+        "temperature": 1.0,
+        "pass_rate": 0.5,
+        "dead": {"8": dead},
+        "rates": rates,
+    }
     report["advice"] = ["train longer with sft before GRPO"]
     (run.dir / "scan").mkdir(exist_ok=True)
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -393,11 +422,12 @@ def test_epochs_are_of_the_prompts_that_grpo_scan_leaves(make: Make) -> None:
     assert steps_line(run, "grpo").endswith(unknown)
     scanned(run, 0.1, {f"train-{i}": i / 15 for i in range(16)})
     assert steps_line(run, "grpo").endswith(
-        "10 steps see 40 prompts of 12 (what grpo.scan leaves of 16 scanned): 3.3 epochs"
+        "10 steps see 40 prompts of 12 (what grpo.scan leaves of 16 scanned, 8 samples each at temperature 1): "
+        "3.3 epochs"
     )
     scanned(run, 0.1, {"train-0": 1.0})
     assert steps_line(run, "grpo").endswith(
-        "40 prompts of 0 (what grpo.scan leaves of 1 scanned), too few for a step of 4"
+        "40 prompts of 0 (what grpo.scan leaves of 1 scanned, 8 samples each at temperature 1), too few for a step of 4"
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from toolkit.training import scoring
 from toolkit.training.scoring import IsolatedRewards
 
 TASK = """\
-import os, time
+import os, re, time
 from rewards.core import Example
 from tasks.base import Task
 
@@ -28,6 +32,8 @@ def exact(completion, example):
 def odd(completion, example):
     if completion == "hang":
         time.sleep(1000)
+    if completion == "run away":
+        re.match("(a+)+$", "a" * 60 + "b")
     if completion == "raise":
         raise ValueError("no such thing")
     if completion == "leave":
@@ -113,6 +119,48 @@ def test_a_task_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the process of the rewards didn't start") as caught:
         isolated(["да"], ["a"])
     assert caught.value.exit_code == 14
+
+
+PARENT = """\
+import os, sys, threading, time
+from pathlib import Path
+from toolkit.training.scoring import IsolatedRewards
+
+folder = Path(sys.argv[1])
+isolated = IsolatedRewards(str(folder / "task.py"), folder / "examples.jsonl", ("odd",), folder / "problems.jsonl", 600)
+isolated(["fine"], ["a"])
+
+
+def end():
+    time.sleep(1)
+    print(isolated._child.process.pid, flush=True)
+    os._exit(1)
+
+
+threading.Thread(target=end, daemon=True).start()
+isolated(["run away"], ["a"])
+"""
+
+
+def test_a_reward_that_runs_away_ends_with_its_trainer(tmp_path: Path) -> None:
+    """A killed trainer closes nothing; and the regex holds the interpreter, so that no thread of the child runs."""
+    rewards(tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    child, deadline = int(ended.stdout), time.monotonic() + 10
+    while running(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if running(child):
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("it outlived its trainer")
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # reaped, before the file was opened or after
+        return False
 
 
 def test_it_is_fast_enough_to_stand_beside_generation(tmp_path: Path) -> None:

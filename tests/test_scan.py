@@ -18,7 +18,9 @@ from toolkit.dead_groups import dead_shares, drawn
 from toolkit.rundir import Run, open_run
 from toolkit.scan import BINS, advise, histogram, judge, within
 
-STORED: dict[str, Any] = {"prompts": 3, "samples": 4, "pass_rate": 0.25, "dead": {}, "advice": [], "rates": {}}
+STORED: dict[str, Any] = {
+    "prompts": 3, "samples": 4, "temperature": 1.0, "pass_rate": 0.25, "dead": {}, "advice": [], "rates": {}
+}  # fmt: skip
 
 
 def record(name: str, sample: int, right: bool, formed: bool = True) -> Record:
@@ -337,27 +339,44 @@ def test_a_run_scans_by_itself_unless_it_has_a_scan(tmp_path: Path, monkeypatch:
     assert run.facts("scan")["pass_rate"] == found.pass_rate
 
 
-@pytest.mark.parametrize(("prompts", "again"), [(2, True), (8, False)])
-def test_a_scan_by_hand_of_some_prompts_doesnt_stand_for_all(
-    tmp_path: Path, prompts: int, again: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("numbers", "begun", "again"),
+    [
+        ({}, False, False),
+        ({"samples": 8}, False, False),
+        ({"prompts": 2}, False, True),
+        ({"samples": 2}, False, True),
+        ({"temperature": 0.01}, False, True),
+        ({"temperature": 0.01}, True, False),  # its prompts are what GRPO trains on
+    ],
+)
+def test_a_scan_by_hand_stands_for_the_runs_where_it_tells_as_much(
+    tmp_path: Path, numbers: dict[str, Any], begun: bool, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At another temperature, and of two samples, other prompts seem to teach something."""
     from toolkit import scan as module
     from toolkit.stages import ensure
 
     run = run_with(tmp_path, [0.1, 0.9])
     found = judge([record("a", n, right=n < 2) for n in range(4)], {"exact": 1.0, "format": 0.1}, run.recipe.grpo, 1.0)
     (run.dir / "scan").mkdir()
-    report = {**STORED, "prompts": prompts}
+    report = {**STORED, "prompts": 8, **numbers}
     (run.dir / "scan" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    if begun:
+        (run.dir / "grpo" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
     asked: list[Any] = []
+    said: list[str] = []
 
     def scan(*arguments: Any) -> Any:
         asked.append(arguments)
         return found
 
     monkeypatch.setattr(module, "scan", scan)
-    ensure(run, "scan", print)
+    ensure(run, "scan", said.append)
     assert bool(asked) is again
+    (line,) = [line for line in said if "anew" in line] or [""]
+    has = "scan: anew, the stored one has {prompts} prompts, {samples} samples each, at temperature {temperature:g}; "
+    assert line == again * (has.format(**report) + "GRPO goes by 8, 4 or more, at 1")
 
 
 @pytest.mark.parametrize(("prompts", "samples"), [(4, 2), (8, 2)])

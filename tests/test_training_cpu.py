@@ -182,6 +182,44 @@ def test_full_tuning_trains_every_weight_and_the_merged_model_is_what_was_traine
     assert all(torch.equal(merged[name], after[name]) for name in after)
 
 
+@pytest.fixture
+def base(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model as a base model is: its files end documents, not turns."""
+    directory = Path(shutil.copytree(tiny, tmp_path / "base"))
+    for name, key, end in (
+        ("tokenizer_config.json", "eos_token", "<|endoftext|>"),
+        ("generation_config.json", "eos_token_id", 0),
+        ("config.json", "eos_token_id", 0),
+    ):
+        path = directory / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: end}), encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("tuning", "again"), [("lora", False), ("full", False), ("full", True)], ids=["lora", "full", "full, from its end"]
+)
+def test_what_was_trained_ends_in_its_own_files_where_its_template_does(
+    base: Path, tmp_path: Path, tuning: str, again: bool
+) -> None:
+    """What generates without the toolkit goes by these files; the toolkit finds the template's end by itself."""
+    from toolkit.training.merge import run_merge
+
+    model = {"reference": str(base), "backend": "transformers", "tuning": tuning, "chat_template": "chatml"}
+    run = begun(tmp_path / "run", base, model=model, grpo=None)
+    sft(run)
+    if again:  # killed before it was saved: transformers, which mends the model when training begins, isn't asked
+        shutil.rmtree(run.dir / "sft" / "weights")
+        sft(run)
+    if tuning == "lora":
+        run_merge(run, io.StringIO())
+    folder = run.dir / ("model" if tuning == "lora" else "sft/weights")
+    told = {name: json.loads((folder / name).read_text()) for name in ("generation_config.json", "config.json")}
+    assert sorted(told["generation_config.json"]["eos_token_id"]) == [0, 2]
+    assert told["config.json"]["eos_token_id"] == 2
+    assert load_tokenizer(folder).eos_token_id == 2
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_grpo_samples_spare_prompts_and_trains_on_groups_that_differ(
     packing: bool, trained: Run, tiny: Path, tmp_path: Path
@@ -252,11 +290,14 @@ def test_a_killed_sft_goes_on_and_ends_where_an_unbroken_one_does(
     assert not (run.dir / "sft" / "adapter").exists()
     newest = run.dir / "sft" / "checkpoints" / "checkpoint-3"
     (newest / "trainer_state.json").unlink()  # the kill came while this one was written
+    (newest / "left").touch()
     with (run.dir / "sft" / "log.jsonl").open("a") as log:
         log.write('{"step": 4, "lo')
     figures, said = sft(run)
     assert f"sft: going on from {run.dir}/sft/checkpoints/checkpoint-2" in said
     assert figures["steps"] == 4
+    assert newest.is_dir()
+    assert not (newest / "left").exists(), "it was written anew, and not into what was there"
     assert [row["step"] for row in read_jsonl(run.dir / "sft" / "log.jsonl") if "loss" in row] == [1, 2, 3, 4]
     assert tokens_logged(run) == tokens_logged(trained) != []
     whole, broken = adapter_weights(trained.dir / "sft" / "adapter"), adapter_weights(run.dir / "sft" / "adapter")
@@ -445,7 +486,7 @@ def test_a_stage_killed_after_its_last_step_trains_no_step_more(
 
 def checkpoint(folder: Path, step: int, lacking: str = "") -> Path:
     path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     names = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
     for name in names:
         if name != lacking:
@@ -493,6 +534,21 @@ def test_a_checkpoint_of_several_processes_counts(tmp_path: Path) -> None:
     for rank in range(2):
         (path / f"rng_state_{rank}.pth").touch()
     assert last_whole_checkpoint(tmp_path) == path
+
+
+def test_what_is_newer_than_the_last_whole_checkpoint_is_removed(tmp_path: Path) -> None:
+    """A process's own random state was missing there; beside the other files, half written anew, it would do."""
+    from toolkit.training.common import last_whole_checkpoint, remove_newer
+
+    for step in (1, 2, 3):
+        for rank in range(2 if step == 1 else 1):
+            checkpoint(tmp_path, step, lacking="rng_state.pth").joinpath(f"rng_state_{rank}.pth").touch()
+    assert last_whole_checkpoint(tmp_path, processes=2) == tmp_path / "checkpoint-1"
+    (tmp_path / "checkpoint-3" / "pytorch_model_fsdp_0").mkdir()
+    (tmp_path / "checkpoint-of-mine").mkdir()
+    remove_newer(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-of-mine"]
+    remove_newer(tmp_path / "none yet", 0)
 
 
 def test_log_entries_are_json_whatever_they_hold(tmp_path: Path) -> None:

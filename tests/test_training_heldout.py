@@ -282,6 +282,19 @@ def test_a_killed_training_goes_on_with_its_history_and_its_best(
 
 
 @pytest.mark.slow
+def test_a_training_that_begins_again_asks_its_own_model_first(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the first checkpoint the recipe may change: the answers at step 0 may be another model's."""
+    scripted(monkeypatch)
+    run = begun(tmp_path / "run", tiny, sft={**SECTIONS["sft"], "max_steps": 1})
+    (run.dir / "sft").mkdir()
+    (run.dir / "sft" / HISTORY).write_text('{"step": 0, "exact": 0.9}\n', encoding="utf-8")
+    sft(run)
+    assert [(each["step"], each["exact"]) for each in read_jsonl(run.dir / "sft" / HISTORY)] == [(0, 0.1), (1, 0.2)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beta: float

@@ -6,7 +6,7 @@ no gradient. The scan samples k answers to each prompt, and says what share of g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -179,8 +179,28 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
 def stored_scan(run: Run) -> dict[str, Any] | None:
     """The fields of the run's Scan, or None before there is one."""
     path = run.dir / "scan" / REPORT
-    keys = ("prompts", "samples", "pass_rate", "dead", "advice", "rates")
+    keys = ("prompts", "samples", "temperature", "pass_rate", "dead", "advice", "rates")
     return read_json(path, "scan again: toolkit scan CONFIG", keys) if path.is_file() else None
+
+
+def scan_stage(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
+    """The stage of a run: the scan that a person made where it tells as much as the run's own would, else that."""
+    recipe = run.recipe
+    assert recipe.grpo is not None
+    assert isinstance(recipe.data, DataConfig)
+    prompts, heat = recipe.data.grpo, recipe.grpo.temperature
+    found = stored_scan(run)
+    if found is not None and not run.has_begun("grpo"):  # else its prompts are being trained on
+        enough = found["prompts"] >= prompts and found["samples"] >= STAGE_SAMPLES
+        if not enough or found["temperature"] != heat:
+            say(
+                f"scan: anew, the stored one has {found['prompts']} prompts, {found['samples']} samples each, at "
+                f"temperature {found['temperature']:g}; GRPO goes by {prompts}, {STAGE_SAMPLES} or more, at {heat:g}"
+            )
+            found = None
+    if found is None:
+        found = asdict(scan(run, prompts, STAGE_SAMPLES, None, None))
+    return {name: found[name] for name in ("prompts", "samples", "pass_rate")}
 
 
 def pass_rates(run: Run) -> dict[str, float] | None:

@@ -39,6 +39,7 @@ from toolkit.training.launch import (
     launched,
     processes_of,
     wait_for,
+    was_killed,
     worker_environment,
 )
 
@@ -122,6 +123,8 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     with timed() as seconds:
         if stage in MERGES and run.recipe.model.tuning == "full":
             facts = _copy_weights(run, stage)
+        elif stage == "scan":
+            facts = _scan(run, say)
         else:
             facts = _in_own_process(run, stage, say) if stage in TRAINING else _STAGES[stage](run)
     run.finish(stage, seconds[0], **facts)
@@ -214,16 +217,10 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
     return evaluate_stage
 
 
-def _scan(run: Run) -> dict[str, Any]:
-    from dataclasses import asdict
+def _scan(run: Run, say: Callable[[str], None]) -> dict[str, Any]:
+    from toolkit.scan import scan_stage
 
-    from toolkit.scan import STAGE_SAMPLES, scan, stored_scan
-
-    assert isinstance(run.recipe.data, DataConfig)
-    found = stored_scan(run)  # of a person's `toolkit scan` too, if it asked every prompt that may be trained on
-    if found is None or found["prompts"] < run.recipe.data.grpo:
-        found = asdict(scan(run, run.recipe.data.grpo, STAGE_SAMPLES, None, None))
-    return {name: found[name] for name in ("prompts", "samples", "pass_rate")}
+    return scan_stage(run, say)
 
 
 def _compare(run: Run) -> dict[str, Any]:
@@ -246,7 +243,6 @@ _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
     "data": _data,
     "eval-base": _evaluation("base"),
     "eval-sft": _evaluation("sft"),
-    "scan": _scan,
     "eval-tuned": _evaluation("tuned"),
     "compare": _compare,
 }
@@ -286,7 +282,8 @@ def _process(run: Run, stage: str, say: Callable[[str], None]) -> dict[str, Any]
             environment["CUDA_VISIBLE_DEVICES"] = found[0]
         status = wait_for(subprocess.Popen(command_of(run, stage), env=environment))
     facts = read_json(result, "run the stage again") if result.is_file() else {}
-    if not facts and oom_kills() > kills:
+    # the count is of the whole machine: a stage that ended otherwise wasn't among them
+    if not facts and oom_kills() > kills and was_killed(status, launch_log(run, stage) if several else None):
         facts = after_oom_kill(run.dir, stage)
     if "again" in facts or (status == 0 and facts and "failed" not in facts):
         return facts

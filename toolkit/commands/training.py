@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,36 +47,35 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
 
 @app.command()
 def preflight(config: Recipe, overrides: Set = None) -> None:
-    """Build the data and check what a recipe's training stages would stumble over. Exits with 2 on a problem."""
+    """Build the data and check what a recipe's trainings still to do would stumble over. Exits with 2 on a problem."""
     from toolkit.config import load_recipe
     from toolkit.rundir import opened
     from toolkit.stages import ensure, stages_of
-    from toolkit.training.launch import SEVERAL
-    from toolkit.training.preflight import preflight as check
 
     recipe = load_recipe(config, overrides or [])
-    stages = [stage for stage in stages_of(recipe) if stage in SEVERAL]
-    problems = []
     with opened(recipe) as run:
         ensure(run, "data", say)
-        for stage in stages:
-            try:
-                check(run, stage, say)
-            except UserError as error:
-                problems.append(str(error))
-    if problems:
-        raise UserError("\n".join(problems))
+        _preflights(run, stages_of(recipe), say)
 
 
-def _refuse_early(run: Any, stages: list[str]) -> None:
-    """What a training's own preflight would end on, before the evaluation of the base is paid for."""
+def _preflights(run: Any, stages: list[str], tell: Callable[[str], None]) -> None:
+    """Check each training stage that isn't done. Raises UserError with the problems of all of them."""
     from toolkit.training.launch import SEVERAL
     from toolkit.training.preflight import preflight as check
 
+    problems = []
     for stage in stages:
-        if stage in SEVERAL:
-            say(f"{stage} preflight: …")
-            check(run, stage, lambda line: None)  # the stage says it all
+        if stage not in SEVERAL:
+            continue
+        if run.is_done(stage):
+            tell(f"{stage}: done before")
+            continue
+        try:
+            check(run, stage, tell)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _say_where(trained: Any, stage: str, further: str) -> None:
@@ -100,7 +100,8 @@ def _stages(config: Path, overrides: list[str] | None, until: str | None = None)
         to_do = stages if until is None else [*before, until]
         refuse_what_cannot_run(run, to_do)
         for stage in to_do:
-            if stage == "eval-base" and not run.is_done(stage):
-                _refuse_early(run, to_do)
+            if stage == "eval-base" and not run.is_done(stage):  # what would end a training, before this is paid for
+                say("preflight: …")
+                _preflights(run, to_do, lambda line: None)  # each stage's own says it all
             ensure(run, stage, say)
     return run

@@ -58,6 +58,12 @@ def _misfits(recipe: Recipe) -> Iterator[str]:
         yield "sft.evaluate_steps: conversations alone have no metric to evaluate by; leave it out"
     yield from launch_misfits(recipe)
     yield from _without_effect(recipe)
+    adapter_by_peft = recipe.model.backend == "transformers" and recipe.model.tuning != "full"
+    if adapter_by_peft and "lm_head" in recipe.lora.target_modules:
+        yield (
+            "lora.target_modules: the trainers' losses multiply by the weights of lm_head and would leave an adapter "
+            "on it out; name other layers, or set model.backend to unsloth, which trains a copy of it"
+        )
     grpo = recipe.grpo
     if grpo is None:
         return

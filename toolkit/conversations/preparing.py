@@ -23,8 +23,9 @@ from toolkit.conversations.work import Worker, arrow_batch
 from toolkit.models import cache_folder
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
+from toolkit.training.rows import rendered_by
 
-VERSION = "6"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "7"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -60,7 +61,8 @@ def prepare(
     """
     source = source_of(config)
     tokenizer = tokenizer_for(adapter or model_dir, chat_template)
-    target = cache_folder("conversations") / _key(config, source, tokenizer, max_length)
+    key = _key(config, source, max_length, rendered_by(tokenizer, model_dir))
+    target = cache_folder("conversations") / key
     if not (target / REPORT).is_file():
         renderer = Renderer(tokenizer, stop_token_ids(tokenizer, model_dir))
         worker = Worker(config.columns.names(), renderer, config.validation, max_length, config.too_long == "drop")
@@ -90,10 +92,9 @@ def _copy(file: Path, target: Path | None) -> None:
         shutil.copyfile(file, target)
 
 
-def _key(config: ConversationsConfig, source: Source, tokenizer: Any, max_length: int) -> str:
-    """24 hex digits over the content, the options, the template and the tokenizer."""
-    options = config.model_dump(mode="json")
-    parts = [VERSION, source.sha256, options, max_length, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str()]
+def _key(config: ConversationsConfig, source: Source, max_length: int, renderer: Sequence[Any]) -> str:
+    """24 hex digits over the content, the options, and what the rows are rendered by."""
+    parts = [VERSION, source.sha256, config.model_dump(mode="json"), max_length, *renderer]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 

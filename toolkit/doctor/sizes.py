@@ -26,7 +26,8 @@ _VOCABULARY = 152_000  # Qwen's, the largest of the common ones but Gemma's
 class Size:
     """parameters: of the whole model. layers, width (of the hidden state), vocabulary: of its transformer.
 
-    inner: of a layer's MLP; queries, keys: all heads of a layer together. 0 where the file doesn't say it.
+    inner: of a layer's MLP; queries, keys: all heads of a layer together. 0 where the file doesn't say it. tied: the
+    head's weights are the embedding's.
     """
 
     parameters: float
@@ -36,6 +37,12 @@ class Size:
     inner: int = 0
     queries: int = 0
     keys: int = 0
+    tied: bool = True
+
+    @property
+    def embedded(self) -> int:
+        """Parameters of the embedding and of the head."""
+        return self.vocabulary * self.width * (1 if self.tied else 2)
 
 
 def size_of_directory(directory: Path) -> Size | None:
@@ -54,9 +61,9 @@ def size_of_config(config: Mapping[str, Any], parameters: float) -> Size:
     each = int(config.get("head_dim") or (width // heads if heads else 0))
     keys = int(config.get("num_key_value_heads") or heads) * each
     inner = int(config.get("intermediate_size") or 0)
-    return Size(
-        parameters, int(config["num_hidden_layers"]), width, int(config["vocab_size"]), inner, heads * each, keys
-    )
+    layers, vocabulary = int(config["num_hidden_layers"]), int(config["vocab_size"])
+    tied = bool(config.get("tie_word_embeddings", True))
+    return Size(parameters, layers, width, vocabulary, inner, heads * each, keys, tied)
 
 
 def _elements(path: Path) -> int:
@@ -89,7 +96,8 @@ def size_of_gguf(path: Path) -> Size | None:
     except Exception:  # a file from anywhere, or no gguf package: the size stays unknown, nothing else
         return None
     parameters = float(sum(int(tensor.n_elements) for tensor in reader.tensors))
-    return Size(parameters, layers, width, words, inner, heads * each, few * each)
+    tied = all(tensor.name != "output.weight" for tensor in reader.tensors)
+    return Size(parameters, layers, width, words, inner, heads * each, few * each, tied)
 
 
 def size_of_name(name: str) -> Size | None:

@@ -12,6 +12,7 @@ from eval.files import read_json, whole_directory, write_json
 from eval.trained import TRAINED_FOR
 from rewards.core import UserError
 from toolkit.export.source import ExportSource
+from toolkit.templates import say_end_tokens
 
 # Only these leave: no optimizer, no checkpoints, nothing pickled, no machine's paths.
 ADAPTER_FILES = (
@@ -71,6 +72,8 @@ def write_merged(source: ExportSource, target: Path) -> None:
     config = read_json(target / "config.json", "export again")
     # transformers 4 takes a rotary base of 10000 where it finds no rope_theta, without a word: another model
     write_json(target / "config.json", {**rotary(config), **config})
-    AutoTokenizer.from_pretrained(str(trained)).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(str(trained))
+    tokenizer.save_pretrained(target)
+    say_end_tokens(target, tokenizer)
     if (trained / TRAINED_FOR).is_file():  # with the hashes by which an evaluation knows the template again
         shutil.copyfile(trained / TRAINED_FOR, target / TRAINED_FOR)

@@ -15,7 +15,7 @@ from toolkit.doctor.sizes import Size
 GB = 10**9
 ERROR = 1.3  # an estimate may be off by so much: only what is larger than the memory by more can't fit
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-FOUR_BITS = 0.56  # bytes a weight of qlora, its scales included
+FOUR_BITS = 0.56  # bytes a weight of a layer under qlora, its scales included
 LIBRARIES = {"cpu": 2.5 * 2**30, "gpu": 0.7 * GB}  # torch, transformers, TRL after a step; CUDA's own share of a card
 # Logits that the chunked loss holds at once: half a GiB in bfloat16; on a processor what its caches still help with.
 GPU_LOGITS, CPU_LOGITS = 2**28, 2**24
@@ -68,8 +68,9 @@ def fixed(recipe: Recipe, size: Size, device: str) -> dict[str, float]:
     full = recipe.model.tuning == "full"
     each = BYTES[dtype_of(recipe, device)]
     trained, wide = (size.parameters, each) if full else (float(adapter_parameters(recipe.lora, size)), 4.0)
-    four_bits = recipe.model.tuning == "qlora"
-    held = (FOUR_BITS if four_bits else each) * size.parameters
+    held = each * size.parameters
+    if recipe.model.tuning == "qlora":  # which leaves the embedding and the head as they are
+        held = each * size.embedded + FOUR_BITS * (size.parameters - size.embedded)
     parts = {"weights": held + (0 if full else wide * trained), "gradients": wide * trained}
     parts["optimizer"] = 2 * wide * trained
     if device == "gpu" and wide == 4:

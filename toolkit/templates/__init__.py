@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eval.prompts import end_of_turn
+from eval.files import read_json, write_json
+from eval.prompts import end_of_turn, stop_token_ids
 from rewards.core import UserError
 
 _HERE = Path(__file__).parent
@@ -48,6 +49,21 @@ def use_template(tokenizer: Any, reference: str | None) -> None:
     with suppress(UserError):  # a template that doesn't work: whoever renders with it says so, the preflight first
         if tokenizer.chat_template and (end := end_of_turn(tokenizer)) is not None:
             tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+
+
+def say_end_tokens(folder: Path, tokenizer: Any) -> None:
+    """Let the files of a saved model name the tokens that end its answers: what generates without the toolkit reads
+    them there. generation_config.json names them all, config.json the tokenizer's.
+
+    A file that does already stays as it is, and with it the model's fingerprint. Raises UserError as stop_token_ids.
+    """
+    own = [token for token in (tokenizer.eos_token_id,) if token is not None]
+    wanted = {"generation_config.json": list(stop_token_ids(tokenizer, folder)), "config.json": own}
+    for name, ids in wanted.items():
+        config = read_json(folder / name, "save the model again")
+        named = config.get("eos_token_id")
+        if not set(ids) <= set(named if isinstance(named, list) else [named]):
+            write_json(folder / name, {**config, "eos_token_id": ids if len(ids) > 1 else ids[0]})
 
 
 _MARKS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +14,7 @@ from eval.files import whole_directory, write_atomically, write_json
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
 from toolkit.config import Recipe
+from toolkit.templates import say_end_tokens
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
 from toolkit.training.cpu import let_torch_load_to_numbered_cpu
@@ -85,11 +87,13 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     done = 0 if checkpoint is None else _step(checkpoint)
     if first:
         drop_undone(stage_dir / "log.jsonl", done)
-        drop_undone(stage_dir / HISTORY, done)
+        drop_undone(stage_dir / HISTORY, -1 if checkpoint is None else done)  # its step 0 may be another recipe's
         drop_undone(stage_dir / "rollouts.jsonl", done - 1)  # a rollout bears the number of steps before it
     if world() > 1 and not torch.cuda.is_available():
         let_torch_load_to_numbered_cpu()
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
+    if first:
+        remove_newer(stage_dir / "checkpoints", done)
     if held is not None:
         held.read_history()
     if checkpoint is not None and _is_last(checkpoint) and not trainer.is_fsdp_enabled:
@@ -170,13 +174,26 @@ def last_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
 
     Each process writes a random state of its own, in its own time: of several, all have to be there.
     """
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    for path in sorted(found, key=_step, reverse=True):
+    for path in sorted(_checkpoints(folder), key=_step, reverse=True):
         weights = any(True for pattern in WEIGHTS for _ in path.glob(pattern))
         optimizer = any((path / name).exists() for name in OPTIMIZERS) and (path / "scheduler.pt").is_file()
         if _has_state(path) and weights and optimizer and len(list(path.glob("rng_state*.pth"))) >= processes:
             return path
     return None
+
+
+def remove_newer(folder: Path, step: int) -> None:
+    """Remove the checkpoints after the step that training goes on from, none of which is whole.
+
+    They would be written anew in place, file by file: killed in between, old files and new ones may pass for a whole.
+    """
+    for path in _checkpoints(folder):
+        if _step(path) > step:
+            shutil.rmtree(path)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
 
 
 def _has_state(checkpoint: Path) -> bool:
@@ -222,4 +239,6 @@ def save_trained(model: Any, tokenizer: Any, stage_dir: Path, recipe: Recipe, tr
     with whole_directory(trained_dir(stage_dir, recipe.model.tuning)) as folder:
         model.save_pretrained(folder, state_dict=state, **only)
         tokenizer.save_pretrained(folder)
+        if recipe.model.tuning == "full":
+            say_end_tokens(folder, tokenizer)
         write_json(folder / TRAINED_FOR, training_record(recipe.task, tokenizer))

@@ -18,6 +18,7 @@ from toolkit.rundir import Run
 
 WORKER = "toolkit.training.worker"
 SEVERAL = ("sft", "grpo")  # the stages that launch.processes is about; a merge has nothing to divide
+SIGKILL = (-9, 137)  # the status of a process that it ended: to Python, and to a shell
 # Which file of accelerate's a recipe gets that names none. configs/accelerate/ddp.yaml is a copy to start from.
 DDP = """\
 compute_environment: LOCAL_MACHINE
@@ -91,11 +92,21 @@ def worker_environment() -> dict[str, str]:
 
 def first_to_end(log: Path) -> str:
     """Which process ended first and how, by what accelerate left in its log."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    cause = re.search(r"Root Cause.*?\n\s*rank\s*:\s*(\d+).*?\n\s*exitcode\s*:\s*(-?\d+)", text, re.DOTALL)
-    if cause is None:
+    if (cause := _cause(log)) is None:
         return "one of its processes ended, and the others were stopped"
-    return f"its process {cause[1]} ended with status {cause[2]}, and the others were stopped"
+    return f"its process {cause[0]} ended with status {cause[1]}, and the others were stopped"
+
+
+def _cause(log: Path) -> tuple[int, int] | None:
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = re.search(r"Root Cause.*?\n\s*rank\s*:\s*(\d+).*?\n\s*exitcode\s*:\s*(-?\d+)", text, re.DOTALL)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def was_killed(status: int, log: Path | None) -> bool:
+    """Whether SIGKILL ended a stage's process, or the first of several; log: accelerate's, where it started them."""
+    cause = None if log is None else _cause(log)
+    return status in SIGKILL or (cause is not None and cause[1] in SIGKILL)
 
 
 def launched(run: Run, stage: str, environment: dict[str, str]) -> int:

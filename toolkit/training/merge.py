@@ -15,6 +15,7 @@ from eval.trained import TRAINED_FOR
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 from toolkit.stages import last_adapter
+from toolkit.templates import say_end_tokens
 
 
 def run_merge(run: Run, terminal: TextIO) -> dict[str, Any]:
@@ -31,7 +32,9 @@ def _merge(run: Run, adapter: Path, target: Path, terminal: TextIO) -> dict[str,
     """The sum is taken in float32 and stored so: rounded to 16 bits it would be another model than was trained."""
     with whole_directory(target) as folder:
         merged_model(resolve_model(run.recipe.model.reference).path, adapter).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(str(adapter))
+        tokenizer.save_pretrained(folder)
+        say_end_tokens(folder, tokenizer)  # the files are the base's, which may end documents where this ends turns
         shutil.copyfile(adapter / TRAINED_FOR, folder / TRAINED_FOR)  # what training saw, not what was loaded here
     print(f"{adapter} and its base -> {target}", file=terminal, flush=True)
     return {"dtype": "float32"}

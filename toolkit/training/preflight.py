@@ -25,7 +25,7 @@ from toolkit.planning.machine import driver_device
 from toolkit.planning.plan import memory_of
 from toolkit.planning.store import chosen
 from toolkit.rundir import Run
-from toolkit.scan import is_within, pass_rates
+from toolkit.scan import is_within, stored_scan
 from toolkit.training.preflight_messages import found
 from toolkit.training.preflight_rewards import check_groups, check_rewards
 from toolkit.training.preflight_tokens import Sample, check_lengths, check_tags, check_template, take_sample
@@ -116,10 +116,11 @@ def _epochs(run: Run, grpo: GrpoConfig, built: int) -> str:
     seen = grpo.steps * grpo.prompts
     if grpo.scan is None:
         return f"{seen} prompts of {built}: {seen / built:.2g} epochs"
-    if (rates := pass_rates(run)) is None:
+    if (scan := stored_scan(run)) is None:
         return f"{seen} prompts of at most {built} (grpo.scan is yet to choose): {seen / built:.2g} epochs or more"
-    left = sum(is_within(rate, grpo.scan) for rate in rates.values())
-    chosen = f"{seen} prompts of {left} (what grpo.scan leaves of {len(rates)} scanned)"
+    left = sum(is_within(rate, grpo.scan) for rate in scan["rates"].values())
+    samples = f"{scan['samples']} samples each at temperature {scan['temperature']:g}"
+    chosen = f"{seen} prompts of {left} (what grpo.scan leaves of {len(scan['rates'])} scanned, {samples})"
     return (
         f"{chosen}, too few for a step of {grpo.prompts}"
         if left < grpo.prompts

@@ -19,7 +19,7 @@ from toolkit.models import cache_folder
 
 IGNORED = -100  # the label that cross-entropy leaves out
 BATCH = 500  # rows that are tokenized together
-VERSION = 2  # part of the cache key: raise it when the rows come out otherwise
+VERSION = 3  # part of the cache key: raise it when the rows come out otherwise
 
 
 class Row(TypedDict):
@@ -88,8 +88,7 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
     from toolkit.conversations.work import arrow_batch
     from toolkit.parallel import in_chunks
 
-    parts = [VERSION, file_hash(examples), max_length, direct, tokenizer.chat_template]
-    parts += [tokenizer.backend_tokenizer.to_str(), stop_token_ids(tokenizer, model_dir)]
+    parts = [VERSION, file_hash(examples), max_length, direct, *rendered_by(tokenizer, model_dir)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     target = cache_folder("rows") / f"{key}.arrow"
     if not target.is_file():
@@ -102,6 +101,14 @@ def cached_rows(examples: Path, tokenizer: Any, model_dir: Path, max_length: int
             for batch in in_chunks(read_examples(examples), lambda part: arrow_batch(to_rows(part))):
                 stream.write_batch(batch)
     return Dataset.from_file(str(target)).with_format("numpy")  # a row of lists takes ten times as long
+
+
+def rendered_by(tokenizer: Any, model_dir: Path) -> list[Any]:
+    """What the ids and labels of a conversation depend on, for the keys of caches: the template and the special tokens,
+    which it reads as variables, the tokenizer, and the tokens that end a turn.
+    """
+    own = [tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.backend_tokenizer.to_str()]
+    return [*own, stop_token_ids(tokenizer, model_dir)]
 
 
 def lengths_of(rows: Any) -> list[int]:
