@@ -287,6 +287,26 @@ def test_a_training_that_diverges_is_no_success(tiny: Path, tmp_path: Path) -> N
     assert "nan" in losses, "a NaN is logged as what it is"
 
 
+def test_what_the_watchdog_ended_stays_ended_when_the_run_is_killed_before_the_stage_is_done(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit.training import watchdog
+
+    monkeypatch.setattr(watchdog, "WINDOW", 1)
+    monkeypatch.setattr(watchdog, "PATIENCE", 0)
+    monkeypatch.setattr(watchdog, "LOSS", -1.0)  # any loss has risen
+    run = begun(tmp_path / "run", tiny)
+    figures, said = sft(run)
+    assert (figures["steps"], figures["stopped"].split(":")[0]) == (2, "loss-rises")
+    assert "stopped at step 2" in said
+    ended = adapter_weights(run.dir / "sft" / "adapter")
+    shutil.rmtree(run.dir / "sft" / "adapter")
+    again, said = sft(run)
+    assert (again["steps"], again["stopped"]) == (2, figures["stopped"])
+    assert "stopped" not in said, "it is said once"
+    assert all((tensor == ended[name]).all() for name, tensor in adapter_weights(run.dir / "sft" / "adapter").items())
+
+
 def test_steps_can_be_limited(tiny: Path, tmp_path: Path) -> None:
     run = begun(tmp_path / "run", tiny, sft={"batch_size": 4, "max_steps": 1})
     assert sft(run)[0]["steps"] == 1
