@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK
-from eval.prompts import load_tokenizer, render_prompt
+from eval.prompts import load_tokenizer, render_prompt, stop_token_ids
 from rewards.core import UserError
 from rewards.response import render
 from tests.trainings import begun, grpo, sft, write_tiny
@@ -361,6 +361,37 @@ def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
     rewards = weighted_rewards(task_of(run.recipe), run.recipe.rewards)
     ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
     return stage.make_trainer(run, config, model, tokenizer, ledger), ledger
+
+
+def test_grpo_knows_every_end_token_that_an_evaluation_knows(tiny: Path, tmp_path: Path) -> None:
+    """A base model's files end documents; its chat template ends turns with another token."""
+    from toolkit.training.grpo import _sampling
+
+    base = Path(shutil.copytree(tiny, tmp_path / "base"))
+    for name, key in (("tokenizer_config.json", "eos_token"), ("config.json", "eos_token_id")):
+        raw = json.loads((base / name).read_text(encoding="utf-8"))
+        (base / name).write_text(json.dumps({**raw, key: 0 if key.endswith("id") else "<|endoftext|>"}))
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}), encoding="utf-8")
+    tokenizer = load_tokenizer(base)
+    assert tokenizer.eos_token_id == 0
+    ends = stop_token_ids(tokenizer, base)
+    assert ends == (0, 2, 7)
+    run = begun(tmp_path / "run", base, task=str(tiny / "task.py"), sft=None)
+    trainer, ledger = grpo_trainer(run, base)
+    assert sorted(trainer.eos_token_ids) == sorted(trainer.generation_config.eos_token_id) == [0, 2, 7]
+    (spread,) = [function for function in trainer.reward_funcs if function.__name__ == "spread"]
+    names = list(ledger.examples)[:4]
+    paid = spread(completions=["text"] * 4, example_id=names, completion_ids=[[5, 0], [5, 2], [5, 7], [5, 5]])
+    assert [bool(each) for each in paid] == [True, True, True, False]
+    config = run.recipe.grpo
+    assert config is not None
+    told = {
+        vllm: _sampling(config.model_copy(update={"vllm": vllm}), "transformers", ends)
+        for vllm in (False, True, "server")
+    }
+    stops = {"stop_token_ids": [0, 2, 7]}
+    assert told == {False: None, True: {**stops, "detokenize": False}, "server": stops}
+    assert _sampling(config.model_copy(update={"vllm": True}), "unsloth", ends) == stops
 
 
 @pytest.mark.parametrize("task", ["datetime_extraction", "datetime_extraction_plain"])
