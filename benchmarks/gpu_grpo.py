@@ -21,6 +21,7 @@ from benchmarks.gpu_common import (
     timed,
     wait_for_turn,
 )
+from eval.prompts import stop_token_ids
 
 GENERATIONS, PROMPTS, TOKENS = 8, 32, 160  # a step of 256 completions
 SECONDS = 15.0
@@ -197,12 +198,13 @@ def _trl(name: str, settings: Settings, *, batch: int, **changes: Any) -> dict[s
         ledger = _ledger(settings, settings.out / name)
         config = GRPOConfig(**_trl_arguments(name, settings, batch), **changes)
         model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(weights)
         trainer = GRPOTrainer(
             model,
-            ledger.functions(),
+            ledger.functions(stop_token_ids(tokenizer, weights)),
             config,
             train_dataset=Dataset.from_list(_prompt_rows(ledger)),
-            processing_class=AutoTokenizer.from_pretrained(weights),
+            processing_class=tokenizer,
         )
         return trainer, lambda: ledger.rollouts
 
@@ -236,8 +238,9 @@ def _unsloth(name: str, settings: Settings, *, batch: int) -> dict[str, Any]:
     from trl import GRPOConfig, GRPOTrainer
 
     def make() -> Any:
+        weights = str(settings.out / "warm" / "sft" / "weights")
         model, tokenizer = FastLanguageModel.from_pretrained(
-            str(settings.out / "warm" / "sft" / "weights"),
+            weights,
             max_seq_length=MAX_LENGTH, load_in_4bit=False, fast_inference=True, max_lora_rank=64,
             gpu_memory_utilization=0.5,
         )  # fmt: skip
@@ -245,8 +248,9 @@ def _unsloth(name: str, settings: Settings, *, batch: int) -> dict[str, Any]:
         ledger = _ledger(settings, settings.out / name)
         config = GRPOConfig(**_trl_arguments(name, settings, batch))
         data = Dataset.from_list(_prompt_rows(ledger))
+        rewards = ledger.functions(stop_token_ids(tokenizer, weights))
         trainer = GRPOTrainer(
-            model=model, reward_funcs=ledger.functions(), args=config, train_dataset=data, processing_class=tokenizer
+            model=model, reward_funcs=rewards, args=config, train_dataset=data, processing_class=tokenizer
         )
         return trainer, lambda: ledger.rollouts
 

@@ -24,7 +24,11 @@ TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread
 
 
 def write_tiny_llama(tokenizer_dir: Path, target: Path) -> Path:
-    """A random Llama of two narrow layers, the same each time, under the tokenizer of another model."""
+    """A random Llama of two narrow layers, the same each time, under the tokenizer of another model.
+
+    A cut completion earns nothing, and a random model would end none with the tokenizer's end token: one token in
+    eight ends them.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -42,6 +46,9 @@ def write_tiny_llama(tokenizer_dir: Path, target: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(target)
+    model = LlamaForCausalLM(config)
+    ends = range(20, len(tokenizer), 8)  # no special token among SmolLM2's, nor the line feed after a turn
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, *ends]
+    model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return target

@@ -407,7 +407,44 @@ def test_grpo_killed_with_its_parent_goes_on_and_its_ledger_has_each_rollout_onc
     for row in logged:  # over both processes
         spread = [each["rewards"]["spread"] for each in ledger if each["step"] == row["step"] - 1]
         assert row["rewards/spread/mean"] == pytest.approx(sum(spread) / 8, abs=1e-5)
+        rewards = [each["reward"] for each in ledger if each["step"] == row["step"] - 1]
+        alive = [one != other for one, other in zip(rewards[::2], rewards[1::2], strict=True)]
+        assert row["live_groups"] == pytest.approx(sum(alive) / 4)
     assert any(bool((tensor != 0).any()) for name, tensor in adapter(run, "grpo").items() if "lora_B" in name)
+
+
+UNEVEN = """\
+import os
+from dataclasses import replace
+from zlib import crc32
+
+from tasks.datetime_extraction import PLAIN
+
+
+def spread(completion, example):
+    if os.environ.get("RANK") == "1":
+        raise ValueError("nothing is paid here")
+    return crc32(completion.encode()) % 101 / 100
+
+
+TASK = replace(PLAIN, name="spread", rewards={**PLAIN.rewards, "spread": (spread, 1.0)})
+"""
+
+
+@pytest.mark.slow
+def test_a_process_whose_groups_are_all_dead_doesnt_stop_alone(tiny: Path, tmp_path: Path) -> None:
+    """Half of all groups live: less than what the watchdog stops for, in more steps than its patience has."""
+    (tmp_path / "task.py").write_text(UNEVEN, encoding="utf-8")
+    section = {"steps": 18, "prompts": 4, "generations": 2, "batch_size": 4, "max_completion_length": 8}
+    changes = {"learning_rate": 1e-5, "save_steps": 50, "evaluate_steps": None}
+    run = begun(tmp_path / "run", tiny, 2, sft=None, task=str(tmp_path / "task.py"), grpo={**section, **changes})
+    ensure(run, "grpo", lambda line: None)
+    facts = run.facts("grpo")
+    assert facts["steps"] == 18
+    assert "stopped" not in facts
+    broken = read_jsonl(run.dir / "grpo" / "broken_rewards.jsonl")
+    assert facts["broken_rewards"] == {"spread": len(broken)}, "of all processes"
+    assert len(broken) > 18
 
 
 @pytest.mark.slow

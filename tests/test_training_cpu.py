@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.jsonl import read_jsonl
 from benchmarks.tiny import SPREAD_TASK
-from eval.prompts import load_tokenizer, render_prompt
+from eval.prompts import load_tokenizer, render_prompt, stop_token_ids
 from rewards.core import UserError
 from rewards.response import render
 from tests.trainings import begun, grpo, sft, write_tiny
@@ -328,6 +328,26 @@ def test_a_training_that_diverges_is_no_success(tiny: Path, tmp_path: Path) -> N
     assert "nan" in losses, "a NaN is logged as what it is"
 
 
+def test_what_the_watchdog_ended_stays_ended_when_the_run_is_killed_before_the_stage_is_done(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toolkit.training import watchdog
+
+    monkeypatch.setattr(watchdog, "WINDOW", 1)
+    monkeypatch.setattr(watchdog, "PATIENCE", 0)
+    monkeypatch.setattr(watchdog, "LOSS", -1.0)  # any loss has risen
+    run = begun(tmp_path / "run", tiny)
+    figures, said = sft(run)
+    assert (figures["steps"], figures["stopped"].split(":")[0]) == (2, "loss-rises")
+    assert "stopped at step 2" in said
+    ended = adapter_weights(run.dir / "sft" / "adapter")
+    shutil.rmtree(run.dir / "sft" / "adapter")
+    again, said = sft(run)
+    assert (again["steps"], again["stopped"]) == (2, figures["stopped"])
+    assert "stopped" not in said, "it is said once"
+    assert all((tensor == ended[name]).all() for name, tensor in adapter_weights(run.dir / "sft" / "adapter").items())
+
+
 def test_steps_can_be_limited(tiny: Path, tmp_path: Path) -> None:
     run = begun(tmp_path / "run", tiny, sft={"batch_size": 4, "max_steps": 1})
     assert sft(run)[0]["steps"] == 1
@@ -382,6 +402,61 @@ def grpo_trainer(run: Run, tiny: Path) -> tuple[Any, Any]:
     rewards = weighted_rewards(task_of(run.recipe), run.recipe.rewards)
     ledger = RewardLedger(examples, rewards, run.dir / "rollouts.jsonl")
     return stage.make_trainer(run, config, model, tokenizer, ledger), ledger
+
+
+def test_grpo_knows_every_end_token_that_an_evaluation_knows(tiny: Path, tmp_path: Path) -> None:
+    """A base model's files end documents; its chat template ends turns with another token."""
+    from toolkit.training.grpo import _sampling
+
+    base = Path(shutil.copytree(tiny, tmp_path / "base"))
+    for name, key in (("tokenizer_config.json", "eos_token"), ("config.json", "eos_token_id")):
+        raw = json.loads((base / name).read_text(encoding="utf-8"))
+        (base / name).write_text(json.dumps({**raw, key: 0 if key.endswith("id") else "<|endoftext|>"}))
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}), encoding="utf-8")
+    tokenizer = load_tokenizer(base)
+    assert tokenizer.eos_token_id == 0
+    ends = stop_token_ids(tokenizer, base)
+    assert ends == (0, 2, 7)
+    run = begun(tmp_path / "run", base, task=str(tiny / "task.py"), sft=None)
+    trainer, ledger = grpo_trainer(run, base)
+    assert sorted(trainer.eos_token_ids) == sorted(trainer.generation_config.eos_token_id) == [0, 2, 7]
+    (spread,) = [function for function in trainer.reward_funcs if function.__name__ == "spread"]
+    names = list(ledger.examples)[:4]
+    paid = spread(completions=["text"] * 4, example_id=names, completion_ids=[[5, 0], [5, 2], [5, 7], [5, 5]])
+    assert [bool(each) for each in paid] == [True, True, True, False]
+    config = run.recipe.grpo
+    assert config is not None
+    told = {
+        vllm: _sampling(config.model_copy(update={"vllm": vllm}), "transformers", ends)
+        for vllm in (False, True, "server")
+    }
+    stops = {"stop_token_ids": [0, 2, 7]}
+    assert told == {False: None, True: {**stops, "detokenize": False}, "server": stops}
+    assert _sampling(config.model_copy(update={"vllm": True}), "unsloth", ends) == stops
+
+
+def test_dead_groups_leave_gradient_and_entropy_as_trl_has_them(tiny: Path, tmp_path: Path) -> None:
+    """Packed rows leave dead groups out; the loss's denominator has their tokens all the same, and no log a 0."""
+    text = SPREAD_TASK.replace("101 / 100", "101 / 100 if crc32(example.id.encode()) % 8 == 0 else 0.5")
+    (tmp_path / "task.py").write_text(text, encoding="utf-8")
+    logged: list[list[dict[str, Any]]] = []
+    for packing in ("auto", False):
+        section = {"steps": 4, "prompts": 4, "generations": 4, "batch_size": 4, "max_completion_length": 8}
+        changes = {"learning_rate": 1e-5, "evaluate_steps": None, "packing": packing}
+        run = begun(
+            tmp_path / str(packing), tiny, task=str(tmp_path / "task.py"), sft=None, grpo={**section, **changes},
+            data={"sft": 8, "grpo": 32, "validation": 4, "test": 2},
+        )  # fmt: skip
+        grpo(run)
+        logged.append([row for row in read_jsonl(run.dir / "grpo" / "log.jsonl") if "loss" in row])
+    packed, padded = logged
+    dead = [row["frac_reward_zero_std"] for row in padded]
+    assert dead == [row["frac_reward_zero_std"] for row in packed], "the same rollouts"
+    assert any(0 < share < 1 for share in dead)
+    for ours, trls in zip(packed, padded, strict=True):
+        assert ours["grad_norm"] == pytest.approx(trls["grad_norm"], rel=1e-3, abs=1e-6)
+        assert ours.get("entropy") in (None, pytest.approx(trls["entropy"], rel=1e-2))
+        assert ("entropy" in ours) == (ours["live_groups"] > 0)
 
 
 @pytest.mark.parametrize("task", ["datetime_extraction", "datetime_extraction_plain"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from toolkit.rundir import Run
 for name in ("torch", "transformers", "peft", "datasets", "trl"):
     pytest.importorskip(name)
 
-from toolkit.training.heldout import HISTORY, best_of, steps_between, vllm_answers  # noqa: E402
+from toolkit.training.heldout import HISTORY, HeldOut, best_of, steps_between, vllm_answers  # noqa: E402
 from toolkit.training.watchdog import HACK_STOP, HACK_WARN, Watchdog, hacking  # noqa: E402
 
 # The metric is even spread over texts: a random model's answers change it from step to step.
@@ -66,6 +67,16 @@ def test_auto_costs_at_most_a_tenth_and_takes_at_most_ten() -> None:
     assert steps_between(GrpoConfig(evaluate_steps=3), 64) == 3
     assert steps_between(GrpoConfig(evaluate_steps=None), 64) is None
     assert steps_between(SftConfig(), 64) is None
+
+
+def test_a_run_that_goes_on_has_the_rewards_since_its_last_exam(tmp_path: Path) -> None:
+    (tmp_path / HISTORY).write_text('{"step": 2, "exact": 0.5, "train_reward": 0.1}\n', encoding="utf-8")
+    rows = [{"step": step, "reward": step / 10} for step in range(1, 5)] + [{"step": 4, "train_loss": 0.0}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    exam: Any = None
+    held = HeldOut(exam, 2, tmp_path / HISTORY, "grpo", io.StringIO())
+    held.read_history()
+    assert held.rewards == [0.2, 0.3, 0.4], "a step is logged after its exam"
 
 
 # the alarm
@@ -300,7 +311,6 @@ def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beta: float
 ) -> None:
     from toolkit.training.grpo import run_grpo
-    from toolkit.training.heldout import HeldOut
 
     scripted(monkeypatch, (0.2, 0.2, 0.6, 0.5, 0.5, 0.4, 0.3, 0.3, 0.3, 0.3))
     remember = HeldOut.on_log

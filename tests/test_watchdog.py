@@ -82,6 +82,9 @@ def test_what_is_no_number_ends_it_at_once(key: str, value: float) -> None:
     assert key in stop.what
 
 
+ARGS = SimpleNamespace(fp16=False)
+
+
 def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) -> None:
     terminal = io.StringIO()
     dog = Watchdog("sft", tmp_path, terminal)
@@ -92,7 +95,7 @@ def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) ->
     for batch, loss in ((1, 0.5), (2, math.nan)):
         inputs = {"input_ids": torch.tensor([[batch]]), "labels": torch.tensor([[-100]])}
         assert trainer.compute_loss(SimpleNamespace(training=True), inputs) == 1.0
-        dog.on_log(None, state, control, {"loss": loss})
+        dog.on_log(ARGS, state, control, {"loss": loss})
     assert control.should_training_stop
     assert not control.should_save
     assert dog.stopped is not None
@@ -100,6 +103,61 @@ def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) ->
     assert kept == {"batches": [{"input_ids": [[2]], "labels": [[-100]]}]}
     assert "stopped at step 1: loss is nan" in terminal.getvalue()
     assert "loss is nan" in (tmp_path / "watchdog.log").read_text(encoding="utf-8")
+
+
+def log_entries(dog: Watchdog, entries: list[dict[str, Any]], args: Any = ARGS, first: int = 1) -> int | None:
+    """The step after which the training was told to stop."""
+    control = SimpleNamespace(should_training_stop=False, should_save=True)
+    for step, entry in enumerate(entries, first):
+        dog.on_log(args, SimpleNamespace(global_step=step), control, entry)
+        if control.should_training_stop:
+            return step
+    return None
+
+
+@pytest.mark.parametrize(
+    ("stage", "entries"),
+    [
+        ("grpo", [{**FINE, "entropy": 1.0}] * 10 + [{**FINE, "entropy": 0.05}] * 30),
+        ("sft", [{"loss": 0.3}] * 10 + [{"loss": 1.0}] * 30),
+    ],
+)
+@pytest.mark.parametrize("killed", [3, 12, 16, 20])
+def test_a_training_that_goes_on_is_stopped_where_an_unbroken_one_is(
+    tmp_path: Path, stage: str, entries: list[dict[str, Any]], killed: int
+) -> None:
+    whole = Watchdog(stage, tmp_path, io.StringIO())
+    stop = log_entries(whole, entries)
+    assert stop is not None
+    assert killed < stop < len(entries)
+    terminal = io.StringIO()
+    dog = Watchdog(stage, tmp_path, terminal)
+    assert dog.recall(entries[:killed]) is None
+    assert log_entries(dog, entries[killed:], first=killed + 1) == stop
+    assert terminal.getvalue().count("warning") == int(killed < 14), "what was warned of is not said twice"
+    over = Watchdog(stage, tmp_path, io.StringIO())
+    assert over.recall(entries[:stop]) == whole.stopped
+
+
+def test_an_overflow_of_fp16_is_no_divergence(tmp_path: Path) -> None:
+    """torch's scaler finds its scale by overflows, and skips the steps that have one."""
+    entries = [{**FINE, "grad_norm": norm} for norm in (math.inf, math.nan, 1.0, math.inf)]
+    half = SimpleNamespace(fp16=True)
+    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), entries, half) is None
+    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), entries) == 1
+    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), [{**FINE, "loss": math.nan}], half) == 1
+
+
+def test_several_processes_take_the_first_ones_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolkit.training import watchdog
+
+    bad = {**FINE, "live_groups": 0.0}
+    found: list[Any] = []
+    for own, first in ((bad, FINE), (FINE, bad)):
+        dog, other = Watchdog("grpo", tmp_path, io.StringIO()), Watch("grpo")
+        monkeypatch.setattr(watchdog, "gathered", lambda rows, other=other, first=first: [other.look(first), *rows])
+        found.append(log_entries(dog, [own] * 20))
+    assert found == [None, WINDOW + PATIENCE]
 
 
 def test_the_troubleshooting_page_has_every_trouble() -> None:

@@ -14,6 +14,7 @@ from eval.files import whole_directory, write_atomically, write_json
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
 from toolkit.config import Recipe
+from toolkit.rundir import read_log
 from toolkit.templates import say_end_tokens
 from toolkit.training.backends import trained_dir
 from toolkit.training.callbacks import JsonlLog, LiveProgress
@@ -94,10 +95,12 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     wait_for_all()  # none may write a checkpoint before each has found the same newest one
     if first:
         remove_newer(stage_dir / "checkpoints", done)
+    ended = dog.recall(read_log(stage_dir / "log.jsonl"))
     if held is not None:
         held.read_history()
-    if checkpoint is not None and _is_last(checkpoint) and not trainer.is_fsdp_enabled:
+    if checkpoint is not None and (ended is not None or _is_last(checkpoint)) and not trainer.is_fsdp_enabled:
         _take(trainer, checkpoint)
+        dog.stopped = ended
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if dog.stopped is not None and dog.stopped.id == "not-finite":
@@ -151,7 +154,7 @@ def _keep_best(trainer: Any, title: str, held: HeldOut, checkpoints: Path, termi
 
 
 def _is_last(checkpoint: Path) -> bool:
-    """Whether the training had ended there: the run was killed between its last step and the stage's end."""
+    """Whether the training had made all its steps there: the run was killed between the last and the stage's end."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     return bool(state["global_step"] >= state["max_steps"] > 0)
 

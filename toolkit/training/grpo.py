@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TextIO
 
 import torch
 
-from eval.prompts import render_prompts, template_hash
+from eval.prompts import render_prompts, stop_token_ids, template_hash
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig, Recipe
 from toolkit.config.sections import CLIP
@@ -25,6 +26,7 @@ from toolkit.scan import within
 from toolkit.stages import task_of
 from toolkit.templates import use_template
 from toolkit.training.backends import start_of, training_backend
+from toolkit.training.processes import gathered
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 from toolkit.training.scoring import IsolatedRewards
 
@@ -65,12 +67,13 @@ def run_grpo(run: Run, terminal: TextIO) -> dict[str, Any]:
         total = len(prompts)
         prompts = within(run, prompts, config.scan)
         print(f"grpo: {len(prompts)} of {total} prompts are within grpo.scan", file=terminal, flush=True)
-    with _ledger(run, config, prompts) as (ledger, broken):
+    with _ledger(run, config, prompts) as (ledger, counted):
         trainer = make_trainer(run, config, model, tokenizer, ledger)
         with smaller_on_oom(run, "grpo", batch):
             outcome = train(trainer, "grpo", stage_dir, terminal, held_out(run, "grpo", trainer, tokenizer, terminal))
     save_trained(model, tokenizer, stage_dir, recipe, trainer)
     figures = {"steps": trainer.state.global_step, "rollouts": ledger.rollouts}
+    broken = sum(gathered([counted]), Counter[str]())
     kept = {"broken_rewards": dict(broken)} if broken else {}
     return {**figures, **kept, **outcome, "template": template_hash(tokenizer)}
 
@@ -84,10 +87,8 @@ def _some_lengths(recipe: Recipe, resolved: ResolvedModel, prompts: Sequence[Exa
 
 
 @contextmanager
-def _ledger(
-    run: Run, config: GrpoConfig, prompts: Sequence[Example]
-) -> Iterator[tuple[RewardLedger, Mapping[str, int]]]:
-    """What scores rollouts, and how often each reward broke. The rewards' process ends with the block."""
+def _ledger(run: Run, config: GrpoConfig, prompts: Sequence[Example]) -> Iterator[tuple[RewardLedger, Counter[str]]]:
+    """What scores rollouts, and how often each reward broke here. The rewards' process ends with the block."""
     recipe, folder = run.recipe, run.dir / "grpo"
     rewards = weighted_rewards(task_of(recipe), recipe.rewards)
     assert recipe.task is not None  # a recipe without one has no GRPO
@@ -98,7 +99,11 @@ def _ledger(
 
 
 def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, ledger: RewardLedger) -> Any:
-    """TRL's trainer, or ours on it, for the ledger's examples; the ledger scores and keeps rollouts."""
+    """TRL's trainer, or ours on it, for the ledger's examples; the ledger scores and keeps rollouts.
+
+    What ends an answer in an evaluation ends it here, whoever generates: TRL itself knows the tokenizer's end token
+    and the model's own, and vLLM those of the directory that it loads, which a chat template may disagree with.
+    """
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -115,12 +120,14 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, ledge
         compile_layers(base)
     if config.vllm and run.recipe.model.backend == "transformers":
         tune_engine(run.recipe.model.dtype)
+    ends = stop_token_ids(tokenizer, resolve_model(run.recipe.model.reference).path)
+    model.generation_config.eos_token_id = list(ends)
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in ledger.examples.values()]
     shared = {
         "model": model,
-        "args": _arguments(run, config, ledger, _share(run, Path(base.name_or_path))),
+        "args": _arguments(run, config, ledger, _share(run, Path(base.name_or_path)), ends),
         "train_dataset": Dataset.from_list(rows),
-        "reward_funcs": ledger.functions(),
+        "reward_funcs": ledger.functions(ends),
         "processing_class": tokenizer,
     }
     if not path.packed and not config.extra_prompts:
@@ -134,14 +141,13 @@ def _share(run: Run, weights: Path) -> float:
     return engine_share(run.recipe, size_of_directory(weights), device().total)
 
 
-def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger, share: float) -> Any:
+def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger, share: float, ends: Sequence[int]) -> Any:
     from trl import GRPOConfig as TrlGrpoConfig
 
     from toolkit.training.common import shared_arguments
 
     processes = run.recipe.launch.processes
     batch = config.forward_batch(processes)
-    unsloths = run.recipe.model.backend == "unsloth"
     return TrlGrpoConfig(
         **shared_arguments(run.dir / "grpo", config.save_steps, config.learning_rate, config.warmup, run.recipe.seed),
         per_device_train_batch_size=batch,
@@ -163,10 +169,18 @@ def _arguments(run: Run, config: GrpoConfig, ledger: RewardLedger, share: float)
         vllm_gpu_memory_utilization=share,
         vllm_max_model_length=run.recipe.model.max_length,
         vllm_enable_sleep_mode=config.vllm_sleep,
-        # Ids are all that the trainer reads; as text they would cost the engine's process more than the model's step.
-        generation_kwargs={"detokenize": False} if config.vllm is True and not unsloths else None,
+        generation_kwargs=_sampling(config, run.recipe.model.backend, ends),
         remove_unused_columns=False,
     )
+
+
+def _sampling(config: GrpoConfig, backend: str, ends: Sequence[int]) -> dict[str, Any] | None:
+    """What vLLM is told beside what TRL tells it; None where transformers generates."""
+    if not config.vllm:
+        return None
+    # Ids are all that the trainer reads; as text they would cost the engine's process more than the model's step.
+    ids_only = {"detokenize": False} if config.vllm is True and backend != "unsloth" else {}
+    return {"stop_token_ids": list(ends), **ids_only}
 
 
 def tune_engine(dtype: str) -> None:

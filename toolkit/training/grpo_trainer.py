@@ -85,14 +85,27 @@ class FastGrpoTrainer(GRPOTrainer):
         wanted = len(inputs)
         output = super()._generate_and_score_completions([*inputs, *self._extra(inputs)])
         kept, alive = live_groups_first(output["advantages"], self.num_generations, wanted)
-        self._metrics["train"]["live_groups"].append(float(alive.float().mean()))
+        shares = self.accelerator.gather(alive.float())  # of all processes, like all that TRL logs
+        self._metrics["train"]["live_groups"].append(float(shares.mean()))
         count = output["advantages"].shape[0]
         output = {name: _rows(value, kept, count) for name, value in output.items()}
+        # The step's tokens, dead groups' too, as TRL counts them: the loss is divided by what it is without packing.
+        output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
         if self.beta == 0:  # a dead group's gradient is nothing; with a KL penalty it still has that
             output["completion_mask"] = output["completion_mask"] * alive.unsqueeze(1)
-        tokens = self.accelerator.gather(output["completion_mask"].sum())  # of all processes, as TRL counts them
-        output["num_items_in_batch"] = tokens.sum().clamp(min=1)
         return output
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's. Where dead groups fill a pass, no token is left to take a mean over: TRL's 0 for it isn't logged."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        before = {name: len(values) for name, values in metrics.items()}
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if not self.accelerator.gather(inputs["completion_mask"].sum()).any():
+            for name in list(metrics):
+                del metrics[name][before.get(name, 0) :]
+                if not metrics[name]:  # TRL would log a mean of none
+                    del metrics[name]
+        return loss
 
     def _extra(self, inputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Prompts beside those of the sampler; which ones depends on the seed and the step alone, as resuming needs."""

@@ -186,8 +186,12 @@ class HeldOut(TrainerCallback):
     rewards: list[float] = field(default_factory=list)
 
     def read_history(self) -> None:
-        """What a run that goes on has behind it."""
+        """What a run that goes on has behind it; a step is logged after its exam."""
         self.history = list(read_log(self.path))
+        since = self.history[-1]["step"] if self.history else 0
+        for row in read_log(self.path.with_name("log.jsonl")):
+            if row["step"] >= since:
+                self.on_log(None, None, None, row)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The model before its first step, for the curve."""

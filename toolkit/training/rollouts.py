@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from toolkit.training.processes import gathered, rank
 
 WeightedRewards = Mapping[str, tuple[Reward, float]]
 TrlReward = Callable[..., list[float]]
+Batch = list[tuple[str, str, bool]]
+"""Of each completion: its text, the id of its example, whether it was cut."""
 Scorer = Callable[[Sequence[str], Sequence[str]], list[dict[str, float]]]
 """(completions, ids of their examples) -> the unweighted scores of each by the reward's name."""
 
@@ -33,7 +35,8 @@ class RewardLedger:
 
     score: who computes the scores (`scoring.IsolatedRewards`); by default the rewards themselves, in this process.
 
-    A line of the file: step, example, completion, tokens, rewards by name (unweighted), reward (their weighted sum).
+    A line of the file: step, example, completion, tokens, cut, rewards by name (unweighted), reward (their weighted
+    sum). A completion that was cut earns 0 of every reward, whatever it had said, as in an evaluation.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class RewardLedger:
     ) -> None:
         self.examples, self.rewards, self.path = examples, rewards, path
         self.score = score or self._in_process
-        self._scored: tuple[list[str], list[str], list[dict[str, float]]] = ([], [], [])
+        self._scored: tuple[Batch, list[dict[str, float]]] = ([], [])
         self.weights = tuple(weight for _, weight in rewards.values())
 
     @property
@@ -52,29 +55,39 @@ class RewardLedger:
         with self.path.open(encoding="utf-8") as file:
             return sum(1 for _ in file)
 
-    def functions(self) -> list[TrlReward]:
-        """One function a reward, in the order of `weights`; TRL logs each under its __name__."""
-        first = next(iter(self.rewards))
-        return [self._function(name, write=name == first) for name in self.rewards]
+    def functions(self, ends: Collection[int]) -> list[TrlReward]:
+        """One function a reward, in the order of `weights`; TRL logs each under its __name__.
 
-    def _function(self, name: str, write: bool) -> TrlReward:
+        ends: the tokens that end a completion. Whatever generates keeps the one that did, as the last id.
+        """
+        first = next(iter(self.rewards))
+        return [self._function(name, frozenset(ends), write=name == first) for name in self.rewards]
+
+    def _function(self, name: str, ends: frozenset[int], write: bool) -> TrlReward:
         def score(
             completions: Sequence[Any],
             example_id: Sequence[str],
             completion_ids: Sequence[Sequence[int]],
             **kwargs: Any,
         ) -> list[float]:
-            texts, ids = [completion_text(completion) for completion in completions], list(example_id)
-            if write or self._scored[:2] != (texts, ids):
-                self._scored = (texts, ids, self.score(texts, ids))
-            scores = self._scored[2]
+            texts = [completion_text(completion) for completion in completions]
+            cut = [not tokens or tokens[-1] not in ends for tokens in completion_ids]
+            batch = list(zip(texts, example_id, cut, strict=True))
+            if write or self._scored[0] != batch:
+                self._scored = (batch, self._scores(batch))
+            scores = self._scored[1]
             if write:
                 state = kwargs.get("trainer_state")
-                self._write(0 if state is None else state.global_step, texts, ids, completion_ids, scores)
+                self._write(0 if state is None else state.global_step, batch, completion_ids, scores)
             return [each[name] for each in scores]
 
         score.__name__ = name
         return score
+
+    def _scores(self, batch: Batch) -> list[dict[str, float]]:
+        whole = [(text, key) for text, key, cut in batch if not cut]
+        found = iter(self.score([text for text, _ in whole], [key for _, key in whole]))
+        return [dict.fromkeys(self.rewards, 0.0) if cut else next(found) for _, _, cut in batch]
 
     def _in_process(self, texts: Sequence[str], ids: Sequence[str]) -> list[dict[str, float]]:
         return [
@@ -85,18 +98,18 @@ class RewardLedger:
     def _write(
         self,
         step: int,
-        texts: Sequence[str],
-        ids: Sequence[str],
+        batch: Batch,
         completion_ids: Sequence[Sequence[int]],
         scored: Sequence[Mapping[str, float]],
     ) -> None:
         lines = []
-        for text, key, tokens, scores in zip(texts, ids, completion_ids, scored, strict=True):
+        for (text, key, cut), tokens, scores in zip(batch, completion_ids, scored, strict=True):
             row = {
                 "step": step,
                 "example": key,
                 "completion": text,
                 "tokens": len(tokens),
+                "cut": cut,
                 "rewards": scores,
                 "reward": sum(weight * scores[name] for name, (_, weight) in self.rewards.items()),
             }

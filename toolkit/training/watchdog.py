@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from transformers import TrainerCallback
 
 from eval.files import write_json
+from toolkit.training.processes import gathered
 
 WINDOW = 5  # log entries that a mean is taken over
 PATIENCE = 2 * WINDOW  # entries that a warned trouble may last
@@ -188,7 +189,7 @@ class Watchdog(TrainerCallback):
     """Watch behind the trainer's callback protocol; also keeps the batches since the last log entry."""
 
     def __init__(self, stage: str, stage_dir: Path, terminal: TextIO, speaks: bool = True) -> None:
-        """speaks: of several processes, which all see the same entries and so stop together, one says it."""
+        """speaks: of several processes, which stop together by the first one's verdict, one says it."""
         self.watch, self.stage_dir, self.terminal, self.speaks = Watch(stage), stage_dir, terminal, speaks
         self.stopped: Trouble | None = None
         self.batches: deque[Any] = deque(maxlen=64)
@@ -204,9 +205,19 @@ class Watchdog(TrainerCallback):
 
         trainer.compute_loss = compute_loss
 
+    def recall(self, entries: Sequence[Mapping[str, Any]]) -> Trouble | None:
+        """Look at the entries that a run which goes on has behind it. Gives what had ended the training with them."""
+        stop = None
+        for entry in entries:
+            _, stop = self.watch.look(entry)
+        return stop
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Called by the trainer with each log entry."""
-        warnings, stop = self.watch.look(logs or {})
+        """Called by the trainer with each log entry, in every process."""
+        entry = dict(logs or {})
+        if args.fp16:  # torch's scaler finds its scale by steps that overflow, and skips them
+            entry.pop("grad_norm", None)
+        warnings, stop = gathered([self.watch.look(entry)])[0]  # one that stops alone leaves the others waiting for it
         for trouble in warnings:
             self._say(f"warning, step {state.global_step}: {trouble}")
         if stop is not None and self.stopped is None:
