@@ -82,7 +82,7 @@ def test_what_is_no_number_ends_it_at_once(key: str, value: float) -> None:
     assert key in stop.what
 
 
-ARGS = SimpleNamespace(fp16=False)
+ARGS = SimpleNamespace()
 
 
 def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_the_callback_stops_the_trainer_and_keeps_the_batches(tmp_path: Path) ->
     assert "loss is nan" in (tmp_path / "watchdog.log").read_text(encoding="utf-8")
 
 
-def log_entries(dog: Watchdog, entries: list[dict[str, Any]], args: Any = ARGS, first: int = 1) -> int | None:
+def log_entries(dog: Watchdog, entries: list[dict[str, Any]], first: int = 1) -> int | None:
     """The step after which the training was told to stop."""
     control = SimpleNamespace(should_training_stop=False, should_save=True)
     for step, entry in enumerate(entries, first):
-        dog.on_log(args, SimpleNamespace(global_step=step), control, entry)
+        dog.on_log(ARGS, SimpleNamespace(global_step=step), control, entry)
         if control.should_training_stop:
             return step
     return None
@@ -142,10 +142,11 @@ def test_a_training_that_goes_on_is_stopped_where_an_unbroken_one_is(
 def test_an_overflow_of_fp16_is_no_divergence(tmp_path: Path) -> None:
     """torch's scaler finds its scale by overflows, and skips the steps that have one."""
     entries = [{**FINE, "grad_norm": norm} for norm in (math.inf, math.nan, 1.0, math.inf)]
-    half = SimpleNamespace(fp16=True)
-    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), entries, half) is None
-    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), entries) == 1
-    assert log_entries(Watchdog("sft", tmp_path, io.StringIO()), [{**FINE, "loss": math.nan}], half) == 1
+    half, full = (Watchdog("sft", tmp_path, io.StringIO(), fp16=fp16) for fp16 in (True, False))
+    assert half.recall(entries) is None
+    assert log_entries(half, entries) is None
+    assert log_entries(full, entries) == 1
+    assert log_entries(half, [{**FINE, "loss": math.nan}]) == 1
 
 
 def test_several_processes_take_the_first_ones_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     if first:
         trainer.add_callback(JsonlLog(stage_dir / "log.jsonl"))
         trainer.add_callback(LiveProgress(title, terminal))
-    dog = Watchdog(title, stage_dir, terminal, speaks=first)
+    dog = Watchdog(title, stage_dir, terminal, speaks=first, fp16=trainer.args.fp16)
     trainer.add_callback(dog)
     dog.keep_batches(trainer)
     load_what_was_trained(trainer)

@@ -38,10 +38,12 @@ def main(task: str, examples: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """Let the kernel do it: a thread that watched would wait for the interpreter, which a runaway regex never gives up.
+    """Let Linux's kernel do it: a watching thread would wait for the interpreter, which a runaway regex never gives up.
 
     It goes by the thread that started this process: of a trainer its main one.
     """
+    if sys.platform != "linux":
+        return
     death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
     ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
 

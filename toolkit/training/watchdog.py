@@ -188,9 +188,12 @@ def hacking(history: Sequence[Mapping[str, Any]]) -> tuple[Trouble, int] | None:
 class Watchdog(TrainerCallback):
     """Watch behind the trainer's callback protocol; also keeps the batches since the last log entry."""
 
-    def __init__(self, stage: str, stage_dir: Path, terminal: TextIO, speaks: bool = True) -> None:
-        """speaks: of several processes, which stop together by the first one's verdict, one says it."""
+    def __init__(self, stage: str, stage_dir: Path, terminal: TextIO, speaks: bool = True, fp16: bool = False) -> None:
+        """speaks: of several processes, which stop together by the first one's verdict, one says it. fp16: torch's
+        scaler finds its scale by steps whose gradients overflow, and skips them.
+        """
         self.watch, self.stage_dir, self.terminal, self.speaks = Watch(stage), stage_dir, terminal, speaks
+        self.unwatched = {"grad_norm"} if fp16 else set()
         self.stopped: Trouble | None = None
         self.batches: deque[Any] = deque(maxlen=64)
 
@@ -209,15 +212,15 @@ class Watchdog(TrainerCallback):
         """Look at the entries that a run which goes on has behind it. Gives what had ended the training with them."""
         stop = None
         for entry in entries:
-            _, stop = self.watch.look(entry)
+            _, stop = self._look(entry)
         return stop
+
+    def _look(self, entry: Mapping[str, Any]) -> tuple[list[Trouble], Trouble | None]:
+        return self.watch.look({key: value for key, value in entry.items() if key not in self.unwatched})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Called by the trainer with each log entry, in every process."""
-        entry = dict(logs or {})
-        if args.fp16:  # torch's scaler finds its scale by steps that overflow, and skips them
-            entry.pop("grad_norm", None)
-        warnings, stop = gathered([self.watch.look(entry)])[0]  # one that stops alone leaves the others waiting for it
+        warnings, stop = gathered([self._look(logs or {})])[0]  # one that stops alone leaves the others waiting for it
         for trouble in warnings:
             self._say(f"warning, step {state.global_step}: {trouble}")
         if stop is not None and self.stopped is None:
