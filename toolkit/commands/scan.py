@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Json, Recipe, Set, command_line, print_json, say
+from toolkit.commands.shared import Json, Recipe, Set, command_line, next_line, print_json, say
 
 app = typer.Typer()
 
@@ -26,12 +26,11 @@ def scan_prompts(
     from dataclasses import asdict
 
     from eval.tables import show
-    from toolkit.config import load_recipe
-    from toolkit.rundir import opened
+    from toolkit.rundir import opened, recipe_of
     from toolkit.scan import REPORT, scan, scan_grid
     from toolkit.stages import ensure
 
-    with opened(load_recipe(config, overrides or [])) as run:
+    with opened(recipe_of(config, overrides or [])) as run:
         ensure(run, "data", say)
         if run.recipe.sft is not None:
             if not run.is_done("sft"):
@@ -43,4 +42,4 @@ def scan_prompts(
         print_json(asdict(found))
     else:
         show(scan_grid(found, run.dir / "scan" / REPORT))
-    say(f"next: {command_line('grpo', config, overrides)}")
+    say(f"next: {next_line('grpo', config, overrides, run.dir)}")
