@@ -4,7 +4,8 @@ run/
   recipe.yaml      the resolved recipe, defaults included
   manifest.json    versions, platform, git commit
   plan.json        values that the toolkit chose: by free memory, by a probe, or after running out of memory
-  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
+  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: hashes of the
+                   files, and of those that they were built from)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      preflight.json, adapter/ or (all weights) weights/, checkpoints/, log.jsonl, held_out.jsonl,
                    tensorboard/; sft also model/, as below; grpo also rollouts.jsonl

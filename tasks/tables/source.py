@@ -87,5 +87,19 @@ def _directory(path: Path, encoding: str | None, separator: str | None, split: s
     return Source(str(path), kind, digest, lambda: (row for part in parts for row in part.rows()))
 
 
+def content_hash(path: Path) -> str | None:
+    """SHA-256 of a file, or over the data files of a folder and their names; None where there is neither."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        return None
+    tables = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES]
+    saved = [each for each in path.rglob("*.arrow") if not each.name.startswith("cache-")]
+    names = sorted({each.relative_to(path) for each in (*tables, *saved)})
+    listed = "".join(f"{name}\n{content_hash(path / name)}\n" for name in names)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 def _fingerprint(dataset: object) -> str:
     return str(getattr(dataset, "_fingerprint", dataset))

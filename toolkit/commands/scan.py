@@ -26,12 +26,14 @@ def scan_prompts(
     from dataclasses import asdict
 
     from eval.tables import show
+    from toolkit.data_stage import refuse_changed
     from toolkit.rundir import opened, recipe_of
     from toolkit.scan import REPORT, scan, scan_grid
     from toolkit.stages import ensure
 
     with opened(recipe_of(config, overrides or [])) as run:
         ensure(run, "data", say)
+        refuse_changed(run, "scan")
         if run.recipe.sft is not None:
             if not run.is_done("sft"):
                 first = command_line("sft", config, overrides)
