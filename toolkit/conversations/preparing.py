@@ -24,7 +24,7 @@ from toolkit.models import cache_folder
 from toolkit.parallel import in_chunks
 from toolkit.templates import use_template
 
-VERSION = "6"  # part of the cache key: raise it when the rows come out otherwise
+VERSION = "7"  # part of the cache key: raise it when the rows come out otherwise
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -69,10 +69,15 @@ def prepare(
                 report = _write(source, worker, Tally(source.name, config.max_bad_share), scratch)
             finally:
                 _copy(scratch / QUARANTINE, quarantine)
-            facts = {"template": template_hash(tokenizer), "kind": source.kind, "sha256": source.sha256}
-            write_json(scratch / REPORT, {**report, **facts})
+            facts = {"template": template_hash(tokenizer), "sha256": source.sha256}
+            write_json(scratch / REPORT, {**report, **facts_of(source), **facts})
     _copy(target / QUARANTINE, quarantine)
     return Prepared(target, read_json(target / REPORT, f"remove {target}"))
+
+
+def facts_of(source: Source) -> dict[str, Any]:
+    """What a report says of its source."""
+    return {"kind": source.kind, "encodings": source.encodings}
 
 
 def open_quarantine(path: Path) -> TextIO:
