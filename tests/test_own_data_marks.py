@@ -77,7 +77,7 @@ def test_alpacas_history_is_the_earlier_turns(tmp_path: Path) -> None:
         found = one(tmp_path, {**row, "history": history})
         assert isinstance(found, Conversation)
         assert [turn["content"] for turn in found.messages] == ["s", "q0", "a0", "q1", "a1", "i", "o"]
-    for empty in ([], "", None):
+    for empty in ("[]", "", None):
         assert isinstance(found := one(tmp_path, {**row, "history": empty}), Conversation)
         assert len(found.messages) == 3
     assert isinstance(bad := one(tmp_path, {**row, "history": ["q0"]}), Bad)

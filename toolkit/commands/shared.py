@@ -18,7 +18,7 @@ Recipe = Annotated[
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="override a key of the recipe")]
 TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py or .yaml file, or an installed plugin")]
 ModelRef = Annotated[
-    str, typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME")
+    str, typer.Option("--model", help="hub id, directory (model, adapter or run), .gguf file, or package:NAME")
 ]
 ChatTemplate = Annotated[
     str | None, typer.Option("--chat-template", help="a shipped one (chatml, llama-3.1, gemma, qwen-3) or a file")
