@@ -79,6 +79,17 @@ def declared_task(path: Path, shown: Path | None = None) -> Task:
     )
 
 
+def files_of(path: Path) -> list[Path]:
+    """The YAML file of a task, and its table. Raises UserError as declared_task does for the file."""
+    return [path, Path(_table_path(path.parent, _read(path, path)))]
+
+
+def _table_path(folder: Path, raw: Mapping[str, Any]) -> str:
+    """The table beside the YAML file, else what `data` says as it stands."""
+    beside = folder / str(raw["data"])
+    return str(beside if beside.exists() else raw["data"])
+
+
 def _read(path: Path, shown: Path) -> dict[str, Any]:
     raw = read_yaml(path, "task", shown=shown)
     for key in raw:
@@ -210,11 +221,8 @@ class _Table:
         return found
 
     def _source(self) -> Source:
-        path = str(self.raw["data"])
-        beside = self.folder / path
-        return open_source(
-            str(beside) if beside.exists() else path, self.raw.get("encoding"), self.raw.get("separator")
-        )
+        path = _table_path(self.folder, self.raw)
+        return open_source(path, self.raw.get("encoding"), self.raw.get("separator"))
 
     def _example(self, row: Row) -> Example:
         missing = [name for name in self.columns if name not in row.values]

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from rewards.core import UserError
 from tasks.base import Task
-from tasks.declared import declared_task
+from tasks.declared import declared_task, files_of
 
 PLUGIN_GROUP = "reasoning_toolkit.tasks"
 
@@ -55,6 +55,17 @@ def load_task(ref: str) -> Task:
     if ref in plugins:
         return _from_plugin(plugins[ref])
     raise UserError(_unknown(ref, [*BUILTIN, *sorted(plugins)]))
+
+
+def task_files(ref: str) -> list[Path]:
+    """The files that the task `ref` is read from, a table's too; none of a built-in task or a plugin.
+
+    What a .py file opens by itself isn't known. Raises UserError for a YAML file that isn't a task's.
+    """
+    path = Path(ref)
+    if ref.endswith((".yaml", ".yml")) and path.is_file():
+        return files_of(path)
+    return [path] if ref.endswith(".py") else []
 
 
 def _unknown(ref: str, allowed: list[str]) -> str:

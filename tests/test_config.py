@@ -148,7 +148,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_directory_or_bytes_for_a_recipe(tmp_path: Path) -> None:
-    assert "can't be read as text" in refusal(tmp_path)
+    assert f"{tmp_path} is a directory without a recipe.yaml" in refusal(tmp_path)
     path = tmp_path / "latin.yaml"
     path.write_bytes("task: déjà".encode("latin-1"))
     assert "can't be read as text" in refusal(path)

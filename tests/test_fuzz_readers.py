@@ -83,14 +83,14 @@ def test_turns_are_read_or_refused(cell: object) -> None:
 @FUZZ
 @given(
     st.dictionaries(
-        st.sampled_from(["instruction", "input", "output", "prompt", "completion", "messages", "x"]),
+        st.sampled_from(["instruction", "input", "output", "history", "prompt", "completion", "messages", "x"]),
         json_values,
         min_size=1,
     )
 )
 def test_rows_are_read_or_refused(row: dict[str, object]) -> None:
     with suppress(BadValue):
-        checked(shape_of(tuple(row), {})(row))
+        checked(shape_of(row, {})(row))
 
 
 noise = st.one_of(

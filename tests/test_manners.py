@@ -179,6 +179,10 @@ def test_what_ends_says_where_things_are_and_what_comes_next(
     assert where == f"what was trained: {run / 'sft'} (its log: {run / 'logs' / 'sft'}.log)"
     assert further == f"next: toolkit scan {config}, then toolkit grpo {config}; or all at once: toolkit run {config}"
     assert toolkit("grpo", config).err.splitlines()[-1] == f"next: toolkit run {config}"
+    kept, changed = tmp_path / "other" / "recipe.yaml", ("--set", f"output={tmp_path / 'other'}", "--set", "seed=1")
+    further = toolkit("sft", config, *changed).err.splitlines()[-1]
+    assert further == f"next: toolkit scan {kept}, then toolkit grpo {kept}; or all at once: toolkit run {kept}"
+    assert "sft: done before" in toolkit("grpo", kept).err, "it holds what was set"
     done = toolkit("run", config)
     assert f"the model: {run / 'model'}\ntry it: toolkit serve {run / 'model'}" in done.out
     assert done.err.splitlines()[-1] == f"the report: {run / 'report.html'}"

@@ -86,6 +86,19 @@ def test_a_directory_that_is_no_model(tmp_path: Path) -> None:
     assert f"{tmp_path}: neither config.json nor adapter_config.json in it; a model is a hub id" in refusal(tmp_path)
 
 
+def test_a_run_stands_for_the_model_that_it_ended_with(tmp_path: Path, fake_model: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").touch()
+    before = f"{run}: this run has no model/ yet, toolkit run {run} makes it; there is "
+    assert refusal(run) == f"{before}nothing trained"
+    for name in ("sft/model", "sft/adapter", "grpo/adapter"):
+        (run / name).mkdir(parents=True)
+    assert refusal(run) == f"{before}{run}/grpo/adapter, {run}/sft/adapter, {run}/sft/model"
+    fake_model.rename(run / "model")
+    assert resolve_model(str(run)).path == run / "model"
+
+
 def test_an_adapter_brings_its_base(adapter: Path, fake_model: Path) -> None:
     resolved = resolve_model(str(adapter))
     assert (resolved.path, resolved.adapter) == (fake_model, adapter)
@@ -131,7 +144,7 @@ def test_what_is_no_model_says_what_one_is(reference: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     said = refusal(reference)
     assert repr(reference) in said
-    assert "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME" in said
+    assert "a hub id (org/name), a model, adapter or run directory, a .gguf file, or package:NAME" in said
 
 
 def test_a_missing_gguf() -> None:

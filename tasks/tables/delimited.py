@@ -114,5 +114,5 @@ def _header(path: Path, number: int, header: list[str] | str) -> list[str]:
     if twice is not None:
         raise UserError(f"{path}, row {number}: two columns are called {twice!r}; rename one")
     if problem := next(filter(None, map(unreadable, names)), None):
-        raise UserError(f"{path}, row {number}: the header {problem} Give data.encoding")
+        raise UserError(f"{path}, row {number}: the header {problem}; give data.encoding")
     return names

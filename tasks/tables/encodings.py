@@ -91,5 +91,5 @@ def unreadable(text: str) -> str | None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            return f"holds something that isn't Unicode text (at character {error.start + 1}); what encoding is it?"
+            return f"holds something that isn't Unicode text (at character {error.start + 1}), as of another encoding"
     return "holds a NUL character" if "\0" in text else None

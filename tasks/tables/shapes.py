@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.core import Message
@@ -22,16 +22,30 @@ LISTS = ("conversations", "messages", "conversation")
 PAIRS = (("prompt", "completion"), ("question", "answer"), ("user", "assistant"))
 KNOWN = "conversations | messages, prompt + completion, instruction (+ input) + output, question + answer"
 
-Shape = Callable[[Mapping[str, Any]], list[Message]]
+REASONING = ("reasoning_content", "reasoning", "thinking")  # beside the content of an answer
+LEFT_OUT = (
+    "{} beside an answer isn't trained on; write it into the content, as the template marks it (<think>…</think>)"
+)
 
 
-def shape_of(names: tuple[str, ...], columns: Mapping[str, str]) -> Shape:
-    """How rows with these columns are read. `columns` maps system, user, assistant or conversations to their names.
+class Turn(Message, total=False):
+    """A turn as it was read. silent: an answer that isn't to be learned. left_out: what of the turn isn't rendered."""
+
+    silent: bool
+    left_out: str
+
+
+Shape = Callable[[Mapping[str, Any]], list[Turn]]
+
+
+def shape_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Shape:
+    """How rows with the columns of this one are read. `columns` maps system, user, assistant or conversations to names.
 
     A column `system` counts beside every shape, unless another is mapped to it.
 
     Raises BadValue when a mapped column isn't there, or when no known shape fits.
     """
+    names = tuple(row)
     missing = [name for name in columns.values() if name not in names]
     if missing:
         raise BadValue(f"no column {missing[0]!r}; the columns are: {', '.join(names)}")
@@ -49,19 +63,28 @@ def shape_of(names: tuple[str, ...], columns: Mapping[str, str]) -> Shape:
     for user, assistant in PAIRS:
         if user in names and assistant in names:
             return lambda row: _pair(row, user, assistant, system)
-    raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. {_mapping(names)}")
+    raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. {_mapping(row)}")
 
 
-def _mapping(names: tuple[str, ...]) -> str:
-    """How to say which columns of others names are meant: of two, that the first asks."""
-    if len(names) == 1:
-        return f"Turns in {names[0]!r}: --set {shlex.quote(f'data.columns.conversations={names[0]}')}"
+def _mapping(row: Mapping[str, Any]) -> str:
+    """How to say which columns of other names are meant: one that holds turns; else of two, that the first asks."""
+    names = tuple(row)
+    turns = names[0] if len(names) == 1 else next((name for name in names if _holds_turns(row[name])), None)
+    if turns is not None:
+        return f"Turns in {turns!r}: --set {shlex.quote(f'data.columns.conversations={turns}')}"
     user, assistant = names if len(names) == 2 else ("COLUMN", "COLUMN")
     pairs = (f"data.columns.user={user}", f"data.columns.assistant={assistant}")
     return f"Map others: {' '.join(f'--set {shlex.quote(pair)}' for pair in pairs)}"
 
 
-def turns_of(cell: Any) -> list[Message]:
+def _holds_turns(cell: Any) -> bool:
+    try:
+        return bool(turns_of(cell))
+    except BadValue:
+        return False
+
+
+def turns_of(cell: Any) -> list[Turn]:
     """The turns that a cell holds, as a list or as text: JSON, or a Python literal."""
     value = _literal(cell) if isinstance(cell, str) else cell
     if not isinstance(value, list | tuple):
@@ -85,7 +108,7 @@ def _literal(text: str) -> Any:
     raise BadValue(f"neither JSON ({as_json}) nor a Python literal ({reason})")
 
 
-def _turn(turn: Any, number: int) -> Message:
+def _turn(turn: Any, number: int) -> Turn:
     if type(turn) is dict and len(turn) == 2 and turn.get("role") in _PLAIN and type(turn.get("content")) is str:
         return {"role": turn["role"], "content": turn["content"]}  # what most turns are: no need to look closer
     if not isinstance(turn, Mapping):
@@ -97,9 +120,22 @@ def _turn(turn: Any, number: int) -> Message:
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         raise BadValue(f"turn {number}: unknown role {shown(name)}; known: {', '.join(ROLES)}")
-    if turn.get("tool_calls"):
+    if turn.get("tool_calls") or turn.get("function_call"):
         raise BadValue(f"turn {number} calls tools, which isn't supported")
-    return {"role": role, "content": _text(turn.get(keys[1]), f"turn {number}")}
+    found: Turn = {"role": role, "content": _text(turn.get(keys[1]), f"turn {number}")}
+    return _with_marks(found, turn, number) if role == "assistant" else found
+
+
+def _with_marks(found: Turn, turn: Mapping[str, Any], number: int) -> Turn:
+    """An answer with what stands beside its content: OpenAI's weight, of which 0 is not to be learned, and thoughts."""
+    weight = turn.get("weight")
+    if isinstance(weight, bool) or weight not in (None, 0, 1):
+        raise BadValue(f"turn {number}: the weight must be 0 or 1, got {shown(weight)}")
+    if weight == 0:
+        found["silent"] = True
+    if beside := next((key for key in REASONING if turn.get(key)), None):
+        found["left_out"] = LEFT_OUT.format(beside)
+    return found
 
 
 def _text(content: Any, where: str) -> str:
@@ -116,27 +152,43 @@ def _is_text_part(part: Any) -> bool:
     return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text", ""), str)
 
 
-def _alpaca(row: Mapping[str, Any]) -> list[Message]:
+def _alpaca(row: Mapping[str, Any]) -> list[Turn]:
     asked, given = _cell(row["instruction"], "instruction"), _cell(row.get("input"), "input")
     return [
         *_system(row, "system"),
+        *_history(row.get("history")),
         {"role": "user", "content": f"{asked}\n\n{given}" if given.strip() else asked},
         {"role": "assistant", "content": _cell(row["output"], "output")},
     ]
 
 
-def _pair(row: Mapping[str, Any], user: str, assistant: str, system: str | None) -> list[Message]:
+def _history(cell: Any) -> list[Turn]:
+    """Alpaca's earlier turns: a list of [question, answer], or text that holds one."""
+    pairs = _literal(cell) if isinstance(cell, str) and cell.strip() else cell or []
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise BadValue(f"column 'history' must hold a list of [question, answer], got {shown(pairs)}")
+    roles = ("user", "assistant")
+    return [
+        {"role": role, "content": _text(said, "column 'history'")}
+        for pair in pairs
+        for role, said in zip(roles, pair, strict=True)
+    ]
+
+
+def _pair(row: Mapping[str, Any], user: str, assistant: str, system: str | None) -> list[Turn]:
     asked, answered = row[user], row[assistant]
     if isinstance(asked, list | tuple):  # prompt and completion as lists of turns
         return _with_system(row, system, [*turns_of(asked), *turns_of(answered)])
-    turns: list[Message] = [
+    turns: list[Turn] = [
         {"role": "user", "content": _cell(asked, user)},
         {"role": "assistant", "content": _cell(answered, assistant)},
     ]
     return _with_system(row, system, turns)
 
 
-def _with_system(row: Mapping[str, Any], name: str | None, turns: list[Message]) -> list[Message]:
+def _with_system(row: Mapping[str, Any], name: str | None, turns: list[Turn]) -> list[Turn]:
     """The turns behind the system message of the column `name`, which must not contradict one of their own."""
     given = _system(row, name) if name else []
     if not given or not turns or turns[0]["role"] != "system":
@@ -146,7 +198,7 @@ def _with_system(row: Mapping[str, Any], name: str | None, turns: list[Message])
     return turns
 
 
-def _system(row: Mapping[str, Any], name: str) -> list[Message]:
+def _system(row: Mapping[str, Any], name: str) -> list[Turn]:
     text = _cell(row.get(name), name)
     return [{"role": "system", "content": text}] if text.strip() else []
 
@@ -158,7 +210,7 @@ def _cell(value: Any, name: str) -> str:
     return text_of(value) if isinstance(value, int | float) else _text(value, f"column {name!r}")
 
 
-def checked(messages: list[Message]) -> tuple[Message, ...]:
+def checked(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The conversation, white space around each turn taken off. Raises BadValue when it can't be trained on."""
     turns = tuple(Message(role=turn["role"], content=turn["content"].strip()) for turn in messages)
     start = 1 if turns and turns[0]["role"] == "system" else 0

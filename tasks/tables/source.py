@@ -24,12 +24,15 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows that can be read as often as one likes. sha256: of the content. kind: for a person, `csv, cp1251`."""
+    """Rows that can be read as often as one likes. sha256: of the content. kind: for a person, `csv, cp1251`.
+    encodings: of the text files, those that aren't UTF-8.
+    """
 
     name: str
     kind: str
     sha256: str
     rows: Callable[[], Iterator[Row | Bad]]
+    encodings: tuple[str, ...] = ()
 
 
 def open_source(path: str, encoding: str | None = None, separator: str | None = None, split: str = "train") -> Source:
@@ -61,9 +64,9 @@ def _file(path: Path, encoding: str | None, separator: str | None) -> Source:
         rows = partial(read_delimited, path, scanned.encoding, separator)
     else:
         rows = partial(read_json if suffix == ".json" else read_jsonl, path, scanned.encoding)
-    return Source(
-        str(path), f"{suffix[1:]}, {scanned.encoding}", scanned.sha256, partial(_decoded, path, scanned.encoding, rows)
-    )
+    kind, decoded = f"{suffix[1:]}, {scanned.encoding}", partial(_decoded, path, scanned.encoding, rows)
+    others = () if scanned.encoding.startswith("utf-8") else (scanned.encoding,)
+    return Source(str(path), kind, scanned.sha256, decoded, others)
 
 
 def _decoded(path: Path, encoding: str, rows: Callable[[], Iterator[Row | Bad]]) -> Iterator[Row | Bad]:
@@ -84,7 +87,22 @@ def _directory(path: Path, encoding: str | None, separator: str | None, split: s
     parts = [_file(each, encoding, separator) for each in files]
     digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
     kind = f"{len(parts)} files ({', '.join(sorted({part.kind for part in parts}))})"
-    return Source(str(path), kind, digest, lambda: (row for part in parts for row in part.rows()))
+    others = tuple(sorted({each for part in parts for each in part.encodings}))
+    return Source(str(path), kind, digest, lambda: (row for part in parts for row in part.rows()), others)
+
+
+def content_hash(path: Path) -> str | None:
+    """SHA-256 of a file, or over the data files of a folder and their names; None where there is neither."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        return None
+    tables = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES]
+    saved = [each for each in path.rglob("*.arrow") if not each.name.startswith("cache-")]
+    names = sorted({each.relative_to(path) for each in (*tables, *saved)})
+    listed = "".join(f"{name}\n{content_hash(path / name)}\n" for name in names)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _fingerprint(dataset: object) -> str:

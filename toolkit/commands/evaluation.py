@@ -27,7 +27,9 @@ from toolkit.commands.shared import (
 
 ModelRefs = Annotated[
     list[str],
-    typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME; several: NAME=…"),
+    typer.Option(
+        "--model", help="hub id, directory (model, adapter or run), .gguf file, or package:NAME; several: NAME=…"
+    ),
 ]
 
 app = typer.Typer()

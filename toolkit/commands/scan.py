@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Json, Recipe, Set, command_line, print_json, say
+from toolkit.commands.shared import Json, Recipe, Set, command_line, next_line, print_json, say
 
 app = typer.Typer()
 
@@ -26,16 +27,17 @@ def scan_prompts(
     from dataclasses import asdict
 
     from eval.tables import show
-    from toolkit.config import load_recipe
-    from toolkit.rundir import opened
+    from toolkit.data_stage import refuse_changed
+    from toolkit.rundir import opened, recipe_of
     from toolkit.scan import REPORT, grpo_of, scan, scan_grid
     from toolkit.stages import ensure
     from toolkit.training.preflight_rewards import check_groups
 
-    recipe = load_recipe(config, overrides or [])
+    recipe = recipe_of(config, overrides or [])
     grpo_of(recipe)
     with opened(recipe) as run:
         ensure(run, "data", say)
+        refuse_changed(run, "scan")
         if run.recipe.sft is not None:
             if not run.is_done("sft"):
                 first = command_line("sft", config, overrides)
@@ -48,11 +50,12 @@ def scan_prompts(
     else:
         show(scan_grid(found, run.dir / "scan" / REPORT))
     accepted = run.recipe.preflight.accept
+    following = next_line("grpo", config, overrides, run.dir)
     if ends and "groups" not in accepted:
-        accept = [*(overrides or []), f"preflight.accept=[{', '.join([*accepted, 'groups'])}]"]
+        accept = f"preflight.accept=[{', '.join([*accepted, 'groups'])}]"
         say(
             f"next: not GRPO, whose preflight ends on such groups. {'; '.join(found.advice)}; or accept it: "
-            f"{command_line('grpo', config, accept)}"
+            f"{following} --set {shlex.quote(accept)}"
         )
     else:
-        say(f"next: {command_line('grpo', config, overrides)}")
+        say(f"next: {following}")

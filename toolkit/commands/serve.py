@@ -14,7 +14,9 @@ app = typer.Typer()
 
 @app.command("serve")
 def serve_model(
-    model: Annotated[str, typer.Argument(help="hub id, directory (model or adapter), .gguf file, or package:NAME")],
+    model: Annotated[
+        str, typer.Argument(help="hub id, directory (model, adapter or run), .gguf file, or package:NAME")
+    ],
     host: Annotated[
         str, typer.Option(help="an address of this machine; others than loopback need a key")
     ] = "127.0.0.1",

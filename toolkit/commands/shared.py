@@ -12,11 +12,13 @@ import typer
 from eval.progress import say as say
 from rewards.core import UserError
 
-Recipe = Annotated[Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml")]
+Recipe = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="a recipe, such as configs/demo.yaml, or a run directory")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="override a key of the recipe")]
 TaskRef = Annotated[str, typer.Option("--task", help="a built-in task, a .py or .yaml file, or an installed plugin")]
 ModelRef = Annotated[
-    str, typer.Option("--model", help="hub id, directory (model or adapter), .gguf file, or package:NAME")
+    str, typer.Option("--model", help="hub id, directory (model, adapter or run), .gguf file, or package:NAME")
 ]
 ChatTemplate = Annotated[
     str | None, typer.Option("--chat-template", help="a shipped one (chatml, llama-3.1, gemma, qwen-3) or a file")
@@ -29,6 +31,11 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 def command_line(verb: str, config: Path, overrides: list[str] | None = None) -> str:
     """The command of another verb on the same recipe, to be pasted into a shell."""
     return shlex.join(["toolkit", verb, str(config), *(word for each in overrides or [] for word in ("--set", each))])
+
+
+def next_line(verb: str, config: Path, overrides: list[str] | None, run: Path) -> str:
+    """The same for what comes next; with overrides by the recipe that the run keeps, since it holds them all."""
+    return command_line(verb, run / "recipe.yaml" if overrides else config)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,17 @@ from typing import Any
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import ChatTemplate, Json, Recipe, Set, command_line, print_json, say, with_template
+from toolkit.commands.shared import (
+    ChatTemplate,
+    Json,
+    Recipe,
+    Set,
+    command_line,
+    next_line,
+    print_json,
+    say,
+    with_template,
+)
 
 app = typer.Typer()
 
@@ -19,14 +29,15 @@ def sft(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
     """Build the data of a recipe and train its SFT stage: an adapter, or all weights."""
     chosen = with_template(overrides, chat_template)
     trained = _stages(config, chosen, until="sft")
-    scan, then, whole = (command_line(verb, config, chosen) for verb in ("scan", "grpo", "run"))
+    scan, then, whole = (next_line(verb, config, chosen, trained.dir) for verb in ("scan", "grpo", "run"))
     _say_where(trained, "sft", f"{scan}, then {then}; or all at once: {whole}" if trained.recipe.grpo else whole)
 
 
 @app.command()
 def grpo(config: Recipe, overrides: Set = None) -> None:
     """Train the GRPO stage of a recipe, going on from its SFT stage."""
-    _say_where(_stages(config, overrides, until="grpo"), "grpo", command_line("run", config, overrides))
+    trained = _stages(config, overrides, until="grpo")
+    _say_where(trained, "grpo", next_line("run", config, overrides, trained.dir))
 
 
 @app.command()
@@ -48,11 +59,10 @@ def run(config: Recipe, chat_template: ChatTemplate = None, overrides: Set = Non
 @app.command()
 def preflight(config: Recipe, overrides: Set = None) -> None:
     """Build the data and check what a recipe's trainings still to do would stumble over. Exits with 2 on a problem."""
-    from toolkit.config import load_recipe
-    from toolkit.rundir import opened
+    from toolkit.rundir import opened, recipe_of
     from toolkit.stages import ensure, stages_of
 
-    recipe = load_recipe(config, overrides or [])
+    recipe = recipe_of(config, overrides or [])
     with opened(recipe) as run:
         ensure(run, "data", say)
         _preflights(run, stages_of(recipe), say)
@@ -84,11 +94,10 @@ def _say_where(trained: Any, stage: str, further: str) -> None:
 
 
 def _stages(config: Path, overrides: list[str] | None, until: str | None = None) -> Any:
-    from toolkit.config import load_recipe
-    from toolkit.rundir import opened
+    from toolkit.rundir import opened, recipe_of
     from toolkit.stages import ensure, refuse_what_cannot_run, stages_of
 
-    recipe = load_recipe(config, overrides or [])
+    recipe = recipe_of(config, overrides or [])
     stages = stages_of(recipe)
     if until is not None and until not in stages:
         raise UserError(f"{config}: has no section {until!r}; add one, or use another verb")

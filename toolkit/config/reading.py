@@ -19,12 +19,17 @@ from toolkit.config.sections import FILE_DATA, TASK_DATA, ConversationsConfig, D
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply `a.b=value` overrides (values are YAML). Raises UserError that names the key at fault."""
+    """Read a recipe, or the one that a run directory keeps, and apply `a.b=value` overrides (values are YAML).
+
+    Raises UserError that names the key at fault.
+    """
     return check_recipe(apply_overrides(_read(path), overrides), str(path))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return read_yaml(path, "recipe", "no such recipe; the ready ones are in configs/")
+    if path.is_dir() and not (kept := path / "recipe.yaml").is_file():
+        raise UserError(f"{path} is a directory without a recipe.yaml, so no run; give a recipe or a run directory")
+    return read_yaml(kept if path.is_dir() else path, "recipe", "no such recipe; the ready ones are in configs/")
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

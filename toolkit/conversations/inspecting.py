@@ -13,7 +13,7 @@ from rewards.core import UserError
 from rewards.response import TAGS
 from tasks.tables.rows import Bad
 from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overrides, check_recipe, load_recipe
-from toolkit.conversations.preparing import open_quarantine, prepare, tokenizer_for, write_bad
+from toolkit.conversations.preparing import facts_of, open_quarantine, prepare, tokenizer_for, write_bad
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
 from toolkit.conversations.report import Tally, too_many_bad
@@ -110,7 +110,7 @@ def count(config: ConversationsConfig, quarantine: Path | None) -> dict[str, Any
             write_bad(bad, chunk.bad)
             tally.add(chunk.counts, chunk.bad, chunk.twins, chunk.near)
     tally.check()
-    return {**tally.to_json(), "kind": source.kind}
+    return {**tally.to_json(), **facts_of(source)}
 
 
 def first_rows(config: ConversationsConfig, renderer: Renderer, count: int) -> list[Rendered]:

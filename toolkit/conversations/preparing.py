@@ -71,10 +71,15 @@ def prepare(
                 report = _write(source, worker, Tally(source.name, config.max_bad_share), scratch)
             finally:
                 _copy(scratch / QUARANTINE, quarantine)
-            facts = {"template": template_hash(tokenizer), "kind": source.kind, "sha256": source.sha256}
-            write_json(scratch / REPORT, {**report, **facts})
+            facts = {"template": template_hash(tokenizer), "sha256": source.sha256}
+            write_json(scratch / REPORT, {**report, **facts_of(source), **facts})
     _copy(target / QUARANTINE, quarantine)
     return Prepared(target, read_json(target / REPORT, f"remove {target}"))
+
+
+def facts_of(source: Source) -> dict[str, Any]:
+    """What a report says of its source."""
+    return {"kind": source.kind, "encodings": source.encodings}
 
 
 def open_quarantine(path: Path) -> TextIO:

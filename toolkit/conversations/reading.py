@@ -14,11 +14,16 @@ from toolkit.config import ConversationsConfig
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A row's turns: perhaps a system message, then user and assistant in turn, the assistant last."""
+    """A row's turns: perhaps a system message, then user and assistant in turn, the assistant last.
+
+    silent: which of its answers, from 0, aren't to be learned. left_out: what the row holds and nobody renders.
+    """
 
     file: str
     row: int
     messages: tuple[Message, ...]
+    silent: frozenset[int] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 def source_of(config: ConversationsConfig) -> Source:
@@ -31,7 +36,21 @@ def to_conversation(row: Row, columns: Mapping[str, str], shapes: dict[tuple[str
     names = tuple(row.values)
     try:
         if names not in shapes:
-            shapes[names] = shape_of(names, columns)
-        return Conversation(row.file, row.number, checked(shapes[names](row.values)))
+            shapes[names] = shape_of(row.values, columns)
+        turns = shapes[names](row.values)
+        messages = checked(turns)
+        answers = [turn for turn in turns if turn["role"] == "assistant"]
+        silent = frozenset(number for number, turn in enumerate(answers) if turn.get("silent"))
+        if len(silent) == len(answers):
+            raise BadValue("every answer has weight 0: there is nothing to learn")
     except BadValue as error:
         return Bad(row.file, row.number, str(error), raw_of(dict(row.values)))
+    left_out = dict.fromkeys([*(turn["left_out"] for turn in answers if "left_out" in turn), *_tools(row, columns)])
+    return Conversation(row.file, row.number, messages, silent, tuple(left_out))
+
+
+def _tools(row: Row, columns: Mapping[str, str]) -> list[str]:
+    """A note of tools that the row offers: calls are refused, and an answer without one may be learned."""
+    named = [name for name in ("tools", "functions") if name in row.values and name not in columns.values()]
+    some = [name for name in named if str(row.values[name] or "").strip() not in ("", "[]", "{}", "null", "None")]
+    return [f"{name} of a row aren't put into the prompt" for name in some]

@@ -1,5 +1,7 @@
 """Conversations as training rows: every assistant turn labelled, exactly as the model will be asked for it.
 
+Answers that aren't to be learned (`Conversation.silent`) are left without labels.
+
 A turn is labelled from where its prompt ends (the turns before it, rendered with the generation prompt) to its end
 token. That needs no generation markers in the template and can't disagree with what evaluation renders. Some templates
 rewrite earlier turns once others follow (Qwen 3 drops their thoughts); such a conversation becomes a row for each
@@ -25,7 +27,7 @@ PROBES = 32  # prompts that are tokenized a second time, to see that a row begin
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One sequence before it is tokenized. spans: [start, end) characters of what the assistant says in it."""
+    """One sequence before it is tokenized. spans: [start, end) characters of the answers in it that are learned."""
 
     source: Conversation
     text: str
@@ -60,7 +62,7 @@ class Renderer:
 
     def rows(self, batch: Sequence[Conversation], offsets: bool = False) -> list[Rendered | Bad]:
         """Rows in the order of the batch: one a conversation, several where the template rewrites earlier turns."""
-        if self.segments is not None and not offsets:
+        if self.segments is not None and not offsets and not any(each.silent for each in batch):
             rows = self.segments.rows([each.messages for each in batch])
             if rows is not None:
                 return [Rendered(each, row) for each, row in zip(batch, rows, strict=True)]
@@ -84,7 +86,7 @@ class Renderer:
 
         if self.linear is not None:
             wholes = [(each, self.linear.whole(each.messages)) for each in batch]
-            return [Text(each, text, tuple(spans)) for each, (text, spans) in wholes]
+            return [Text(each, text, _learned(each, spans)) for each, (text, spans) in wholes]
         try:
             return list(self._texts(batch))
         except TemplateError as error:
@@ -144,10 +146,14 @@ class Renderer:
 def _join(source: Conversation, parts: list[tuple[str, str]]) -> Iterator[Text]:
     final = parts[-1][1]
     if all(final.startswith(whole) for _, whole in parts):
-        yield Text(source, final, tuple((len(prompt), len(whole)) for prompt, whole in parts))
+        yield Text(source, final, _learned(source, [(len(prompt), len(whole)) for prompt, whole in parts]))
     else:
-        for prompt, whole in parts:
+        for prompt, whole in _learned(source, parts):
             yield Text(source, whole, ((len(prompt), len(whole)),))
+
+
+def _learned(source: Conversation, answers: Sequence[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+    return tuple(answer for number, answer in enumerate(answers) if number not in source.silent)
 
 
 def _bad(source: Conversation, reason: str) -> Bad:

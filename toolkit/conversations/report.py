@@ -19,7 +19,8 @@ PATIENCE = 1000  # rows: when all of the first ones are bad, the rest isn't read
 class Counts:
     """rows = conversations + bad; conversations = those of train and validation + too_long.
 
-    sequences, tokens and supervised count what is trained on; they stay 0 without a model.
+    sequences, tokens and supervised count what is trained on; they stay 0 without a model. silent: answers that aren't
+    learned. left_out: conversations, by what of them isn't rendered.
     """
 
     rows: int = 0
@@ -28,12 +29,14 @@ class Counts:
     turns: int = 0
     with_system: int = 0
     several_turns: int = 0
+    silent: int = 0
     too_long: int = 0
     validation: int = 0
     sequences: int = 0
     tokens: int = 0
     supervised: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
 
 
@@ -126,10 +129,14 @@ def kind_of(reason: str) -> str:
 def summary_lines(report: dict[str, Any]) -> list[str]:
     """The report for a person."""
     n = report
+    read_as = "".join(f", read as {each}" for each in n["encodings"])
     lines = [
-        f"{n['source']}: {n['rows']} rows, {n['conversations']} conversations, {n['bad']} bad",
+        f"{n['source']}{read_as}: {n['rows']} rows, {n['conversations']} conversations, {n['bad']} bad",
         f"  turns {n['turns']}, with a system message {n['with_system']}, with several answers {n['several_turns']}",
     ]
+    if n["silent"]:
+        lines.append(f"  answers that aren't learned (weight 0): {n['silent']}")
+    lines += [f"  note: {count} x {what}" for what, count in n["left_out"].items()]
     lines += [f"  bad: {count} x {reason}" for reason, count in sorted(n["reasons"].items(), key=lambda each: -each[1])]
     lines += [f"  row {bad['row']} of {bad['file']}: {bad['reason']}" for bad in n["first_bad"]]
     twins = TwinReport(**n["twins"])

@@ -7,9 +7,11 @@ from typing import Any
 
 from eval.files import write_json
 from eval.progress import say
+from rewards.core import UserError
 from toolkit.config import ConversationsConfig
 from toolkit.conversations.preparing import QUARANTINE, Prepared, prepare
 from toolkit.conversations.report import summary_lines
+from toolkit.data_stage import told
 from toolkit.models import resolve_model
 from toolkit.rundir import Run
 
@@ -25,7 +27,7 @@ def prepare_run(run: Run) -> Prepared:
     return prepare(recipe.data, resolved.path, model.chat_template, model.max_length, quarantine, resolved.adapter)
 
 
-def data_stage(run: Run) -> dict[str, Any]:
+def conversations_stage(run: Run) -> dict[str, Any]:
     """Prepare, leave data/report.json, say what became of every row, and give the figures worth keeping."""
     prepared = prepare_run(run)
     report = prepared.report
@@ -42,12 +44,7 @@ def datasets_of(run: Run) -> tuple[Any, Any, int]:
     prepared = prepare_run(run)
     expected = run.facts("data")["sha256"]
     if prepared.report["sha256"] != expected:
-        from rewards.core import UserError
-
-        raise UserError(
-            f"{prepared.report['source']} changed since the run's data stage; choose another directory "
-            "(--set output=…) for the new data"
-        )
+        raise UserError(told([prepared.report["source"]]))
     train, validation = (_dataset(Dataset, prepared.dir / f"{name}.arrow") for name in ("train", "validation"))
     return train, validation if len(validation) else None, int(prepared.report["tokens"])
 

@@ -102,6 +102,8 @@ def _count(chunk: Chunk, good: list[Conversation], rows: int) -> None:
         system = each.messages[0]["role"] == "system"
         counts.with_system += system
         counts.several_turns += len(each.messages) - system > 2
+        counts.silent += len(each.silent)
+        counts.left_out.update(each.left_out)
 
 
 def arrow_batch(rows: list[TrainingRow]) -> Any:

@@ -1,0 +1,133 @@
+"""What stands beside the turns (weights, history, thoughts, tools) is honoured, a bad row, or counted in a note."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.tables.rows import Bad
+from tests.commands import Toolkit
+from tests.test_own_data_reading import read
+from tests.test_own_data_training import chat, marked, tokenizer_of
+from toolkit.conversations.reading import Conversation
+from toolkit.conversations.rendering import Rendered, Renderer
+
+ASKED = {"role": "user", "content": "q"}
+
+
+def answer(content: str, **beside: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **beside}
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def one(path: Path, row: dict[str, Any]) -> Conversation | Bad:
+    (found,) = read(write(path / "a.jsonl", row))
+    return found
+
+
+def test_an_answer_of_weight_0_is_read_and_not_learned(tmp_path: Path) -> None:
+    turns = [ASKED, answer("no", weight=0), ASKED, answer("yes", weight=1), ASKED, answer("too", weight=None)]
+    found = one(tmp_path, {"messages": turns})
+    assert isinstance(found, Conversation)
+    assert found.silent == {0}
+    assert [turn["content"] for turn in found.messages if turn["role"] == "assistant"] == ["no", "yes", "too"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([ASKED, answer("a", weight=0.5)], "turn 2: the weight must be 0 or 1, got 0.5"),
+        ([ASKED, answer("a", weight=False)], "turn 2: the weight must be 0 or 1, got False"),
+        ([ASKED, answer("a", weight=0)], "every answer has weight 0: there is nothing to learn"),
+        ([ASKED, answer("a", function_call={"name": "f"})], "turn 2 calls tools, which isn't supported"),
+    ],
+)
+def test_marks_that_cant_be_followed_are_bad_rows(tmp_path: Path, turns: list[Any], reason: str) -> None:
+    found = one(tmp_path, {"messages": turns})
+    assert isinstance(found, Bad)
+    assert found.reason == reason
+
+
+@pytest.mark.parametrize("template", ["chatml", "gemma", "qwen-3"])
+@pytest.mark.parametrize("silent", [{0}, {1}, {0, 2}])
+def test_no_label_is_on_it_in_any_template(template: str, silent: set[int]) -> None:
+    marks = {"gemma": ("<end_of_turn>", ["<bos>", "<start_of_turn>"])}
+    tokenizer = tokenizer_of(template, *marks.get(template, ("<|im_end|>", ["<|im_start|>"])))
+    messages = chat("q", "a0", "q", "a1", "q", "a2")
+    batch = [Conversation("a", 2, messages, frozenset(silent)), Conversation("a", 3, messages)]
+    renderer = Renderer(tokenizer, [tokenizer.eos_token_id])
+    rows = [each for each in renderer.rows(batch) if isinstance(each, Rendered)]
+    for number, wanted in ((2, {0, 1, 2} - silent), (3, {0, 1, 2})):
+        texts = "".join(marked(tokenizer, each.row) for each in rows if each.source.row == number)
+        learned = "".join(part.partition("]]")[0] for part in texts.split("[[")[1:])
+        assert {place for place in range(3) if f"a{place}" in learned} == wanted
+        assert learned.count(tokenizer.eos_token) == len(wanted)
+
+
+def test_alpacas_history_is_the_earlier_turns(tmp_path: Path) -> None:
+    row = {"instruction": "i", "input": "", "output": "o", "system": "s"}
+    for history in ([["q0", "a0"], ["q1", "a1"]], '[["q0", "a0"], ["q1", "a1"]]'):
+        found = one(tmp_path, {**row, "history": history})
+        assert isinstance(found, Conversation)
+        assert [turn["content"] for turn in found.messages] == ["s", "q0", "a0", "q1", "a1", "i", "o"]
+    for empty in ("[]", "", None):
+        assert isinstance(found := one(tmp_path, {**row, "history": empty}), Conversation)
+        assert len(found.messages) == 3
+    assert isinstance(bad := one(tmp_path, {**row, "history": ["q0"]}), Bad)
+    assert bad.reason == "column 'history' must hold a list of [question, answer], got ['q0']"
+
+
+def test_what_isnt_rendered_is_counted_in_a_note(toolkit: Toolkit, tmp_path: Path) -> None:
+    plain = {"messages": [ASKED, answer("a")]}
+    path = write(
+        tmp_path / "a.jsonl",
+        {"messages": [ASKED, answer("a", reasoning_content="think")], "tools": [{"type": "function"}]},
+        {"messages": [ASKED, answer("a", weight=0, reasoning_content="think"), ASKED, answer("b")]},
+        {**plain, "tools": []},
+        {**plain, "tools": None},
+    )
+    shown = toolkit("data", "inspect", path).out
+    assert "  answers that aren't learned (weight 0): 1\n" in shown
+    assert "  note: 2 x reasoning_content beside an answer isn't trained on; write it into the content" in shown
+    assert "  note: 1 x tools of a row aren't put into the prompt\n" in shown
+    assert "note: " not in toolkit("data", "inspect", write(tmp_path / "b.jsonl", plain)).out
+
+
+def test_of_other_columns_the_one_with_turns_is_named(tmp_path: Path) -> None:
+    """Of a dialog and a date, the date isn't the answer."""
+    row = {"Дата": "2025-01-17", "Диалог": json.dumps([ASKED, answer("a")]), "n": 1}
+    for names in (["Диалог", "Дата"], ["Дата", "Диалог"], ["Дата", "n", "Диалог"]):
+        found = one(tmp_path, {name: row[name] for name in names})
+        assert isinstance(found, Bad)
+        assert found.reason.endswith("Turns in 'Диалог': --set 'data.columns.conversations=Диалог'")
+    assert isinstance(found := one(tmp_path, {"Вопрос": "q", "Ответ": "a"}), Bad)
+    assert "'data.columns.user=Вопрос' --set 'data.columns.assistant=Ответ'" in found.reason
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "cp866", "utf-16", "utf-8", "utf-8-sig"])
+def test_an_encoding_other_than_utf_8_is_said_first(toolkit: Toolkit, tmp_path: Path, encoding: str) -> None:
+    """Windows-1251 is a guess, under which DOS and KOI8 text is nonsense without a bad row."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt,completion\nвопрос,ответ\n".encode(encoding))
+    first = toolkit("data", "inspect", path).out.splitlines()[0]
+    read_as = {"cp866": ", read as cp1251", "cp1251": ", read as cp1251", "utf-16": ", read as utf-16"}.get(
+        encoding, ""
+    )
+    assert first == f"{path}{read_as}: 1 rows, 1 conversations, 0 bad"
+    (tmp_path / "b.csv").write_text("prompt,completion\nq,a\n", encoding="utf-8")
+    assert toolkit("data", "inspect", tmp_path).out.startswith(f"{tmp_path}{read_as}: 2 rows")
+
+
+def test_a_header_that_cant_be_read_says_what_to_give(toolkit: Toolkit, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt,completion\nq,a\n".encode("utf-16-le"))
+    assert toolkit("data", "inspect", path).error.endswith(
+        "row 1: the header holds a NUL character; give data.encoding"
+    )
