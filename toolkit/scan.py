@@ -163,7 +163,7 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
         if better is not None and better > size:
             said.append(f"with {size} generations {share:.0%} of the groups are dead, with {better} {dead[better]:.0%}")
         live = 1 - share
-        if never + always == 1:  # nothing that grpo.scan could keep
+        if all(rate in (0.0, 1.0) for rate in rates):  # nothing that grpo.scan could keep
             said.append(f"{share:.0%} of the groups are dead, and no prompt passes now and then: take other prompts")
         elif live > 1 - MANY_DEAD and processes == 1:
             said.append(f"grpo.oversample: {min(8.0, 1 / live):.1f} fills a step with groups that differ")
