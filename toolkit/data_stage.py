@@ -97,25 +97,28 @@ def look_again(run: Run, say: Callable[[str], None]) -> None:
         drop_data(run)
     elif _same_examples(run):
         say(f"data: {', '.join(changed)} changed, the examples are the same")
-        facts = {**run.facts("data"), "sources": source_hashes(run.recipe)}
-        write_json(run.dir / "stages" / "data.json", facts)
     else:
         say(f"note: {told(changed)}")
 
 
 def _same_examples(run: Run) -> bool:
+    """Whether what changed made no other examples: then it isn't looked at again."""
     if not isinstance(run.recipe.data, DataConfig):
         return False
+    facts = {**run.facts("data"), "sources": source_hashes(run.recipe)}  # before they are read, as in data_stage
     with TemporaryDirectory() as scratch:
         try:
-            return bool(build(run.recipe, Path(scratch))["hashes"] == run.facts("data")["hashes"])
+            same = bool(build(run.recipe, Path(scratch))["hashes"] == facts["hashes"])
         except UserError:  # too few of them now, say
             return False
+    if same:
+        write_json(run.dir / "stages" / "data.json", facts)
+    return same
 
 
 def refuse_changed(run: Run, stage: str) -> None:
     """Raise UserError for a stage that would go on with other data than those that the run began with."""
-    if changed := changed_sources(run):
+    if (changed := changed_sources(run)) and not _same_examples(run):
         raise UserError(f"{stage}: {told(changed)}")
 
 

@@ -86,7 +86,7 @@ def recipe_of(config: Path, overrides: Sequence[str]) -> Recipe:
     home = config if config.is_dir() else config.parent
     stored = config.is_dir() or config.name == "recipe.yaml"
     chosen = any(each.partition("=")[0] == "output" for each in overrides)
-    if stored and not chosen and (home / "manifest.json").is_file() and not _is_output(recipe, home):
+    if stored and not chosen and (home / "stages").is_dir() and not _is_output(recipe, home):
         raise UserError(
             f"{home} holds a run, and the output of its recipe is {recipe.output}: it was moved, or begun in another "
             f"working directory. Go on with it: --set {shlex.quote(f'output={home}')}; begin another: --set output=…"
@@ -121,8 +121,7 @@ def opened(recipe: Recipe) -> Iterator[Run]:
     except OSError as error:
         raise _unwritable(directory, error) from error
     with locked(directory):  # before the recipe is looked at: two new runs might both find none
-        _claim(directory, recipe)
-        yield Run(directory, recipe)
+        yield Run(directory, _claim(directory, recipe))
 
 
 def open_run(recipe: Recipe) -> Run:
@@ -156,8 +155,11 @@ def _refuse_strangers(directory: Path) -> None:
         raise UserError(f"{directory} exists and is no run directory. Choose another one (--set output=…)")
 
 
-def _claim(directory: Path, recipe: Recipe) -> None:
+def _claim(directory: Path, recipe: Recipe) -> Recipe:
     """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's.
+
+    Gives the recipe that the run goes by: this one, with the findings that were accepted for what is there, or the
+    stored one couldn't make it again.
 
     What a data stage, a preflight and a scan advise can be done in the run itself: until something else than data is
     there another recipe takes its place, and keys of GRPO may change until that begins.
@@ -165,7 +167,11 @@ def _claim(directory: Path, recipe: Recipe) -> None:
     stored = directory / "recipe.yaml"
     kept: Recipe | None = recipe
     if stored.is_file():
-        kept = _to_keep(Run(directory, recipe), load_recipe(stored))
+        before = load_recipe(stored)
+        if holds_results(Run(directory, recipe)):
+            accepted = tuple(dict.fromkeys([*before.preflight.accept, *recipe.preflight.accept]))
+            recipe = recipe.model_copy(update={"preflight": recipe.preflight.model_copy(update={"accept": accepted})})
+        kept = _to_keep(Run(directory, recipe), before)
     try:
         if kept is not None:
             write_atomically(stored, dump_recipe(kept))
@@ -173,12 +179,12 @@ def _claim(directory: Path, recipe: Recipe) -> None:
             write_json(directory / "manifest.json", _manifest(recipe))
     except OSError as error:
         raise _unwritable(directory, error) from error
+    return recipe
 
 
 def _to_keep(run: Run, before: Recipe) -> Recipe | None:
     """What takes the place of the stored recipe, if anything; what goes by that one alone is then out of the way.
 
-    Findings that were accepted for what is there stay accepted, or the stored recipe couldn't make it again.
     Raises UserError where the run is another recipe's.
     """
     there, here = before.model_dump(mode="json"), run.recipe.model_dump(mode="json")
@@ -198,10 +204,9 @@ def _to_keep(run: Run, before: Recipe) -> Recipe | None:
     changed = any(there[key] != here[key] for key in free)
     if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
         set_scan_aside(run)
-    accepted = tuple(dict.fromkeys([*before.preflight.accept, *run.recipe.preflight.accept]))
-    if not changed and accepted == before.preflight.accept and _is_output(before, run.dir):
+    if not changed and run.recipe.preflight == before.preflight and _is_output(before, run.dir):
         return None
-    return run.recipe.model_copy(update={"preflight": run.recipe.preflight.model_copy(update={"accept": accepted})})
+    return run.recipe
 
 
 def drop_data(run: Run) -> None:

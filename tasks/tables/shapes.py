@@ -129,6 +129,8 @@ def _turn(turn: Any, number: int) -> Turn:
 def _with_marks(found: Turn, turn: Mapping[str, Any], number: int) -> Turn:
     """An answer with what stands beside its content: OpenAI's weight, of which 0 is not to be learned, and thoughts."""
     weight = turn.get("weight")
+    if weight != weight:  # NaN, of a table that has weights elsewhere
+        weight = None
     if isinstance(weight, bool) or weight not in (None, 0, 1):
         raise BadValue(f"turn {number}: the weight must be 0 or 1, got {shown(weight)}")
     if weight == 0:
@@ -163,8 +165,9 @@ def _alpaca(row: Mapping[str, Any]) -> list[Turn]:
 
 
 def _history(cell: Any) -> list[Turn]:
-    """Alpaca's earlier turns: a list of [question, answer], or text that holds one."""
-    pairs = _literal(cell) if isinstance(cell, str) and cell.strip() else cell or []
+    """Alpaca's earlier turns: a list of [question, answer], or text that holds one; a table's nothing (NaN) is none."""
+    nothing = cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in ("", "nan"))
+    pairs = [] if nothing else (_literal(cell) if isinstance(cell, str) else cell) or []
     if not isinstance(pairs, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
     ):

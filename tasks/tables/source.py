@@ -78,7 +78,7 @@ def _decoded(path: Path, encoding: str, rows: Callable[[], Iterator[Row | Bad]])
 
 
 def _directory(path: Path, encoding: str | None, separator: str | None, split: str) -> Source:
-    if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+    if _is_saved_dataset(path):
         dataset = saved_dataset(path, split)
         return Source(str(path), "saved dataset", _fingerprint(dataset), partial(read_dataset, dataset, str(path)))
     files = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
@@ -91,6 +91,10 @@ def _directory(path: Path, encoding: str | None, separator: str | None, split: s
     return Source(str(path), kind, digest, lambda: (row for part in parts for row in part.rows()), others)
 
 
+def _is_saved_dataset(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
 def content_hash(path: Path) -> str | None:
     """SHA-256 of a file, or over the data files of a folder and their names; None where there is neither."""
     if path.is_file():
@@ -99,7 +103,8 @@ def content_hash(path: Path) -> str | None:
     if not path.is_dir():
         return None
     tables = [each for each in path.iterdir() if each.suffix.lower() in SUFFIXES]
-    saved = [each for each in path.rglob("*.arrow") if not each.name.startswith("cache-")]
+    arrow = path.rglob("*.arrow") if _is_saved_dataset(path) else ()
+    saved = [each for each in arrow if not each.name.startswith("cache-")]
     names = sorted({each.relative_to(path) for each in (*tables, *saved)})
     listed = "".join(f"{name}\n{content_hash(path / name)}\n" for name in names)
     return hashlib.sha256(listed.encode()).hexdigest()

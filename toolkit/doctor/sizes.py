@@ -50,7 +50,8 @@ def size_of_directory(directory: Path) -> Size | None:
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         parameters = sum(_elements(path) for path in directory.glob("*.safetensors"))
-        return size_of_config(config.get("text_config", config), parameters) if parameters else None
+        text = {"tie_word_embeddings": config.get("tie_word_embeddings", True), **config.get("text_config", config)}
+        return size_of_config(text, parameters) if parameters else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
