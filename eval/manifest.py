@@ -17,7 +17,7 @@ from eval.engines.base import ModelSpec, Sampling
 from eval.files import read_json, write_json
 from eval.prompts import short_hash
 from eval.records import RECORDS
-from eval.redaction import redact_text
+from eval.redaction import redact_text, redacted
 from rewards.core import Example, UserError
 
 MANIFEST = "manifest.json"
@@ -117,7 +117,7 @@ def claim(out_dir: Path, wanted: Mapping[str, Any], model: ModelSpec, how: Mappi
     if records.is_file() and records.stat().st_size:
         found = _with_served(read_json(path, "choose another directory"))
         # of another scorer the caller can say more: what is stored can be scored again
-        differing = [each for each in differences(found, wanted) if each.partition(":")[0] not in SCORERS]
+        differing = [each for each in differences(found, redacted(wanted)) if each.partition(":")[0] not in SCORERS]
         if differing:
             raise AnotherEvaluation(
                 f"{out_dir} holds another evaluation; it differs in {'; '.join(differing)}. Choose another directory"

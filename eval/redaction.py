@@ -15,12 +15,16 @@ from typing import Any
 MASK = "***"
 # api_key_env and the like name a variable, max_tokens counts: neither is a secret.
 SECRET_KEY = re.compile(r"(^|_)(api_?key|token|secret|password|passwd|authorization|credentials?)$", re.IGNORECASE)
-SECRET_VARIABLE = re.compile(r"(_|^)(APIKEY|KEY|TOKEN|SECRET|PASSWORD)$")
+SECRET_VARIABLE = re.compile(r"(_|^)((API|ACCESS|SECRET|PRIVATE)_?KEY|TOKEN|SECRET|PASSWORD)$")
+PERHAPS_SECRET = re.compile(r"(_|^)KEY$")  # OPENROUTER_KEY, but SORT_KEY too: its value tells
+_LIKE_A_SECRET = re.compile(r"(?=\S*[A-Za-z])(?=\S*[0-9])\S{16,}")
 SHORTEST = 8  # characters: what is shorter may be any word
 _FORMS = re.compile(
     r"\b(?:hf_|gsk_|gh[oprsu]_|r8_|fw_)[A-Za-z0-9]{16,}"  # Hugging Face, Groq, GitHub, Replicate, Fireworks
     r"|\bgithub_pat_[A-Za-z0-9_]{16,}"
-    r"|\b(?:sk|nvapi|xai|pplx|glpat)-[A-Za-z0-9_-]{16,}"  # OpenAI and its like, NVIDIA, xAI, Perplexity, GitLab
+    r"|\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI and its like
+    # NVIDIA, xAI, Perplexity, GitLab; names of models begin so too
+    r"|\b(?:nvapi|xai|pplx|glpat)-(?=[a-z0-9_-]{0,64}[A-Z])(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{16,}"
     r"|\bAIza[A-Za-z0-9_-]{16,}"  # Google
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}"
     r"|(?<=[Bb]asic )[A-Za-z0-9+/=]{8,}"
@@ -66,8 +70,14 @@ def secret_keys(value: Any, path: str = "") -> list[str]:
 
 def environment_secrets() -> list[str]:
     """Values of HF_TOKEN, WANDB_API_KEY, OPENAI_API_KEY and their like, longest first."""
-    found = {value for name, value in os.environ.items() if SECRET_VARIABLE.search(name) and len(value) >= SHORTEST}
+    found = {value for name, value in os.environ.items() if _holds_secret(name, value)}
     return sorted(found, key=len, reverse=True)
+
+
+def _holds_secret(name: str, value: str) -> bool:
+    if SECRET_VARIABLE.search(name):
+        return len(value) >= SHORTEST
+    return PERHAPS_SECRET.search(name) is not None and _LIKE_A_SECRET.fullmatch(value) is not None
 
 
 def scrub(path: Path) -> None:

@@ -29,6 +29,7 @@ from eval.prompts import (
     tokenizer_dir,
 )
 from eval.records import RECORDS, Record, keep_complete, score, score_again, to_line, write_records
+from eval.redaction import redacted
 from eval.scorers import changed, scorers
 from eval.summary import SUMMARY, Summary, summarize
 from eval.trained import check_trained_for
@@ -178,7 +179,7 @@ def _checked(
                 f"{out_dir}: the task scores what is stored otherwise now, for instance {record.id!r}: stored "
                 f"{record.score:g} ({_rewards(record)}), now {now.score:g} ({_rewards(now)}). {mend}"
             )
-    if found := changed(read_manifest(out_dir)["identity"], wanted):
+    if found := changed(read_manifest(out_dir)["identity"], redacted(wanted)):
         told = "; ".join(f"{name}: {both}" for name, both in found.items())
         raise UserError(f"{out_dir}: what is stored was scored otherwise, {told}. {mend}")
     examples = [by_id[record.id] for record in kept]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from eval.manifest import SCORERS
@@ -20,7 +21,8 @@ from tasks.base import Task
 from tasks.contract import BrokenReward, score_of
 
 ASKED = 3  # examples whose answers the completions are made of
-LONGEST = 10.0  # seconds of one call; far above what a sound scorer takes, so that a busy machine changes nothing
+LONGEST = 5.0  # seconds for all calls of one scorer
+UNKNOWN = "?"  # instead of a hash: the scorer takes longer, or answers otherwise each time
 RESCORE = "`toolkit rescore` scores both evaluations as it does now"
 
 
@@ -56,26 +58,39 @@ def _told(reward: Reward, asked: Sequence[tuple[str, Example]]) -> str:
         function = function.func
     shown = ", ".join(f"{name}={_text(value)}" for name, value in sorted(options.items()))
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{name}({shown}) {short_hash(json.dumps(list(_scores(reward, asked))))}"
+    return f"{name}({shown}) {_hash(reward, asked)}"
 
 
 def _text(value: Any) -> str:
-    """The same in each process: what isn't plain is told by its type."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=lambda odd: type(odd).__qualname__)
+    return json.dumps(_plain(value), ensure_ascii=False)
 
 
-def _scores(reward: Reward, asked: Sequence[tuple[str, Example]]) -> Iterator[float | str]:
-    for completion, example in asked:
-        try:
-            with time_limit(LONGEST):
-                score = score_of(reward, completion, example)
-        except BrokenReward as broken:
-            yield broken.kind
-        except OutOfTime:
-            yield "hung"
-            return  # so may the next
-        else:
-            yield round(score, 9)
+def _plain(value: Any) -> Any:
+    """The same in each process, whatever it is: keys in order, and what isn't plain by its type."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in sorted(value.items(), key=lambda item: str(item[0]))}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, str | int | float) else type(value).__qualname__
+
+
+def _hash(reward: Reward, asked: Sequence[tuple[str, Example]]) -> str:
+    end = monotonic() + LONGEST
+    try:
+        scores = [_score(reward, each, end) for each in asked]
+        again = [_score(reward, each, end) for each in asked[: len(asked) // ASKED]]
+    except OutOfTime:
+        return UNKNOWN
+    return short_hash(json.dumps(scores)) if again == scores[: len(again)] else UNKNOWN
+
+
+def _score(reward: Reward, asked: tuple[str, Example], end: float) -> float | str:
+    """Raises OutOfTime."""
+    try:
+        with time_limit(max(0.001, end - monotonic())):
+            return round(score_of(reward, *asked), 9)
+    except BrokenReward as broken:
+        return broken.kind
 
 
 def changed(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
@@ -91,20 +106,25 @@ def changed(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str
         for each in (ours, theirs)
     ]
     names = dict.fromkeys(name for side in sides for name in side)
-    one, other = sides
-    return {
-        name: f"{one.get(name, 'none')} and {other.get(name, 'none')}"
-        for name in names
-        if one.get(name) != other.get(name)
-    }
+    found = {name: (sides[0].get(name, "none"), sides[1].get(name, "none")) for name in names}
+    return {name: f"{one} and {other}" for name, (one, other) in found.items() if not _same(one, other)}
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two scorers are one, as far as is known."""
+    (function, _, scores), (others, _, theirs) = one.rpartition(" "), other.rpartition(" ")
+    return function == others and (scores == theirs or UNKNOWN in (scores, theirs))
 
 
 def other_scorers(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], judged: Collection[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """(why two evaluations aren't comparable, what is worth a note): the metric and judged rewards must be the same."""
+    """(why two evaluations aren't comparable, what is worth a note): the scorers that give the judged figures must be
+    the same. judged: names as gates have them; the metric gives `exact`, which is what is judged without any.
+    """
     found = changed(ours, theirs)
-    forbidden = [name for name in found if name == "metric" or name in judged]
+    names = {"metric" if name == "exact" else name for name in judged or ("exact",)}
+    forbidden = [name for name in found if name in names]
     reasons = [f"{name}: {found[name]}: the scorer isn't the same; {RESCORE}" for name in forbidden]
     said = [found[name] for name in forbidden]  # the metric is often one of the rewards
     return reasons, [f"{name} differs: {both}" for name, both in found.items() if both not in said]

@@ -13,8 +13,8 @@ from tasks.tables.source import content_hash
 from tests.commands import Toolkit
 from toolkit.config import load_recipe
 from toolkit.conversations import stage as conversations
-from toolkit.data_stage import source_hashes
-from toolkit.rundir import Run
+from toolkit.data_stage import refuse_changed, source_hashes
+from toolkit.rundir import Run, opened
 
 TASK = {
     "name": "sums",
@@ -83,6 +83,11 @@ def test_a_task_whose_examples_are_the_same_goes_on(toolkit: Toolkit, sums: Path
     assert went_on.code == 0
     assert f"data: {task} changed, the examples are the same" in went_on.err
     assert "changed" not in toolkit("grpo", sums).err, "said once"
+    task.write_text(
+        task.read_text(encoding="utf-8") + "# mended while a later stage was on its way\n", encoding="utf-8"
+    )
+    with opened(load_recipe(sums)) as run:
+        refuse_changed(run, "eval-tuned")
     task.write_text(yaml.safe_dump({**TASK, "user": "{a} and {b}?"}), encoding="utf-8")
     assert f"note: {task} changed since" in toolkit("grpo", sums).err
 
@@ -145,6 +150,9 @@ def test_the_hash_of_a_folder_is_of_its_tables(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n", encoding="utf-8")
     first = content_hash(tmp_path)
     (tmp_path / "notes.txt").write_text("aside", encoding="utf-8")
+    assert content_hash(tmp_path) == first
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "x.arrow").write_bytes(b"not read: this folder is no saved dataset")
     assert content_hash(tmp_path) == first
     (tmp_path / "b.csv").write_text("a\n1\n", encoding="utf-8")
     assert content_hash(tmp_path) != first

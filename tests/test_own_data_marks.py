@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_an_answer_of_weight_0_is_read_and_not_learned(tmp_path: Path) -> None:
     [
         ([ASKED, answer("a", weight=0.5)], "turn 2: the weight must be 0 or 1, got 0.5"),
         ([ASKED, answer("a", weight=False)], "turn 2: the weight must be 0 or 1, got False"),
+        ([ASKED, answer("a", weight="1")], "turn 2: the weight must be 0 or 1, got '1'"),
         ([ASKED, answer("a", weight=0)], "every answer has weight 0: there is nothing to learn"),
         ([ASKED, answer("a", function_call={"name": "f"})], "turn 2 calls tools, which isn't supported"),
     ],
@@ -77,7 +79,7 @@ def test_alpacas_history_is_the_earlier_turns(tmp_path: Path) -> None:
         found = one(tmp_path, {**row, "history": history})
         assert isinstance(found, Conversation)
         assert [turn["content"] for turn in found.messages] == ["s", "q0", "a0", "q1", "a1", "i", "o"]
-    for empty in ("[]", "", None):
+    for empty in ("[]", "", None, "None", "null", "nan", math.nan):
         assert isinstance(found := one(tmp_path, {**row, "history": empty}), Conversation)
         assert len(found.messages) == 3
     assert isinstance(bad := one(tmp_path, {**row, "history": ["q0"]}), Bad)

@@ -146,10 +146,17 @@ def test_what_was_accepted_is_kept_with_the_run(tmp_path: Path) -> None:
     assert open_run(accepting).is_done("data")
     assert load_recipe(directory / "recipe.yaml") == accepting
     run.finish("sft", 1.0)
-    assert open_run(recipe(directory)).recipe.preflight.accept == (), "what is given is what is checked by"
+    assert open_run(recipe(directory)).recipe == accepting, "what was accepted for what is there stays accepted"
     assert load_recipe(directory / "recipe.yaml") == accepting, "SFT was made with it"
     open_run(recipe(directory, preflight={"accept": ["groups"]}))
     assert load_recipe(directory / "recipe.yaml").preflight.accept == ("rewards", "groups")
+
+
+def test_a_recipe_beside_another_programs_manifest_is_nobodys_run(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe(Path("elsewhere"))), encoding="utf-8")
+    assert recipe_of(path, []).output == Path("elsewhere")
 
 
 def test_the_recipe_of_a_run_that_was_moved_doesnt_begin_it_anew(

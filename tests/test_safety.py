@@ -286,9 +286,16 @@ def test_tokens_are_known_by_their_form(head: str) -> None:
 
 @pytest.mark.parametrize("name", ["OPENROUTER_KEY", "AWS_SECRET_ACCESS_KEY", "API_KEY", "APIKEY", "KEY", "X_TOKEN"])
 def test_values_are_known_by_their_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "correct-horse-battery")
+    monkeypatch.setenv(name, "correct-horse-battery-9")
     monkeypatch.setenv("KEYBOARD", "correct-layout")
-    assert redact_text("correct-horse-battery, correct-layout") == "***, correct-layout"
+    assert redact_text("correct-horse-battery-9, correct-layout") == "***, correct-layout"
+
+
+def test_words_and_names_of_models_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORT_KEY", "category")
+    monkeypatch.setenv("PRIMARY_KEY", "customer_created_at")
+    value = {"group": "category", "by": "customer_created_at", "model": "org/pplx-embed-context-v1"}
+    assert redacted(value) == value
 
 
 def test_short_environment_values_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

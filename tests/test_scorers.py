@@ -162,6 +162,44 @@ def test_a_metric_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert time.perf_counter() - started < 2
 
 
+def test_a_metric_that_varies_or_takes_long_is_known_by_its_options(tmp_path: Path) -> None:
+    """A judge, say: no evaluation of it could be compared with another."""
+    counted = iter(range(10_000))
+
+    def varies(completion: str, example: Example, strict: bool = False) -> float:
+        return next(counted) % 7 / 7
+
+    assert scorers(task(varies), EXAMPLES)["metric"].endswith("varies() ?")
+    one, other = (module.scorers(task(partial(varies, strict=strict)), EXAMPLES) for strict in (False, True))
+    identity = {"examples": "the same"}
+    assert module.other_scorers({**identity, **one}, {**identity, **one})[0] == []
+    assert module.other_scorers({**identity, **one}, {**identity, **other})[0]
+
+
+@pytest.mark.parametrize("options", [{("a", "b"): 1}, {1: 2, "a": 3}, {None: 1, "x": {2: 3}}, {"set": {1, 2}}])
+def test_any_option_can_be_told(options: Any) -> None:
+    def chosen(completion: str, example: Example, by: Any = None) -> float:
+        return exact(completion, example)
+
+    assert "chosen(by={" in scorers(task(partial(chosen, by=options)), EXAMPLES)["metric"]
+
+
+def test_what_redaction_hides_is_no_other_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sorts(completion: str, example: Example, by: str = "") -> float:
+        return exact(completion, example)
+
+    monkeypatch.setenv("SORT_API_KEY", "category")
+    for _ in range(2):  # fresh, and resumed
+        run(tmp_path / "e", task(partial(sorts, by="category"), last_token=tag_format))
+
+
+def test_a_gate_on_another_figure_doesnt_ask_for_the_metric(tmp_path: Path) -> None:
+    base, candidate = run(tmp_path / "base", task()), run(tmp_path / "candidate", task(number))
+    gate = '[[gate]]\nkind = "non_inferior"\nmargin = 0.5\nmetric = "format"\n'
+    (tmp_path / "gates.toml").write_text(gate, encoding="utf-8")
+    assert check(tmp_path / "gates.toml", candidate, base).exit_code != 12
+
+
 def test_it_is_the_same_in_each_process() -> None:
     code = (
         "from eval.scorers import scorers; from tasks.registry import load_task; task = load_task('order_extraction')"

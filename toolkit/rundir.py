@@ -158,9 +158,7 @@ def _refuse_strangers(directory: Path) -> None:
 def _claim(directory: Path, recipe: Recipe) -> Recipe:
     """Write the recipe and the manifest where there are none; they may be another's, or half of a killed process's.
 
-    Gives the recipe that the run goes by: this one, with the findings that were accepted for what is there, or the
-    stored one couldn't make it again.
-
+    Gives the recipe that the run goes by: findings accepted for what is there stay so, or it couldn't be made again.
     What a data stage, a preflight and a scan advise can be done in the run itself: until something else than data is
     there another recipe takes its place, and keys of GRPO may change until that begins.
     """

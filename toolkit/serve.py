@@ -32,9 +32,9 @@ from toolkit.models import ResolvedModel, cache_dir
 KEY_VARIABLE = "VLLM_API_KEY"  # vLLM reads it itself: a key on the command line would show in every process list
 START_SECONDS = 600
 END_SECONDS = 15
-# `kill`, systemd and containers send the one, a terminal that is closed the other: by default either would end this
-# process alone, and vLLM keep the GPU.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+# `kill`, systemd and containers send the first, a terminal that is closed the second, Ctrl-\ the third: by default
+# each would end this process alone, and vLLM keep the GPU.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)

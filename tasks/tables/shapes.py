@@ -166,8 +166,10 @@ def _alpaca(row: Mapping[str, Any]) -> list[Turn]:
 
 def _history(cell: Any) -> list[Turn]:
     """Alpaca's earlier turns: a list of [question, answer], or text that holds one; a table's nothing (NaN) is none."""
-    nothing = cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in ("", "nan"))
-    pairs = [] if nothing else (_literal(cell) if isinstance(cell, str) else cell) or []
+    nothing = (
+        cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in ("", "nan", "none", "null"))
+    )
+    pairs = [] if nothing else _literal(cell) if isinstance(cell, str) else cell
     if not isinstance(pairs, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
     ):
