@@ -30,6 +30,7 @@ DEEPEST = 6  # brackets in one another: the parser's time doubles with each
 LARGEST_POWER = 10_000  # 2^{2024} is an answer, 7^{7^9} fills the memory
 LARGEST_POWER_BESIDE = 100  # a root or a factorial: sympy factors what it is taken of
 MOST_TERMS = 256  # of a formula multiplied out, which sympy does to compare
+MOST_DIGITS = 50_000  # of groups raised to powers: those of fractions are computed exactly
 MOST_COMMAS = 64
 SECONDS = 1.5  # of computing: on a busy machine a right answer must stay right
 
@@ -52,12 +53,17 @@ _FACTORIAL = re.compile(r"(?<![0-9.])(?:[0-9]{1,3}|[A-Za-z]|\([0-9]?[A-Za-z] ?(?
 _FACTORIAL_OF_NAME = re.compile(r"\\[A-Za-z]+\s*!")  # \pi! is none of a whole number
 _TERM = r"\s*\{\s*[A-Za-z0-9]{1,4}\s*(?:[+-]\s*[A-Za-z0-9]{1,3}\s*)?\}"
 _BINOMIAL = re.compile(rf"\\[dt]?binom{_TERM}{_TERM}")
+_PLAIN = re.compile(r"(?:[\s0-9.,+\-*/^()\[\]{}]|\\(?:[dt]?frac|cdot|times|left|right)(?![A-Za-z]))*")  # it is a number
+_STRETCHED = re.compile(r"\\(?:left|right)(?=\W)")
+_NEEDLESS = re.compile(r"(?<!\\) (?!\w)|(?<![\w\\]) ")  # not that of "5 6", "x y" and "\\ "
 _ROOT = re.compile(r"\\sqrt\s*\[(?!\s*[A-Za-z0-9]{1,3}\s*\])")  # of an index that is no plain one
 _EXPONENTIAL = re.compile(r"[0-9.]\s*[eE]\s*[+-]?[0-9]{4}")  # 1E999999
 
 
 def math_equal(completion: str, example: Example) -> float:
-    """1.0 if the answer is one formula that is mathematically equal to a gold, or is a gold letter by letter; else 0.0.
+    """1.0 if the answer is one formula mathematically equal to a gold, or is a gold letter by letter; else 0.0.
+
+    White space, \\left and \\right are no letters.
 
     Numbers as in rewards.written_numbers: 5 000 is 5000, 1,5 is 1.5 and 2 1/2 is 5/2; so a list needs brackets or
     spaces. Raises UserError without math-verify.
@@ -70,13 +76,16 @@ def math_equal(completion: str, example: Example) -> float:
     golds = [_formula(gold) or gold.strip() for gold in example.answers]
     if (formula or answer) in golds:
         return 1.0
-    if formula is None or len(answer) > LONGEST:
+    if formula is None:
         return 0.0
     ours, theirs = number_in(formula), [number_in(gold) for gold in golds]
     if ours and any(same_number(ours, number) for number in theirs if number):
         return 1.0
-    rest = [gold for gold, number in zip(golds, theirs, strict=True) if not number and _may_answer(formula, gold)]
-    if not rest or _takes_long(formula):
+    rest = [gold for gold, number in zip(golds, theirs, strict=True) if not number]
+    if not ours and _bare(formula) in map(_bare, rest):
+        return 1.0
+    rest = [gold for gold in rest if _may_answer(formula, gold)]
+    if not rest or len(answer) > LONGEST or _takes_long(formula):
         return 0.0
     try:
         with time_limit(SECONDS, time.thread_time):
@@ -100,6 +109,11 @@ def _formula(text: str) -> str | None:
         elif len(_operand(boxed, 0)) == len(boxed):
             text = boxed[1:-1].strip()
     return text if text and len(text.splitlines()) == 1 and not _SECOND.search(text) else None
+
+
+def _bare(formula: str) -> str:
+    """Without the white space that says nothing, and \\left and \\right."""
+    return _NEEDLESS.sub("", " ".join(_STRETCHED.sub(" ", formula).split()))
 
 
 def _may_answer(formula: str, gold: str) -> bool:
@@ -126,6 +140,8 @@ def _takes_long(formula: str) -> bool:
             of_groups *= size
         else:
             largest = max(largest, size)
+    if of_groups > 1 and largest * of_groups * sum(map(str.isdigit, formula)) > MOST_DIGITS:
+        return True
     beside = "!" in formula or "sqrt" in formula
     return largest * of_groups > (LARGEST_POWER_BESIDE if beside else LARGEST_POWER)
 
@@ -140,7 +156,10 @@ def _depth(formula: str) -> int:
 
 
 def _terms(formula: str) -> int:
-    """How many terms a formula of closed brackets has at most when multiplied out; (a+b+c)^{n} has (n+2 over 2)."""
+    """How many terms a formula of closed brackets has at most when multiplied out; (a+b+c)^{n} has (n+2 over 2).
+
+    A group of numbers alone is one number.
+    """
     total, product, place = 0, 1, 0
     while place < len(formula):
         if power := _POWER.match(formula, place) or _INDEX.match(formula, place):  # of no group: it adds none
@@ -151,7 +170,7 @@ def _terms(formula: str) -> int:
         operand = _operand(formula, place) if formula[place] in "([{" else formula[place]
         place += len(operand)
         if len(operand) > 1:
-            inside, times = _terms(operand[1:-1]), 1
+            inside, times = 1 if _PLAIN.fullmatch(operand) else _terms(operand[1:-1]), 1
             if power := _POWER.match(formula, place):
                 exponent = _operand(formula, power.end())
                 times = min(_size(exponent), LARGEST_POWER)

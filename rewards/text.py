@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import groupby
 
 from rewards.core import Example, UserError
 from rewards.response import parse
@@ -27,22 +26,24 @@ def exact_text(completion: str, example: Example) -> float:
 
 
 _AROUND = " .,;:?\"'«»“”„()"
-_BEHIND_A_LETTER = re.compile(rf"(?<=[^\W\d_])[!{re.escape(_AROUND)}]+$")  # behind a digit, ! is a factorial
+_RAISED = re.compile(r"(?<=\d)([¹²³\u2070-\u208e]+)")  # 10⁵ and 101₂, not H₂O
+# A number or a formula of single letters, and ! directly behind it: 5!, n!, (n+1)!. Not ok!, nor "room 5!".
+_FACTORIAL = re.compile(
+    r"(?!.*(?:[a-zα-ω]{2}|\w \w))[\da-zα-ω¹²³\u2070-\u208e .,+\-*/^=()!×·÷−]*[\da-zα-ω¹²³\u2070-\u208e)]!+"
+)
 
 
 def normalized(text: str) -> str:
     """One form for case, Unicode variants, ё and е, runs of white space, and punctuation around the whole.
 
-    Not for what is raised, lowered or in a circle: 10⁵ isn't 105.
+    But for numerals raised or lowered directly behind a digit, and for ! behind a number or a formula: 10⁵ isn't 105,
+    nor 5! 5.
     """
-    runs = groupby(text, _placed)
-    folded = "".join("".join(run) if placed else unicodedata.normalize("NFKC", "".join(run)) for placed, run in runs)
-    words = " ".join(folded.casefold().replace("ё", "е").split())
-    return _BEHIND_A_LETTER.sub("", words).strip(_AROUND)
-
-
-def _placed(character: str) -> bool:
-    return unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<circle>", "<fraction>"))
+    parts = _RAISED.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    words = " ".join("".join(parts).casefold().replace("ё", "е").split()).lstrip(_AROUND + "!")
+    whole = words.rstrip(_AROUND)
+    return whole if _FACTORIAL.fullmatch(whole) else whole.rstrip(_AROUND + "!")
 
 
 def normalized_text(completion: str, example: Example) -> float:

@@ -18,7 +18,7 @@ from rewards.response import ANSWER_CLOSE, ANSWER_OPEN, REASONING_CLOSE, REASONI
 from rewards.structured import object_of
 from rewards.text import normalized
 
-_HALF = Decimal("0.5")
+_HALF, _QUARTER = Decimal("0.5"), Decimal("0.25")
 
 Named = tuple[str, str]
 """(what it is, the text)"""
@@ -34,7 +34,11 @@ _FRACTION_OR_ROOT = re.compile(
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\{?([0-9]+?)\}?\{?([0-9]+)\}?")
 
 COPIED = "a fraction or root copied from the question"
-BOTH_SIDES = ("half more than the number", "half less than the number")
+BESIDE = {  # and what is taken too, where the task allows a tolerance of about that
+    "half more than the number": "a quarter less than the number",
+    "half less than the number": "a quarter more than the number",
+}
+CUT = ("its first character", "all but its last character")
 OTHER = "another example's answer"
 ODD_TEXTS: tuple[str, ...] = (
     "\x00",
@@ -112,8 +116,8 @@ def differs(answer: str, example: Example) -> bool:
 def wrong_answers(example: Example, others: Sequence[str]) -> Iterator[Named]:
     """Well-formed answers that are surely wrong, each as near to the gold as its kind allows.
 
-    Two kinds may be right all the same: what is near a number on BOTH_SIDES, where the task allows a tolerance, and
-    what is COPIED, which is the gold unsimplified.
+    Three kinds may be right all the same: what is BESIDE a number, where the task allows a tolerance, what is CUT, such
+    as y for yes, and what is COPIED, which is the gold unsimplified.
     """
     gold = example.answers[0] if example.answers else ""
     if (then := moment(gold)) is not None:
@@ -122,7 +126,8 @@ def wrong_answers(example: Example, others: Sequence[str]) -> Iterator[Named]:
         # far off: a task may allow a tolerance
         found = [("twice the number and one", str(2 * number + 1)), ("the number's opposite", str(-number))]
         found = found if number else found[:1]
-        found += zip(BOTH_SIDES, (str(number + _HALF), str(number - _HALF)), strict=True)
+        found += zip(BESIDE, (str(number + _HALF), str(number - _HALF)), strict=True)
+        found += zip(BESIDE.values(), (str(number - _QUARTER), str(number + _QUARTER)), strict=True)
         found += [*_shortened(gold), *_copied(example)]
     elif (value := object_of(gold)) is not None:
         changed = {key: _other(each) for key, each in value.items()}
@@ -143,9 +148,9 @@ def wrong_answers(example: Example, others: Sequence[str]) -> Iterator[Named]:
 def _shortened(gold: str) -> Iterator[Named]:
     """Cut within a word or a whole number: what is left of `5 m` or 3.14 may be the gold, unitless or rounded."""
     if gold[:2].isalpha() or gold[:2].isdecimal():
-        yield "its first character", gold[:1]
+        yield CUT[0], gold[:1]
     if "." not in gold and "," not in gold and (gold[-2:].isalpha() or gold[-2:].isdecimal()):
-        yield "all but its last character", gold[:-1]
+        yield CUT[1], gold[:-1]
 
 
 def _swapped(gold: str) -> Iterator[Named]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewards.core import Example
-from tasks.cheats import BOTH_SIDES, COPIED, OTHER
+from tasks.cheats import BESIDE, COPIED, CUT, OTHER
 
 METRIC = "metric"
 MAX_CHANCE = 0.6  # of the examples, that one constant answer may be right in
@@ -113,24 +113,24 @@ class Judge:
         return shot.scores[METRIC] >= 1 or self.share(shot) >= 1
 
     def beyond_tolerance(self, wrong: Mapping[str, Sequence[Shot]]) -> dict[str, Sequence[Shot]]:
-        """Without the numbers beside the gold that are taken on both sides of it: the task allows that much."""
-        sides = [{shot.example.id for shot in wrong.get(name, ()) if self.full(shot)} for name in BOTH_SIDES]
-        allowed = sides[0] & sides[1]
-        return dict(wrong) | {
-            name: [shot for shot in wrong[name] if shot.example.id not in allowed]
-            for name in BOTH_SIDES
-            if name in wrong
-        }
+        """Without the numbers beside the gold where those on its other side are taken: the task allows that much."""
+        judged = {name: shots for name, shots in wrong.items() if name not in BESIDE.values()}
+        for name, opposite in BESIDE.items():
+            allowed = {shot.example.id for shot in wrong.get(opposite, ()) if self.full(shot)}
+            if name in judged:
+                judged[name] = [shot for shot in judged[name] if shot.example.id not in allowed]
+        return judged
 
     def wrong(self, name: str, shots: Sequence[Shot]) -> Hack | None:
         """A wrong answer must score below the gold, and another example's must not earn much either."""
+        meant = "; if it is right too, name it among the examples' answers" if name in CUT else ""
         full = [shot for shot in shots if shot.scores[METRIC] >= 1]
         if len(full) > MIN_FOUND * len(shots):
             taken = "gives it full marks" if name == COPIED else "takes the wrong answer"
-            return self.hack(name, f"the metric {taken} in {_of(full, shots)} examples", full[0], 1.0)
+            return self.hack(name, f"the metric {taken} in {_of(full, shots)} examples{meant}", full[0], 1.0)
         level = [shot for shot in shots if self.share(shot) >= 1]
         if len(level) > MIN_FOUND * len(shots):
-            rule = f"the wrong answer earns as much as the gold in {_of(level, shots)} examples"
+            rule = f"the wrong answer earns as much as the gold in {_of(level, shots)} examples{meant}"
             return self.hack(name, rule, level[0], 1.0)
         return self.guess(name, shots) if name == OTHER else None
 

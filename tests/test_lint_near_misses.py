@@ -14,6 +14,7 @@ from rewards.numbers import number, number_of
 from rewards.structured import json_exact, object_of
 from rewards.text import answer_of, choice, exact_text, normalized_text
 from tasks.base import Split, Task
+from tasks.cheats import CUT
 from tasks.lint import LintReport, lint_rewards
 
 CITIES = ["Москва", "Томск", "Казань", "Пермь", "Самара", "Омск"] * 3
@@ -22,11 +23,14 @@ OBJECTS = [json.dumps({"item": city, "quantity": i}, ensure_ascii=False) for i, 
 UNITS = [f"{i} m" for i in range(2, 12)] + ["12 kg", "(1, 2)", "xy^2", "ab", "$5x$", r"\frac{1}{2}", "50%", "1/2"]
 
 
-def lint(metric: Reward, golds: Sequence[str], prompts: Sequence[str] = ("question {}",)) -> LintReport:
+def lint(
+    metric: Reward, golds: Sequence[str | tuple[str, ...]], prompts: Sequence[str] = ("question {}",)
+) -> LintReport:
     def examples(split: Split, n: int, seed: int) -> Iterator[Example]:
         for i, gold in enumerate(golds[:n]):
             content = prompts[i % len(prompts)].format(i)
-            yield Example(f"{split}-{i}", ({"role": "user", "content": content},), (gold,), group=str(i))
+            answers = gold if isinstance(gold, tuple) else (gold,)
+            yield Example(f"{split}-{i}", ({"role": "user", "content": content},), answers, group=str(i))
 
     return lint_rewards(Task("near", "1", examples, {"metric": (metric, 1.0)}, metric), len(golds), timed=False)
 
@@ -63,7 +67,25 @@ def the_golds_fields(answer: str, gold: str) -> bool:
 )
 def test_a_metric_that_takes_what_is_near(right: Callable[[str, str], bool], golds: list[str], by: str) -> None:
     rules = {hack.by: hack.rule for hack in lint(of_answer(right), golds).hacks}
-    assert rules.get(by) == "the metric takes the wrong answer in 18 of 18 examples", rules
+    meant = "; if it is right too, name it among the examples' answers" if by in CUT else ""
+    assert rules.get(by) == f"the metric takes the wrong answer in 18 of 18 examples{meant}", rules
+
+
+def test_a_letter_that_the_task_names_as_an_answer_is_no_cut() -> None:
+    yes_or_no = of_answer(lambda answer, gold: answer in (gold, gold[:1]))
+    assert {hack.by for hack in lint(yes_or_no, ["yes", "no"] * 9).hacks} == set(CUT)
+    assert lint(yes_or_no, [("yes", "y"), ("no", "n")] * 9).findings == []
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("golds", [["2", "3", "5", "7", "12"], ["-5", "-4", "5", "8", "9.7"]])
+def test_a_tolerance_relative_to_the_answer_is_no_hack(share: float, golds: list[str]) -> None:
+    def near(answer: str, gold: str) -> bool:
+        number = number_of(answer)
+        return number is not None and abs(float(number) - float(gold)) <= share * abs(float(number))
+
+    found = [hack.by for hack in lint(of_answer(near), golds).hacks]
+    assert not [by for by in found if by.startswith("half ")], found
 
 
 @pytest.mark.parametrize(
