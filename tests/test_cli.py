@@ -219,7 +219,7 @@ def test_run_does_every_stage_once_and_prints_the_outcome(toolkit: Toolkit, conf
     assert "…" not in first.out, "progress is for stderr"
     begun = [line.split(":")[0] for line in first.err.splitlines() if line.endswith(": …")]
     done = stages.stages_of(load_recipe(config))
-    assert begun == [done[0], "sft preflight", "grpo preflight", *done[1:]]
+    assert begun == [done[0], "preflight", *done[1:]]
     second = toolkit("run", config)
     assert (second.code, second.out) == (0, first.out)
     assert second.err.count("done before") == 9

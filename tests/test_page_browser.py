@@ -156,7 +156,7 @@ def test_a_page_of_three_thousand_examples_opens_fast(tab: Page, tmp_path: Path)
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_inspection_renders_in_both_schemes(tab: Page, tmp_path: Path, dark: bool) -> None:
-    report = Tally("<b>.csv", 0.0).to_json() | {"lengths": {"12": 1, "40": 1}}
+    report = Tally("<b>.csv", 0.0).to_json() | {"encodings": [], "lengths": {"12": 1, "40": 1}}
     tokens = (Token(1, "<script>window.owned = 1</script>", False), Token(2, "ответ", True))
     found = Inspection(report, "chatml", ("a problem",), ("a note",), (("row 1", tokens),))
     path = tmp_path / "inspection.html"
