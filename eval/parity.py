@@ -162,6 +162,8 @@ def compare(
     say(f"reference: {trained} ({REFERENCE}, {dtype})")
     with closing(scorer(REFERENCE, reference, chosen[REFERENCE])) as engine:
         probes = continued(engine, reference, prompts, max_tokens)
+        if without := len(prompts) - len(probes.prompts):
+            say(f"left out {without} of {len(prompts)} probes, which fill the model's context by themselves")
         wanted = engine.score(probes.sequences)
     say(f"base: {base.path}")
     with closing(scorer(REFERENCE, base, chosen[REFERENCE])) as engine:
@@ -198,8 +200,7 @@ def _certificate(
 
 def to_json(certificate: Certificate) -> dict[str, Any]:
     """The certificate as JSON takes it: what is no number (spoiled weights give such) is null."""
-    text = json.dumps(asdict(certificate))
-    return dict(json.loads(text, parse_constant=lambda name: None))
+    return dict(json.loads(json.dumps(asdict(certificate)), parse_constant=lambda name: None))
 
 
 def write(certificate: Certificate, path: Path) -> None:
@@ -217,17 +218,19 @@ def scorer(engine: str, model: ModelSpec, options: Mapping[str, Any]) -> Scorer:
 
 
 def continued(engine: Scorer, model: ModelSpec, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Probes:
-    """The prompts and their greedy continuations by REFERENCE."""
+    """The prompts and their greedy continuations by REFERENCE; without those that leave none of the context for one."""
     from eval.engines.transformers import Transformers
 
     assert isinstance(engine, Transformers)  # REFERENCE
-    ids = list(map(tuple, render_prompts(engine.tokenizer, prompts)))
-    stops = stop_token_ids(engine.tokenizer, model.path)
-    rows = [(Request(str(number), prompt, ()), 0) for number, prompt in enumerate(ids)]
-    continuations = engine.generate_ids(rows, Sampling(max_tokens, stop_token_ids=stops))
-    return Probes(
-        prompts, ids, [((*prompt, *more), len(prompt)) for prompt, more in zip(ids, continuations, strict=True)]
-    )
+    sampling = Sampling(max_tokens, stop_token_ids=stop_token_ids(engine.tokenizer, model.path))
+    rendered = zip(prompts, render_prompts(engine.tokenizer, prompts), strict=True)
+    requests = [Request(str(number), tuple(ids), tuple(each)) for number, (each, ids) in enumerate(rendered)]
+    asked = [each for each in requests if engine.room(each, sampling) > 0]
+    if not asked:
+        raise UserError(f"{model.name}: each of the {len(prompts)} probes fills the model's context by itself")
+    found = zip(asked, engine.generate_ids([(each, 0) for each in asked], sampling), strict=True)
+    sequences = [((*each.prompt_ids, *more), len(each.prompt_ids)) for each, more in found]
+    return Probes([each.messages for each in asked], [each.prompt_ids for each in asked], sequences)
 
 
 def gap_of(wanted: Sequence[Scored], found: Sequence[Scored]) -> Gap:

@@ -164,6 +164,18 @@ def test_another_version_of_the_engine_or_of_the_tokenizer_asks_again(
     assert facts_of(IDENTITY, MODEL) != before
 
 
+def test_completions_by_earlier_rules_of_the_engine_arent_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine in ("vllm", "transformers"):
+        with monkeypatch.context() as earlier:
+            earlier.setattr(cache, "RULES", {})
+            ask(tmp_path / "c", engine=engine)
+        asked = ask(tmp_path / "c", engine=engine)[1].asked
+        assert len(asked) == (len(REQUESTS) if engine == "transformers" else 0)
+        assert ask(tmp_path / "c", engine=engine)[1].asked == []
+
+
 def test_a_sampled_completion_has_its_seed_in_its_key_and_a_greedy_one_none(tmp_path: Path) -> None:
     ask(tmp_path / "c")
     renamed = [replace(each, id=f"x{each.id}") for each in REQUESTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,8 @@ import pytest
 
 from eval.engines import transformers as engine_module
 from eval.engines.base import ModelSpec, Scored
-from eval.parity import TOLERANCES, Candidate, Certificate, compare, write
-from eval.prompts import load_tokenizer, stop_token_ids
+from eval.parity import TOLERANCES, Candidate, Certificate, compare, continued, scorer, write
+from eval.prompts import load_tokenizer, render_prompts, stop_token_ids
 from rewards.core import Message, UserError
 from toolkit.cli import main
 from toolkit.templates import template_text
@@ -120,6 +121,39 @@ def test_the_merge_of_the_adapter_is_the_same(tiny: SimpleNamespace) -> None:
     assert certificate.effect.mean > 0.1
     assert certificate.probes["n"] == 3
     assert certificate.reference["adapter_weights"] != certificate.reference["weights"] == certificate.base["weights"]
+
+
+def said_by_user(text: str) -> tuple[Message, ...]:
+    return ({"role": "user", "content": text},)
+
+
+def with_context(tiny: SimpleNamespace, tmp_path: Path, context: int) -> ModelSpec:
+    shutil.copytree(tiny.base, tmp_path / "small")
+    path = tmp_path / "small" / "config.json"
+    config = {**json.loads(path.read_text()), "max_position_embeddings": context}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return ModelSpec(path.parent, tiny.adapter, "small")
+
+
+def test_a_long_probe_shortens_no_other_and_one_that_fills_the_context_is_left_out(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    short, long, full = (said_by_user("a" * size) for size in (3, 90, 200))
+    (ids,) = render_prompts(load_tokenizer(tiny.base), [long])
+    model = with_context(tiny, tmp_path, len(ids) + 2)
+    with closing(scorer("transformers", model, {"dtype": "float32"})) as engine:
+        probes = continued(engine, model, [long, full, short], 12)
+        alone = [continued(engine, model, [each], 12) for each in (long, short)]
+        with pytest.raises(UserError, match="small: each of the 1 probes fills the model's context by itself"):
+            continued(engine, model, [full], 12)
+    assert list(probes.prompts) == [long, short]
+    assert list(probes.sequences) == [each.sequences[0] for each in alone]
+    assert [len(sequence) - start for sequence, start in probes.sequences] == [2, 12]
+    said: list[str] = []
+    candidates = [Candidate("same", "transformers", model, "float32")]
+    certificate = compare(model, candidates, [long, full, short], dtype="float32", max_tokens=12, say=said.append)
+    assert (certificate.verdict, certificate.probes["n"]) == ("same", 2)
+    assert "left out 1 of 3 probes, which fill the model's context by themselves" in said
 
 
 def scaled(tiny: SimpleNamespace, tmp_path: Path, alpha: float) -> ModelSpec:

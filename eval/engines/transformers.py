@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
@@ -36,32 +38,29 @@ class Transformers:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Batches of prompts of like length, longest first: out of memory shows at once and padding stays small.
 
-        A completion ends where the model's context does, as vLLM's: prompts that leave less than max_tokens are batched
-        by what they leave, so that none is cut for its neighbours' sake. A batch is seeded as a whole, by its first
-        sample: unlike the other engines, sampled (not greedy) texts depend on batch_size and on which requests are
-        asked together.
+        A completion ends where the model's context does, as vLLM's; a prompt that fills it is an error. A batch is
+        seeded as a whole, by its first sample: unlike the other engines, sampled (not greedy) texts depend on
+        batch_size and on which requests are asked together.
         """
         rows = [(request, index) for request in requests for index in range(sampling.n)]
-        fitting = [row for row in rows if self._room(row, sampling) > 0]
-        for row in rows:
-            if self._room(row, sampling) <= 0:
-                reason = f"the prompt has {len(row[0].prompt_ids)} tokens, the model takes {self._context()}"
-                yield Completion(row[0].id, row[1], reason, "error", 0)
+        fitting = [row for row in rows if self.room(row[0], sampling) > 0]
+        for request, index in rows:
+            if self.room(request, sampling) <= 0:
+                reason = f"the prompt has {len(request.prompt_ids)} tokens, the model takes {self._context()}"
+                yield Completion(request.id, index, reason, "error", 0)
         fitting.sort(key=lambda row: len(row[0].prompt_ids), reverse=True)
-        for _, alike in groupby(fitting, lambda row: self._room(row, sampling)):
-            some = list(alike)
-            for start in range(0, len(some), self.batch_size):
-                yield from self._batch(some[start : start + self.batch_size], sampling)
+        for start in range(0, len(fitting), self.batch_size):
+            yield from self._batch(fitting[start : start + self.batch_size], sampling)
+
+    def room(self, request: Request, sampling: Sampling) -> int:
+        """How many tokens a completion may have: max_tokens, or what the prompt leaves of the context."""
+        limit = self._context()
+        return sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(request.prompt_ids))
 
     def _context(self) -> int | None:
         """How many tokens the model takes, prompt and completion together; None where its config sets no limit."""
         limit: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return limit
-
-    def _room(self, row: tuple[Request, int], sampling: Sampling) -> int:
-        """How many tokens a completion may have."""
-        limit = self._context()
-        return sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(row[0].prompt_ids))
 
     def _batch(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> Iterator[Completion]:
         for (request, index), ids in zip(rows, self.generate_ids(rows, sampling), strict=True):
@@ -70,14 +69,26 @@ class Transformers:
             yield Completion(request.id, index, text, reason, len(ids))
 
     def generate_ids(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> list[list[int]]:
-        """What one batch of (request, sample index) generates, each row up to its end token, that included.
+        """What (request, sample index) generate, each row up to its end token, that included, or as far as it has room.
 
-        All rows end where the one with the longest prompt meets the end of the model's context.
+        They are one batch, in which each row's positions are its own tokens'. Of a model that counts the padding too,
+        rows with other room are another batch. Every row must have room.
         """
+        if not _padding_counts(self._inner()):
+            return self._generate(rows, sampling)
+        alike = groupby(rows, lambda row: self.room(row[0], sampling))
+        return [ids for _, some in alike for ids in self._generate(list(some), sampling)]
+
+    def _inner(self) -> Any:
+        """The model itself, without PEFT's wrapper: what generates."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    def _generate(self, rows: Sequence[tuple[Request, int]], sampling: Sampling) -> list[list[int]]:
         import torch
         from transformers import GenerationConfig
 
         stops = list(sampling.stop_token_ids)
+        rooms = [self.room(request, sampling) for request, _ in rows]
         width = max(len(request.prompt_ids) for request, _ in rows)
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else stops[0]
         ids = torch.full((len(rows), width), pad, dtype=torch.long)
@@ -89,7 +100,7 @@ class Transformers:
         greedy = sampling.temperature == 0
         # everything is written out: a model's generation_config.json may bring its own top_k or repetition penalty
         config = GenerationConfig(
-            max_new_tokens=min(self._room(row, sampling) for row in rows),
+            max_new_tokens=max(rooms),
             do_sample=not greedy,
             use_cache=True,
             repetition_penalty=1.0,
@@ -100,14 +111,19 @@ class Transformers:
         if (seed := sample_seed(sampling, rows[0][0].id, rows[0][1])) is not None:
             torch.manual_seed(seed)
         device = self.model.device
-        with torch.no_grad():  # not inference_mode: the model may be one in training, and what it caches is used there
+        full = _full(torch.tensor(rooms, device=device), width)
+        # no_grad, not inference_mode: the model may be one in training, and what it caches is used there
+        with torch.no_grad(), _kept_within(self._inner(), self._context()):
             output = self.model.generate(
-                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=config,
+                stopping_criteria=[full],
             )
         kept = []
-        for generated in output[:, width:].tolist():
+        for room, generated in zip(rooms, output[:, width:].tolist(), strict=True):
             end = next((at for at, token in enumerate(generated) if token in stops), len(generated))
-            kept.append(generated[: end + 1])
+            kept.append(generated[: min(end + 1, room)])
         return kept
 
     def score(self, sequences: Sequence[tuple[Sequence[int], int]]) -> list[Scored]:
@@ -131,6 +147,37 @@ class Transformers:
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _padding_counts(model: Any) -> bool:
+    """Whether a row's left padding takes room in the model's context, whatever positions its tokens have.
+
+    So it is where forward takes no positions, and for GPT-Neo, whose mask is a table of the context's size.
+    """
+    return "position_ids" not in signature(model.forward).parameters or model.config.model_type == "gpt_neo"
+
+
+def _full(rooms: Any, width: int) -> Callable[..., Any]:
+    """The stopping criterion that a row has no room left; it goes on, to be cut, while others have."""
+    return lambda input_ids, scores, **_: rooms <= input_ids.shape[1] - width
+
+
+@contextmanager
+def _kept_within(model: Any, context: int | None) -> Iterator[None]:
+    """Rows that are full stay at the context's last position while others go on: GPT-2 has a table that ends there."""
+    if context is None:
+        yield
+        return
+
+    def clamp(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        positions = kwargs.get("position_ids")
+        return args, kwargs if positions is None else {**kwargs, "position_ids": positions.clamp(max=context - 1)}
+
+    hook = model.register_forward_pre_hook(clamp, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load(model: ModelSpec, options: Mapping[str, Any]) -> Transformers:

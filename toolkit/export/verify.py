@@ -52,7 +52,7 @@ def verify_export(
 
     Raises UserError, exit code 13, when the prompts aren't the same token ids, or when the models differ.
     """
-    prompts, template = same_prompts(reference, exported, conversations)
+    template = same_prompts(reference, exported, conversations)
     # In float32 whatever the file holds: what is compared is the weights, not the arithmetic.
     with closing(scorer(REFERENCE, reference, {"dtype": "float32"})) as engine:
         probes = continued(engine, reference, conversations, NEW_TOKENS)
@@ -61,7 +61,7 @@ def verify_export(
         found = engine.score(probes.sequences)
     gap = gap_of(wanted, found)
     best = [same for each in found for same in each.best]
-    done = Verification(kind, len(prompts), len(best), gap.mean, gap.largest, sum(best) / len(best), template)
+    done = Verification(kind, len(probes.prompts), len(best), gap.mean, gap.largest, sum(best) / len(best), template)
     if not done.same:
         raise UserError(
             f"the exported model isn't the trained one: over {done.tokens} tokens its log-probabilities differ "
@@ -72,16 +72,13 @@ def verify_export(
     return done
 
 
-def same_prompts(
-    reference: ModelSpec, exported: ModelSpec, conversations: Sequence[tuple[Message, ...]]
-) -> tuple[list[list[int]], str]:
-    """The prompts as ids, and the template's hash. Raises UserError where the two tokenizers or templates differ."""
+def same_prompts(reference: ModelSpec, exported: ModelSpec, conversations: Sequence[tuple[Message, ...]]) -> str:
+    """The template's hash. Raises UserError where the two tokenizers or templates differ."""
     ours, theirs = (load_tokenizer(tokenizer_dir(each)) for each in (reference, exported))
-    prompts = [render_prompt(ours, messages) for messages in conversations]
-    for messages, prompt in zip(conversations, prompts, strict=True):
-        if render_prompt(theirs, messages) != prompt:
+    for messages in conversations:
+        if render_prompt(theirs, messages) != render_prompt(ours, messages):
             raise UserError(
                 f"the exported tokenizer or chat template gives other token ids for {messages[-1]['content'][:60]!r}",
                 ExitCode.INVALID,
             )
-    return prompts, template_hash(ours)
+    return template_hash(ours)
