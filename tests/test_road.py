@@ -67,13 +67,13 @@ def write_recipe(home: Path, **changes: Any) -> Path:
         "lora": {"rank": 8, "alpha": 16},
         "preflight": {"accept": ["rewards"]},  # a reward that any text may earn, so that groups differ
         "data": {"sft": 16, "grpo": 4, "validation": 2, "test": 4},
-        "sft": {"batch_size": 8, "learning_rate": 1e-3},
+        "sft": {"batch_size": 8, "learning_rate": 1e-3, "epochs": 4},  # so that some answers end by themselves
         "grpo": {
             "steps": 1,
             "prompts": 2,
-            "generations": 2,
-            "batch_size": 4,
-            "max_completion_length": 16,
+            "generations": 4,
+            "batch_size": 8,
+            "max_completion_length": 96,  # cut completions earn nothing, and so early most are
             "learning_rate": 1e-5,
         },
         "eval": {"engine": "vllm", "max_tokens": 8, "options": {"dtype": "float32", "max_model_len": 512}},
