@@ -159,7 +159,7 @@ def test_a_merged_model_is_its_base_and_its_adapter(road: Road, smollm2_dir: Pat
 
 def test_sft_logs_its_steps(road: Road) -> None:
     logged = [row for row in read_jsonl(road.run / "sft" / "log.jsonl") if "loss" in row]
-    assert [row["step"] for row in logged] == [1, 2]
+    assert [row["step"] for row in logged] == list(range(1, 9))
     assert all(0 < row["loss"] < 10 for row in logged)
     assert list((road.run / "sft" / "tensorboard").rglob("events.out.tfevents.*"))
     found = facts(road.run, "sft")
