@@ -169,12 +169,13 @@ def test_sft_logs_its_steps(road: Road) -> None:
 
 def test_grpo_logs_its_steps_and_rollouts(road: Road) -> None:
     ledger = read_jsonl(road.run / "grpo" / "rollouts.jsonl")
-    assert len(ledger) == facts(road.run, "grpo")["rollouts"] == 4
+    assert len(ledger) == facts(road.run, "grpo")["rollouts"] == 8
     assert len({row["example"] for row in ledger}) == 2
-    assert all(1 <= row["tokens"] <= 16 for row in ledger)
+    assert all(1 <= row["tokens"] <= 96 for row in ledger)
+    assert all(row["reward"] == 0 for row in ledger if row["cut"])
     assert len({row["completion"] for row in ledger}) > 1, "samples at temperature 1 differ"
     (logged,) = [row for row in read_jsonl(road.run / "grpo" / "log.jsonl") if "reward" in row]
-    assert logged["reward"] == pytest.approx(sum(row["reward"] for row in ledger) / 4, abs=1e-4)
+    assert logged["reward"] == pytest.approx(sum(row["reward"] for row in ledger) / 8, abs=1e-4)
     assert {f"rewards/{name}/mean" for name in ("tag_format", "exact_datetime", "spread")} <= logged.keys()
     assert list((road.run / "grpo" / "tensorboard").rglob("events.out.tfevents.*"))
 
