@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eval.files import read_json
+from eval.prompts import Tokenizer, stop_token_ids
 from rewards.core import UserError
 from toolkit.config import LoraConfig, ModelConfig, Recipe
-from toolkit.models import ResolvedModel
+from toolkit.models import ResolvedModel, resolve_model
 
 BACKENDS = {
     "unsloth": "toolkit.training.unsloth_backend:UnslothBackend",
@@ -49,6 +50,11 @@ def training_backend(name: str) -> TrainBackend:
 def trained_dir(stage_dir: Path, tuning: str) -> Path:
     """Where a stage leaves what it trained: an adapter, or with tuning full all weights."""
     return stage_dir / ("weights" if tuning == "full" else "adapter")
+
+
+def ends_of(recipe: Recipe, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens that end an answer of the recipe's model in an evaluation, and so while it trains."""
+    return stop_token_ids(tokenizer, resolve_model(recipe.model.reference).path)
 
 
 def start_of(recipe: Recipe, run_dir: Path, stage: str, base: ResolvedModel) -> ResolvedModel:

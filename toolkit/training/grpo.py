@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import torch
 
-from eval.prompts import render_prompts, stop_token_ids, template_hash
+from eval.prompts import render_prompts, template_hash
 from rewards.core import Example, UserError
 from toolkit.config import GrpoConfig, Recipe
 from toolkit.config.sections import CLIP
@@ -25,7 +25,7 @@ from toolkit.rundir import Run
 from toolkit.scan import within
 from toolkit.stages import task_of
 from toolkit.templates import use_template
-from toolkit.training.backends import start_of, training_backend
+from toolkit.training.backends import ends_of, start_of, training_backend
 from toolkit.training.processes import gathered
 from toolkit.training.rollouts import RewardLedger, weighted_rewards
 from toolkit.training.scoring import IsolatedRewards
@@ -120,7 +120,7 @@ def make_trainer(run: Run, config: GrpoConfig, model: Any, tokenizer: Any, ledge
         compile_layers(base)
     if config.vllm and run.recipe.model.backend == "transformers":
         tune_engine(run.recipe.model.dtype)
-    ends = stop_token_ids(tokenizer, resolve_model(run.recipe.model.reference).path)
+    ends = ends_of(run.recipe, tokenizer)
     model.generation_config.eos_token_id = list(ends)
     rows = [{"prompt": list(example.messages), "example_id": example.id} for example in ledger.examples.values()]
     shared = {

@@ -22,15 +22,15 @@ from transformers import TrainerCallback
 
 from eval.engines.base import Completion, Request, Sampling
 from eval.engines.transformers import Transformers
-from eval.prompts import decode, prompt_hash, render_prompts, stop_token_ids
+from eval.prompts import decode, prompt_hash, render_prompts
 from eval.records import Record, score
 from rewards.core import Example, UserError
 from tasks.base import Task
 from toolkit.config import GrpoConfig, SftConfig
 from toolkit.data import read_examples
-from toolkit.models import resolve_model
 from toolkit.rundir import Run, read_log
 from toolkit.stages import task_of
+from toolkit.training.backends import ends_of
 from toolkit.training.packing import own_attention_of
 from toolkit.training.processes import gathered, rank, world
 
@@ -76,8 +76,8 @@ def held_out(run: Run, stage: str, trainer: Any, tokenizer: Any, terminal: TextI
         )
     if every is None or trainer.is_fsdp_enabled or len(examples) < world():
         return None
-    stops = stop_token_ids(tokenizer, resolve_model(run.recipe.model.reference).path)
-    sampling = Sampling(run.recipe.eval.max_tokens, seed=run.recipe.seed, stop_token_ids=stops)
+    ends = ends_of(run.recipe, tokenizer)
+    sampling = Sampling(run.recipe.eval.max_tokens, seed=run.recipe.seed, stop_token_ids=ends)
     exam = Exam(trainer, tokenizer, replace(task_of(run.recipe), rewards={}), tuple(examples), sampling)
     return HeldOut(exam, every, run.dir / stage / HISTORY, stage, terminal)
 
