@@ -32,7 +32,7 @@ from eval.manifest import must_match, read_manifest, worth_a_note
 from eval.noise import read_floor
 from eval.pairs import Pair, pair_up, tagged_otherwise
 from eval.records import RECORDS, read_records
-from eval.scorers import other_scorers
+from eval.scorers import other_rewards
 from eval.statistics import mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
@@ -126,7 +126,7 @@ def compare(
     sides = (("base", base_dir), ("candidate", candidate_dir))
     invalid = [f"the {side} is invalid: {reason}" for side, directory in sides for reason in why_invalid(directory)]
     tags = tagged_otherwise((pair.base[0], pair.candidate[0]) for pair in pairs)
-    notes = [*worth_a_note(ours, theirs), *other_scorers(ours, theirs)[1], *tags, *invalid]
+    notes = [*worth_a_note(ours, theirs), *other_rewards(ours, theirs), *tags, *invalid]
     names = [str(manifest["model"]["name"]) for manifest in manifests]
     if reasons:
         result = Comparison(

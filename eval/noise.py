@@ -105,7 +105,7 @@ def _problems(
     found = [
         f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}" for key in SAME_MODEL if ours.get(key) != theirs.get(key)
     ]
-    found += other_scorers(ours, theirs)[0]
+    found += other_scorers(ours, theirs)
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")

@@ -61,7 +61,7 @@ def pair_up(
                 f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
             )
     pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
-    if said := other_scorers(ours, theirs)[0]:
+    if said := other_scorers(ours, theirs):
         reasons += said
     elif count := sum(map(_scored_otherwise, pairs)):
         reasons.append(another_scorer(count))

@@ -116,18 +116,25 @@ def _same(one: str, other: str) -> bool:
     return function == others and (scores == theirs or UNKNOWN in (scores, theirs))
 
 
-def other_scorers(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], judged: Collection[str] = ()
-) -> tuple[list[str], list[str]]:
-    """(why two evaluations aren't comparable, what is worth a note): the scorers that give the judged figures must be
-    the same. judged: names as gates have them; the metric gives `exact`, which is what is judged without any.
+def other_scorers(ours: Mapping[str, Any], theirs: Mapping[str, Any], judged: Collection[str] = ()) -> list[str]:
+    """Why two evaluations aren't comparable: the scorers that give the judged figures must be the same.
+
+    judged: names as gates have them; the metric gives `exact`, which is what is judged without any.
     """
     found = changed(ours, theirs)
+    return [f"{name}: {found[name]}: the scorer isn't the same; {RESCORE}" for name in _judged(found, judged)]
+
+
+def other_rewards(ours: Mapping[str, Any], theirs: Mapping[str, Any], judged: Collection[str] = ()) -> list[str]:
+    """What is worth a note: the scorers that differ beside those of `other_scorers`."""
+    found = changed(ours, theirs)
+    said = [found[name] for name in _judged(found, judged)]  # the metric is often one of the rewards
+    return [f"{name} differs: {both}" for name, both in found.items() if both not in said]
+
+
+def _judged(found: Collection[str], judged: Collection[str]) -> list[str]:
     names = {"metric" if name == "exact" else name for name in judged or ("exact",)}
-    forbidden = [name for name in found if name in names]
-    reasons = [f"{name}: {found[name]}: the scorer isn't the same; {RESCORE}" for name in forbidden]
-    said = [found[name] for name in forbidden]  # the metric is often one of the rewards
-    return reasons, [f"{name} differs: {both}" for name, both in found.items() if both not in said]
+    return [name for name in found if name in names]
 
 
 def another_scorer(count: int) -> str:

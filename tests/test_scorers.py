@@ -172,8 +172,8 @@ def test_a_metric_that_varies_or_takes_long_is_known_by_its_options(tmp_path: Pa
     assert scorers(task(varies), EXAMPLES)["metric"].endswith("varies() ?")
     one, other = (module.scorers(task(partial(varies, strict=strict)), EXAMPLES) for strict in (False, True))
     identity = {"examples": "the same"}
-    assert module.other_scorers({**identity, **one}, {**identity, **one})[0] == []
-    assert module.other_scorers({**identity, **one}, {**identity, **other})[0]
+    assert module.other_scorers({**identity, **one}, {**identity, **one}) == []
+    assert module.other_scorers({**identity, **one}, {**identity, **other})
 
 
 @pytest.mark.parametrize("options", [{("a", "b"): 1}, {1: 2, "a": 3}, {None: 1, "x": {2: 3}}, {"set": {1, 2}}])

@@ -26,7 +26,7 @@ from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.manifest import must_match, worth_a_note
 from eval.pairs import grouped_otherwise, tagged_otherwise
-from eval.scorers import another_scorer, other_scorers
+from eval.scorers import another_scorer, other_rewards, other_scorers
 from eval.statistics import Interval, holm, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
@@ -142,7 +142,7 @@ def _reasons(baseline: Scores, run: Scores, rules: Rules) -> list[str]:
     if extra:
         reasons.append(f"the baseline lacks {len(extra)} examples of the run, for instance {extra[0]!r}")
     judged = {gate.metric for gate in rules.gates}
-    if said := other_scorers(ours, theirs, judged)[0]:
+    if said := other_scorers(ours, theirs, judged):
         reasons += [f"{each}; then write the baseline again" for each in said]
     elif count := _scored_otherwise(baseline, run, judged):
         reasons.append(f"{another_scorer(count)}; then write the baseline again")
@@ -166,7 +166,7 @@ def _scored_otherwise(baseline: Scores, run: Scores, metrics: Set[str]) -> int:
 
 def _notes(baseline: Scores, run: Scores, rules: Rules) -> tuple[str, ...]:
     both = baseline.identity, run.identity
-    notes = [*worth_a_note(*both), *other_scorers(*both, {gate.metric for gate in rules.gates})[1]]
+    notes = [*worth_a_note(*both), *other_rewards(*both, {gate.metric for gate in rules.gates})]
     notes += tagged_otherwise(_pairs(baseline, run))
     for name, version in baseline.versions.items():
         if run.versions.get(name, version) != version:
