@@ -86,17 +86,23 @@ def test_a_kill_by_the_kernel_is_one_more_way_to_run_out_of_memory(tmp_path: Pat
         assert stored.value == 440
 
 
-@pytest.mark.skipif(device().kind == "gpu", reason="of a processor's memory")
-def test_a_second_kill_before_the_first_pass_ends_the_stage(
-    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next smaller value is known once the model has loaded; what is killed before that would start for ever."""
+def run_that_dies(tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch, signal: int) -> Run:
+    """One whose training ends by the signal at once, each time while the kernel kills something for memory."""
     run = open_run(recipe(tmp_path / "run", fake_model))
     choose(run.dir, "sft", Chosen(4096, "memory", "", device().name, 2048))
     kills = itertools.count()
     monkeypatch.setattr(preflight, "preflight", lambda *_: None)
     monkeypatch.setattr(stages, "oom_kills", lambda: next(kills))
-    monkeypatch.setattr(stages, "command_of", lambda *_: ["sh", "-c", "kill -9 $$"])
+    monkeypatch.setattr(stages, "command_of", lambda *_: ["sh", "-c", f"kill -{signal} $$"])
+    return run
+
+
+@pytest.mark.skipif(device().kind == "gpu", reason="of a processor's memory")
+def test_a_second_kill_before_the_first_pass_ends_the_stage(
+    tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next smaller value is known once the model has loaded; what is killed before that would start for ever."""
+    run = run_that_dies(tmp_path, fake_model, monkeypatch, signal=9)
     said: list[str] = []
     with pytest.raises(UserError, match="sft: the kernel killed its process because memory ran out") as caught:
         stages._in_own_process(run, "sft", said.append)
@@ -110,12 +116,7 @@ def test_a_stage_that_ended_otherwise_was_not_killed_for_memory(
     tmp_path: Path, fake_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel counts the kills of the whole machine: another process may have been meant."""
-    run = open_run(recipe(tmp_path / "run", fake_model))
-    choose(run.dir, "sft", Chosen(4096, "memory", "", device().name, 2048))
-    kills = itertools.count()
-    monkeypatch.setattr(preflight, "preflight", lambda *_: None)
-    monkeypatch.setattr(stages, "oom_kills", lambda: next(kills))
-    monkeypatch.setattr(stages, "command_of", lambda *_: ["sh", "-c", "kill -11 $$"])
+    run = run_that_dies(tmp_path, fake_model, monkeypatch, signal=11)
     with pytest.raises(UserError, match="its process ended with status -11"):
         stages._in_own_process(run, "sft", lambda line: None)
     kept = chosen(run.dir, "sft", device().name)

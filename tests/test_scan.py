@@ -261,33 +261,28 @@ def test_a_scan_is_scored_again_after_a_change_of_the_scorer(tmp_path: Path, mon
     assert scan(run, **how).pass_rate == 1
 
 
-def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def refused_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str], sections: str) -> str:
+    """What the verb says of a recipe with these sections, which it can't scan."""
     from toolkit.cli import main
 
-    text = (
-        f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
-        "data: {sft: 1, grpo: 8, validation: 1, test: 1}\nsft: {}\n"
-        "grpo: {prompts: 2, generations: 2, batch_size: 4}\n"
-    )
+    text = f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n{sections}"
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit) as ended:
         main(["scan", str(tmp_path / "recipe.yaml")])
     assert ended.value.code == 2
-    assert "has no finished SFT stage to scan; first: toolkit sft" in capsys.readouterr().err
+    return capsys.readouterr().err
+
+
+def test_the_verb_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = (
+        "data: {sft: 1, grpo: 8, validation: 1, test: 1}\nsft: {}\ngrpo: {prompts: 2, generations: 2, batch_size: 4}\n"
+    )
+    assert "has no finished SFT stage to scan; first: toolkit sft" in refused_scan(tmp_path, capsys, sections)
 
 
 def test_the_verb_looks_for_the_section_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from toolkit.cli import main
-
-    text = (
-        f"task: datetime_extraction_plain\noutput: {tmp_path / 'run'}\nmodel: {{reference: x/y}}\n"
-        "data: {sft: 8, grpo: 1, validation: 1, test: 1}\nsft: {}\n"
-    )
-    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(SystemExit) as ended:
-        main(["scan", str(tmp_path / "recipe.yaml")])
-    assert ended.value.code == 2
-    assert "the recipe has no section grpo" in capsys.readouterr().err
+    sections = "data: {sft: 8, grpo: 1, validation: 1, test: 1}\nsft: {}\n"
+    assert "the recipe has no section grpo" in refused_scan(tmp_path, capsys, sections)
     assert not (tmp_path / "run").exists()
 
 
