@@ -13,9 +13,7 @@ from benchmarks.gpu_common import Settings
 
 def test_arms_are_chosen_by_name_and_group() -> None:
     assert _chosen("brief") == list(BRIEF)
-    answers = ["vllm", "vllm-tuned", "vllm-tuned-x4", "vllm-tuned-x8", "vllm-tuned-x12"]
-    answers += ["vllm-tuned-x4-at-once", "vllm-tuned-x6-at-once"]
-    assert _chosen("answers,warm") == [*answers, "warm"]
+    assert _chosen("answers,warm") == ["vllm", "vllm-tuned", "vllm-tuned-x4", "vllm-tuned-x8", "warm"]
     with pytest.raises(SystemExit, match="no such arm: fast; there are trl-full"):
         _chosen("warm,fast")
 

@@ -36,7 +36,7 @@ TASK = Task("t", "1", lambda split, n, seed: iter(EXAMPLES), {}, lambda completi
 # A vllm that "generates" the seed and the last prompt token, or an adapter's number; it finishes in reverse order, two
 # a step, refuses prompts with a 99, and says that token t has the log probability -t and that even ones are likeliest.
 STAND_IN = """
-import atexit, json, os, sys
+import atexit, json, os, sys, time
 from types import SimpleNamespace as NS
 atexit.register(lambda: print("interpreter cleared away", file=sys.stderr))
 print("chatter on stdout")
@@ -44,6 +44,11 @@ def is_pipe(fd):
     try: return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe")
     except OSError: return False
 def TokensPrompt(prompt_token_ids): return prompt_token_ids
+def wait_for(path):
+    for _ in range(200):
+        if os.path.exists(path): return
+        time.sleep(0.05)
+    raise TimeoutError("nobody else was asked")
 class SamplingParams:
     def __init__(self, **kw): self.__dict__.update(kw)
 class Engine:
@@ -51,6 +56,7 @@ class Engine:
     def shutdown(self): print("engine shut down", file=sys.stderr, flush=True)
     def add_request(self, request_id, prompt, params, lora_request=None):
         if 99 in prompt: raise ValueError("prompt too long\\nand more")
+        if MODE == "first waits" and os.environ["CUDA_VISIBLE_DEVICES"] == "0": wait_for(MODEL + "/second answers")
         self.queue.append((request_id, prompt, params, lora_request))
     def has_unfinished_requests(self): return bool(self.queue)
     def step(self):
@@ -58,6 +64,7 @@ class Engine:
         if MODE == "die": sys.stderr.write("RuntimeError: no memory\\n"); sys.stderr.flush(); os._exit(9)
         if MODE == "babble": [os.write(fd, b"?\\n") for fd in range(3, 20) if is_pipe(fd)]
         if MODE == "raise": raise RuntimeError("engine broke\\nlong story")
+        if MODE == "first waits" and os.environ["CUDA_VISIBLE_DEVICES"] == "1": open(MODEL + "/second answers", "w")
         if MODE == "second dies" and os.environ["CUDA_VISIBLE_DEVICES"] == "1": os._exit(9)
         return [self.one() for _ in range(min(2, len(self.queue)))]
     def one(self):
@@ -69,10 +76,11 @@ class Engine:
                   prompt_token_ids=prompt, prompt_logprobs=[None, *said[1:]])
 class LLM:
     def __init__(self, **kw):
-        global MODE
-        MODE = open(os.path.join(kw["model"], "mode")).read()
+        global MODE, MODEL
+        MODEL = kw["model"]
+        MODE = open(os.path.join(MODEL, "mode")).read()
         if MODE == "no start": raise ValueError("bad weights")
-        if MODE == "leaves a process" and (pid := os.fork()) == 0: __import__("time").sleep(600)
+        if MODE == "leaves a process" and (pid := os.fork()) == 0: time.sleep(600)
         if MODE == "leaves a process": open(os.path.join(kw["model"], "left"), "w").write(str(pid))
         names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_BATCH_INVARIANT",
                  "VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_RPC_BASE_PATH")
@@ -350,6 +358,15 @@ def test_processes_share_gpus_and_their_memory(stand_in: Path, monkeypatch: pyte
     assert not {"worker_extension_cls", "kv_cache_memory_bytes"} & set(on["GPU-x"][0])
     with pytest.raises(UserError, match="can't both be above 1"):
         vllm.load(model, options(stand_in, processes=2, tensor_parallel_size=2))
+
+
+def test_no_process_waits_until_another_has_taken_its_rows(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_placing, "gpus", lambda: ["0", "1"])
+    (stand_in / "mode").write_text("first waits", encoding="utf-8")
+    requests = [Request(f"r{i}", (5,) * 20_000, (USER,)) for i in range(10)]  # 200 kB a process: no pipe holds that
+    engine = vllm.load(ModelSpec(stand_in, None, "m"), options(stand_in, processes=2))
+    assert len(list(engine.generate(requests, GREEDY))) == 10
+    engine.close()
 
 
 def test_one_process_that_dies_ends_all_and_loses_nothing_finished(

@@ -79,16 +79,14 @@ class Engine:
     def ask(self, rows: Sequence[Any], **job: Any) -> Iterator[list[Any]]:
         """Deal the rows to the children in turn; yield what comes back, the row's number first.
 
-        A thread a child reads, so that no child waits for us to score. Leaving the loop early, or one child's failure,
-        ends all of them.
+        A thread a child, so that none waits until another has taken its rows, nor for us to score. Leaving the loop
+        early, or one child's failure, ends all of them.
         """
         found: SimpleQueue[list[list[Any]] | Exception] = SimpleQueue()
         finished = False
         try:
-            for place, child in enumerate(self.children):
-                mine = rows[place :: len(self.children)]
-                child.send({"rows": len(mine), **job}, *mine)
-                Thread(target=self._read, args=(place, len(mine), found), daemon=True).start()
+            for place in range(len(self.children)):
+                Thread(target=self._ask_one, args=(place, rows, job, found), daemon=True).start()
             left = len(rows)
             while left:
                 answers = found.get()
@@ -101,10 +99,15 @@ class Engine:
             if not finished:
                 self.kill()
 
-    def _read(self, place: int, expected: int, found: SimpleQueue[list[list[Any]] | Exception]) -> None:
+    def _ask_one(
+        self, place: int, rows: Sequence[Any], job: Mapping[str, Any], found: SimpleQueue[list[list[Any]] | Exception]
+    ) -> None:
+        child, mine = self.children[place], rows[place :: len(self.children)]
         try:
+            child.send({"rows": len(mine), **job}, *mine)
+            expected = len(mine)
             while expected:
-                answers = self.children[place].receive()
+                answers = child.receive()
                 expected -= len(answers)
                 found.put([[place + number * len(self.children), *rest] for number, *rest in answers])
         except Exception as error:  # whatever it is: `ask` waits for this thread, and raises it
