@@ -76,9 +76,8 @@ BARS = {
         "requests/s",
         (
             ("vLLM as it comes", "vLLM as it comes"),
-            ("four engines", "ours, four engines on the card, scored"),
-            ("eight engines", "ours, eight engines on the card"),
-            ("twelve engines", "ours, twelve engines on the card"),
+            ("the same settings with `toolkit eval`", "ours, four engines on the card, scored"),
+            ("eight engines of 1,536 seats", "ours, eight engines on the card"),
         ),
     ),
     "benchmark_exact": Bars(
@@ -87,6 +86,7 @@ BARS = {
         0,
         "exact",
         (
+            ("SmolLM2-135M, version 9, seed 1", "ours: SmolLM2-135M, version 9"),
             ("SmolLM2-135M, version 8, seed 1", "ours: SmolLM2-135M, version 8"),
             ("SmolLM2-135M, 400,000 examples once (version 6), seed 1", "ours: SmolLM2-135M, version 6"),
             ("Gemma-3-270M, 400,000 examples once, version 6", "ours: Gemma-3-270M, version 6"),
