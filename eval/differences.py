@@ -103,9 +103,10 @@ def difference(
     count = len(set(clusters))
     interval, p, smallest = Interval(-1.0, 1.0), 1.0, 1.0
     if count > 1:
-        low, high = paired_score(apart, clusters).bounds(1 - alpha)
+        score = paired_score(apart, clusters)
+        low, high = score.bounds(1 - alpha)
         interval, p = Interval(float(low), float(high)), sign_flip(apart.tolist(), clusters)
-        smallest = detectable(interval, count, alpha)
+        smallest = detectable(interval, score.dof, alpha)
     return Difference(
         n=len(apart),
         base=fmean(base),

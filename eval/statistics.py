@@ -81,14 +81,14 @@ class PairedScore:
 
     Tango's test of matched yes-or-no pairs (Tango 1998, Statistics in Medicine 17), at the effective number of pairs:
     n divided by the design effect. Graded differences are taken as flips of size `scale`, which keeps their mean and
-    second moment. Student's t of clusters - 1 degrees stands in for the normal.
+    second moment. Student's t stands in for the normal.
     """
 
     n: Floats
     gained: Floats
     lost: Floats
     scale: Floats
-    dof: int
+    dof: float
 
     def statistic(self, mean: float | Floats) -> Floats:
         """Standard errors by which what was seen lies above `mean`; falls as mean rises."""
@@ -134,7 +134,7 @@ def paired_score(differences: ArrayLike, clusters: Sequence[Hashable]) -> Paired
     naive = size / scale - n * (mean / scale) ** 2
     deff = np.maximum((robust + PRIOR_FLIPS * whole) / (naive + PRIOR_FLIPS), 1)
     gained, lost = (np.maximum(sign * values, 0).sum(axis=-1) / scale / deff for sign in (1, -1))
-    return PairedScore(n / deff, gained, lost, scale, len(sizes) - 1)
+    return PairedScore(n / deff, gained, lost, scale, _dof(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class RateScore:
 
     n: float
     mean: float
-    dof: int
+    dof: float
 
     def p_below(self, rate: float) -> float:
         """One-sided p: of a mean so low or lower, were the true one at least `rate`."""
@@ -172,7 +172,7 @@ def rate_score(values: Sequence[float], clusters: Sequence[Hashable]) -> RateSco
     whole = float((sizes**2).sum() / len(array))
     naive = len(array) * mean * (1 - mean)
     deff = max((float(_between(sums, sizes, array.mean())) + PRIOR_FLIPS * whole) / (naive + PRIOR_FLIPS), 1.0)
-    return RateScore(len(array) / deff, min(1.0, max(0.0, mean)), len(sizes) - 1)
+    return RateScore(len(array) / deff, min(1.0, max(0.0, mean)), _dof(sizes))
 
 
 def sign_flip(differences: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> float:
@@ -208,15 +208,15 @@ def _exact_signs(steps: NDArray[np.int64], seen: int) -> float:
 def noise_floor(differences: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> float:
     """How far from 0 the mean difference of two evaluations of one model stays, at this confidence; 0 without flips."""
     sums, sizes = _cluster_sums(np.asarray(differences, dtype=np.float64), clusters)
-    return float(stdtrit(len(sizes) - 1, 0.5 + confidence / 2) * math.sqrt((sums**2).sum()) / sizes.sum())
+    return float(stdtrit(_dof(sizes), 0.5 + confidence / 2) * math.sqrt((sums**2).sum()) / sizes.sum())
 
 
-def detectable(interval: Interval, clusters: int, alpha: float, power: float = POWER) -> float:
+def detectable(interval: Interval, dof: float, alpha: float, power: float = POWER) -> float:
     """The smallest true difference that a sample like this one shows with this power, at two-sided alpha.
 
     "Like this one": so many items in so many clusters, and flips as frequent as they were here.
     """
-    t = float(stdtrit(clusters - 1, 1 - alpha / 2))
+    t = float(stdtrit(dof, 1 - alpha / 2))
     return min(1.0, (interval.high - interval.low) / 2 * (1 + NormalDist().inv_cdf(power) / t))
 
 
@@ -234,6 +234,15 @@ def _cluster_sums(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats,
     sizes = np.bincount(codes).astype(np.float64)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     return np.add.reduceat(values[..., order], starts, axis=-1), sizes
+
+
+def _dof(sizes: Floats) -> float:
+    """Degrees of freedom of Student's t: one less than the clusters of one size that would weigh as much.
+
+    The variance between clusters is estimated from their squared sums, and a large one's is most of it: of 150 items in
+    one cluster and 50 alone it knows as little as of two. At least 0.1, where t is beyond any score already.
+    """
+    return max(float(sizes.sum() ** 2 / (sizes**2).sum()) - 1, 0.1)
 
 
 def _between(sums: Floats, sizes: Floats, mean: Floats | np.float64) -> Floats:

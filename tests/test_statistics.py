@@ -132,12 +132,16 @@ def test_one_cluster_is_refused(function: object) -> None:
 
 
 class World(NamedTuple):
-    """Clusters of unequal size. gain, loss: rates of the two flips. rho: correlation of flips within a cluster."""
+    """Clusters of unequal size. gain, loss: rates of the two flips. rho: correlation of flips within a cluster.
+
+    large: items of the first cluster, where the others have one each.
+    """
 
     clusters: int
     gain: float
     loss: float
     rho: float
+    large: int = 0
 
     @property
     def mean(self) -> float:
@@ -145,6 +149,8 @@ class World(NamedTuple):
 
     def codes(self) -> NDArray[np.int64]:
         sizes = np.clip(np.random.default_rng(11).lognormal(0.8, 0.7, self.clusters).astype(int), 1, None)
+        if self.large:
+            sizes[:] = [self.large, *[1] * (self.clusters - 1)]
         return np.arange(self.clusters).repeat(sizes)
 
     def draw(self, runs: int, seed: int = 1) -> Floats:
@@ -181,7 +187,7 @@ def misses(world: World, runs: int = 4_000) -> tuple[float, float]:
     ids=str,
 )
 def test_paired_interval_covers_at_its_confidence(world: World) -> None:
-    assert 0.93 <= 1 - sum(misses(world)) <= 0.97
+    assert 0.93 <= 1 - sum(misses(world)) <= 0.98
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.95])
@@ -192,6 +198,24 @@ def test_few_flips_make_the_interval_wider_never_false(clusters: int, gain: floa
     above, below = misses(World(clusters, gain, loss, rho), runs=2_000)
     assert above < 0.04
     assert below < 0.04
+
+
+@pytest.mark.parametrize(("clusters", "large"), [(51, 150), (21, 100)])
+def test_one_large_group_is_no_evidence_by_itself(clusters: int, large: int) -> None:
+    """Were all groups counted alike, what the large one happens to be would refute the truth 12 to 20% of the time."""
+    above, below = misses(World(clusters, 0.15, 0.15, 0.3, large), runs=2_000)
+    assert max(above, below) < 0.025
+    rates = World(clusters, 0.5, 0.0, 0.3, large)
+    codes = rates.codes().tolist()
+    ps = np.array([rate_score(row.tolist(), codes).p_below(0.5) for row in rates.draw(600)])
+    assert (ps <= 0.025).mean() < 0.025
+
+
+def test_groups_of_one_size_count_each() -> None:
+    assert paired_score(np.zeros(12), list(range(4)) * 3).dof == pytest.approx(3)
+    assert 0 < paired_score(np.zeros(10_001), [0] * 10_000 + [1]).dof < 0.2
+    low, high = rate_score([1.0] * 10_000 + [0.0], [0] * 10_000 + [1]).interval(0.95)
+    assert (low, high) == pytest.approx((0, 1), abs=1e-3)
 
 
 @pytest.mark.parametrize("clusters", [30, 150])
@@ -247,7 +271,8 @@ def test_the_detectable_difference_is_detected_with_its_power() -> None:
     quiet = World(200, 0.1, 0.1, 0.2)
     codes = quiet.codes().tolist()
     low, high = paired_score(quiet.draw(400), codes).bounds(0.95)
-    effect = detectable(Interval(float(low.mean()), float(high.mean())), 200, 0.05)
+    dof = paired_score(quiet.draw(1), codes).dof
+    effect = detectable(Interval(float(low.mean()), float(high.mean())), dof, 0.05)
     moved = World(200, 0.1 + effect / 2, 0.1 - effect / 2, 0.2)
     low, _ = paired_score(moved.draw(3_000), codes).bounds(0.95)
     assert 0.75 < (low > 0).mean() < 0.85
