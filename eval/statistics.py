@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import betainc, betaincinv, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 POWER = 0.8
@@ -139,7 +139,11 @@ def paired_score(differences: ArrayLike, clusters: Sequence[Hashable]) -> Paired
 
 @dataclass(frozen=True, slots=True)
 class RateScore:
-    """Score test of a mean in [0, 1] of clustered items: Wilson's, at the effective number of items and with t."""
+    """Test of a mean in [0, 1] of clustered items, at their effective number: what two tests refute.
+
+    Wilson's score test, with t, alone holds where both kinds of items are many. Near 0 and 1 the count is skewed, so
+    the tail of the binomial distribution (Clopper and Pearson 1934) must agree.
+    """
 
     n: float
     mean: float
@@ -147,11 +151,17 @@ class RateScore:
 
     def p_below(self, rate: float) -> float:
         """One-sided p: of a mean so low or lower, were the true one at least `rate`."""
-        return float(stdtr(self.dof, self._statistic(rate)))
+        exact = betainc(self.n - self._right, self._right + 1, 1 - rate) if self._right < self.n else 1.0
+        return max(float(stdtr(self.dof, self._statistic(rate))), float(exact))
 
     def p_above(self, rate: float) -> float:
         """One-sided p: of a mean so high or higher, were the true one at most `rate`."""
-        return float(stdtr(self.dof, -self._statistic(rate)))
+        exact = betainc(self._right, self.n - self._right + 1, rate) if self._right > 0 else 1.0
+        return max(float(stdtr(self.dof, -self._statistic(rate))), float(exact))
+
+    @property
+    def _right(self) -> float:
+        return self.mean * self.n
 
     def _statistic(self, rate: float) -> float:
         deviation = math.sqrt(rate * (1 - rate) / self.n)
@@ -161,7 +171,11 @@ class RateScore:
 
     def interval(self, confidence: float) -> Interval:
         """The rates that the test doesn't reject."""
-        return _wilson(self.mean, self.n, float(stdtrit(self.dof, 0.5 + confidence / 2)))
+        score = _wilson(self.mean, self.n, float(stdtrit(self.dof, 0.5 + confidence / 2)))
+        tail, right, wrong = (1 - confidence) / 2, self._right, self.n - self._right
+        low = betaincinv(right, wrong + 1, tail) if right > 0 else 0.0
+        high = betaincinv(right + 1, wrong, 1 - tail) if wrong > 0 else 1.0
+        return Interval(min(score.low, float(low)), max(score.high, float(high)))
 
 
 def rate_score(values: Sequence[float], clusters: Sequence[Hashable]) -> RateScore:

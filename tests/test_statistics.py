@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest, permutation_test
+from scipy.stats import binom, binomtest, permutation_test
 from scipy.stats import t as student
 
 from eval.statistics import (
@@ -113,6 +113,15 @@ def test_p_values_and_bounds_are_of_one_test() -> None:
     rate = rate_score((values > -1).astype(float).tolist(), clusters)
     assert rate.p_above(rate.interval(0.9).low) == pytest.approx(0.05, abs=1e-6)
     assert rate.p_below(rate.interval(0.9).high) == pytest.approx(0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 15), (1, 15), (14, 15), (15, 15), (169, 170), (60, 200)])
+def test_the_interval_of_a_rate_is_of_its_test(right: int, n: int) -> None:
+    """Near 0 and 1 too, where the exact tail decides: at an end that isn't 0 or 1, p is half of what is left."""
+    rate = rate_score([1.0] * right + [0.0] * (n - right), range(n))
+    low, high = rate.interval(0.95)
+    assert rate.p_above(low) == pytest.approx(0.025 if right else 1, abs=1e-6)
+    assert rate.p_below(high) == pytest.approx(0.025 if right < n else 1, abs=1e-6)
 
 
 def test_order_and_names_of_clusters_dont_matter() -> None:
@@ -256,6 +265,29 @@ def test_rate_interval_covers(rate: float, clusters: int, rho: float) -> None:
     assert held > 0.93
     ignored = [wilson_interval(float(row.sum()), len(codes)) for row in world.draw(1_000)]
     assert sum(low <= rate <= high for low, high in ignored) / len(ignored) < held
+
+
+@pytest.mark.parametrize("rate", [0.9, 0.95, 0.99, 0.999])
+@pytest.mark.parametrize("n", [15, 30, 100, 170, 500])
+def test_a_rate_near_an_end_is_refuted_as_seldom_as_said(rate: float, n: int) -> None:
+    """Summed over all counts. The score test alone takes one miss of 15 for under 99%: it comes up 14% of the time."""
+    counts = np.arange(n + 1)
+    chances = binom.pmf(counts, n, rate)
+    scores = [rate_score([1.0] * k + [0.0] * (n - k), range(n)) for k in counts]
+    mirrored = [rate_score([0.0] * k + [1.0] * (n - k), range(n)) for k in counts]
+    for refuted in (
+        [score.p_below(rate) for score in scores],
+        [score.p_above(rate) for score in scores],
+        [score.p_above(1 - rate) for score in mirrored],
+    ):
+        assert chances[np.array(refuted) <= 0.025].sum() <= 0.025
+
+
+def test_a_clustered_rate_near_an_end_is_refuted_as_seldom_as_said() -> None:
+    world = World(72, 0.97, 0.0, 0.2)
+    codes = world.codes().tolist()
+    ps = np.array([rate_score(row.tolist(), codes).p_below(0.97) for row in world.draw(1_000)])
+    assert (ps <= 0.025).mean() < 0.04  # 0.025 and three standard errors
 
 
 def test_sign_flips_keep_their_level_with_clusters() -> None:
