@@ -32,9 +32,9 @@ class Noise:
     """Two evaluations of one model.
 
     flips: examples whose score differs; flip_rate: their share with its 95% interval; texts: completions that differ.
-    floor: a difference of means that 95% of reruns stay within, 0 where no score differs. notes: what the two did
-    differently; empty where nothing. task, task_version, weights: what it was measured on; weights are those of the
-    identity's keys that tell a model.
+    floor: a difference of means that 95% of reruns stay within, or more where flips are few; not 0 where no score
+    differs, for the next rerun's may. notes: what the two did differently; empty where nothing. task, task_version,
+    weights: what it was measured on; weights are those of the identity's keys that tell a model.
     """
 
     task: str

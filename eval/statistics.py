@@ -220,9 +220,14 @@ def _exact_signs(steps: NDArray[np.int64], seen: int) -> float:
 
 
 def noise_floor(differences: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> float:
-    """How far from 0 the mean difference of two evaluations of one model stays, at this confidence; 0 without flips."""
+    """How far from 0 the mean difference of two evaluations of one model stays, at this confidence or more.
+
+    With PRIOR_FLIPS: a pair of evaluations that happened to agree doesn't say that the next will.
+    """
     sums, sizes = _cluster_sums(np.asarray(differences, dtype=np.float64), clusters)
-    return float(stdtrit(_dof(sizes), 0.5 + confidence / 2) * math.sqrt((sums**2).sum()) / sizes.sum())
+    n = float(sizes.sum())
+    total = float((sums**2).sum() + PRIOR_FLIPS * (sizes**2).sum() / n)
+    return min(1.0, float(stdtrit(_dof(sizes), 0.5 + confidence / 2)) * math.sqrt(total) / n)
 
 
 def detectable(interval: Interval, dof: float, alpha: float, power: float = POWER) -> float:

@@ -179,11 +179,11 @@ def test_a_model_against_itself_measures_the_noise(tmp_path: Path) -> None:
     one_model(first, again)
     noise = measure_noise(first, again, tmp_path / "noise.json")
     assert (noise.flips, noise.n, noise.texts) == (2, 100, 2)
-    assert noise.floor == pytest.approx(1.984 * 2**0.5 / 100, rel=1e-3)
+    assert noise.floor == pytest.approx(1.984 * (2 + 2) ** 0.5 / 100, rel=1e-3)
     assert "scores that flip: 2 of 100, 2.0%" in "\n".join(noise_lines(noise))
     other = run(tmp_path / "other", [ok or i == 1 for i, ok in enumerate(right)])
     result = compare(first, other, noise=tmp_path / "noise.json")
-    assert any("within the noise floor of ±2.8 pt" in note for note in result.notes)
+    assert any("within the noise floor of ±4.0 pt" in note for note in result.notes)
     far = compare(first, run(tmp_path / "far", [True] * 100), noise=tmp_path / "noise.json")
     assert not far.notes
 
