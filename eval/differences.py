@@ -47,7 +47,7 @@ class Difference:
 
     clusters: how many independent ones the interval counts. p: two-sided, of the sign-flip test over clusters (exact
     McNemar where each cluster is one yes-or-no item). p_holm: the same, after Holm over all slices; None overall.
-    detectable: the smallest true difference that such a sample shows with power 0.8.
+    detectable: the smallest true difference that such a sample shows with power 0.8; 1 where it shows none.
     """
 
     n: int
@@ -106,7 +106,7 @@ def difference(
         score = paired_score(apart, clusters)
         low, high = score.bounds(1 - alpha)
         interval, p = Interval(float(low), float(high)), sign_flip(apart.tolist(), clusters)
-        smallest = detectable(interval, score.dof, alpha)
+        smallest = detectable(score, interval, count, alpha)
     return Difference(
         n=len(apart),
         base=fmean(base),

@@ -230,13 +230,24 @@ def noise_floor(differences: Sequence[float], clusters: Sequence[Hashable], conf
     return min(1.0, float(stdtrit(_dof(sizes), 0.5 + confidence / 2)) * math.sqrt(total) / n)
 
 
-def detectable(interval: Interval, dof: float, alpha: float, power: float = POWER) -> float:
-    """The smallest true difference that a sample like this one shows with this power, at two-sided alpha.
+def fewest_flips(alpha: float) -> int:
+    """How many flips, or groups that moved, all one way, give sign flips (and McNemar) a p below alpha."""
+    return math.floor(1 - math.log2(alpha)) + 1
 
-    "Like this one": so many items in so many clusters, and flips as frequent as they were here.
+
+def detectable(score: PairedScore, interval: Interval, clusters: int, alpha: float, power: float = POWER) -> float:
+    """The smallest true difference that a sample like this one shows with this power, at two-sided alpha; 1 for none.
+
+    "Like this one": so many items in so many clusters, and flips as frequent as they were here. It must take the
+    interval off 0 and, where flips are few, make enough of them for the sign-flip test.
     """
-    t = float(stdtrit(dof, 1 - alpha / 2))
-    return min(1.0, (interval.high - interval.low) / 2 * (1 + NormalDist().inv_cdf(power) / t))
+    fewest = fewest_flips(alpha)
+    if clusters < fewest or score.n <= fewest - 1:
+        return 1.0
+    t = float(stdtrit(score.dof, 1 - alpha / 2))
+    clear_of_zero = (interval.high - interval.low) / 2 * (1 + NormalDist().inv_cdf(power) / t)
+    enough = float(score.scale * betaincinv(fewest, score.n - fewest + 1, power))  # P(Binomial >= fewest) = power
+    return min(1.0, max(clear_of_zero, enough))
 
 
 def _cluster_sums(values: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:

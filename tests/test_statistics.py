@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, permutation_test
 from scipy.stats import t as student
 
+from eval.differences import difference
 from eval.statistics import (
     Interval,
+    PairedScore,
     detectable,
     holm,
     mcnemar,
@@ -303,11 +305,30 @@ def test_the_detectable_difference_is_detected_with_its_power() -> None:
     quiet = World(200, 0.1, 0.1, 0.2)
     codes = quiet.codes().tolist()
     low, high = paired_score(quiet.draw(400), codes).bounds(0.95)
-    dof = paired_score(quiet.draw(1), codes).dof
-    effect = detectable(Interval(float(low.mean()), float(high.mean())), dof, 0.05)
+    score = paired_score(quiet.draw(400), codes)
+    n, gained, lost, scale = (np.asarray(part.mean()) for part in (score.n, score.gained, score.lost, score.scale))
+    typical = PairedScore(n, gained, lost, scale, score.dof)
+    effect = detectable(typical, Interval(float(low.mean()), float(high.mean())), 200, 0.05)
     moved = World(200, 0.1 + effect / 2, 0.1 - effect / 2, 0.2)
     low, _ = paired_score(moved.draw(3_000), codes).bounds(0.95)
     assert 0.75 < (low > 0).mean() < 0.85
+
+
+@pytest.mark.parametrize("n", [8, 20, 100, 200, 1_000])
+def test_what_is_detectable_where_nothing_flipped_needs_flips_enough_for_p(n: int) -> None:
+    """The interval alone would be content with five flips, of which the sign-flip test isn't convinced."""
+    still = difference([0.0] * n, [0.0] * n, [f"{index}" for index in range(n)])
+    (fewest,) = [k for k in range(1, 9) if mcnemar(k, 0) < 0.05 <= mcnemar(k - 1, 0)]
+    assert binom.sf(fewest - 1, n, still.detectable) >= 0.8 - 1e-9
+    assert still.detectable < 8 / n
+
+
+def test_few_groups_detect_nothing() -> None:
+    """Of five groups all may gain: the signs of five coins come up alike in one of 16."""
+    for clusters, shown in ((5, False), (6, True)):
+        groups = [f"{index % clusters}" for index in range(600)]
+        some = difference([0.0] * 600, [float(index % 100 == 0) for index in range(600)], groups)
+        assert (some.detectable < 1) == shown, clusters
 
 
 def test_reruns_stay_within_the_noise_floor() -> None:
