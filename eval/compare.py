@@ -9,7 +9,7 @@ The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and
 - better / worse: d is significantly above / below 0. Significant: the interval of d, at confidence 1 - alpha, excludes
   0, the sign-flip test over clusters gives p < alpha and, for one yes-or-no sample an example, so does exact McNemar,
   which takes examples as independent.
-- equal: not significant, and the interval lies within [-margin, margin]: 189 examples of as many groups can show it for
+- equal: not significant, and the interval lies within [-margin, margin]: 191 examples of as many groups can show it for
   a margin of 0.02, where none differs. Two evaluations whose every completion is the same text are equal at any size.
   An invalid evaluation is equal to none: its cut or failed answers weren't read.
 - can't tell: everything else; `examples_needed` estimates how many would settle it.
@@ -33,7 +33,7 @@ from eval.noise import read_floor
 from eval.pairs import Pair, pair_up, tagged_otherwise
 from eval.records import RECORDS, read_records
 from eval.scorers import other_rewards
-from eval.statistics import mcnemar
+from eval.statistics import fewest_flips, mcnemar
 from eval.summary import why_invalid
 from rewards.core import ExitCode
 
@@ -163,10 +163,11 @@ def _judge(
         notes.append("every completion is the same text in both")
     else:
         verdict = "can't tell"
-    if len({pair.cluster for pair in pairs}) == 1:
+    if len(pairs) > 1 and len({pair.cluster for pair in pairs}) == 1:
         notes.append("all examples are of one group: the interval takes them as independent")
     if noise is not None and abs(overall.difference) <= noise:
         notes.append(f"the difference is within the noise floor of ±{100 * noise:.1f} pt: a rerun may show as much")
+    moved_groups = len({cluster for pair, cluster in zip(pairs, clusters, strict=True) if pair.difference})
     slices = _slices(pairs, clusters, alpha)
     moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
     moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
@@ -181,7 +182,7 @@ def _judge(
         gained=tuple(map(_flip, gained)),
         lost=tuple(map(_flip, lost)),
         by_tag=slices,
-        examples_needed=_examples_needed(overall, margin, len(gained) + len(lost)) if verdict == "can't tell" else None,
+        examples_needed=_examples_needed(overall, alpha, margin, moved_groups) if verdict == "can't tell" else None,
         notes=tuple(notes),
         better_slices=tuple(name for name, some in moved if some.difference > 0),
         worse_slices=tuple(name for name, some in moved if some.difference < 0),
@@ -220,14 +221,18 @@ def _same_texts(pairs: Sequence[Pair]) -> bool:
     )
 
 
-def _examples_needed(overall: Difference, margin: float, flips: int) -> int | None:
-    """How many examples would settle it, should the difference stay what it is; None where no number would.
+def _examples_needed(overall: Difference, alpha: float, margin: float, moved: int) -> int | None:
+    """How many examples would settle it, should the difference stay what it is; None where that can't be told.
 
-    Half the interval must shrink to the difference (then it excludes 0) or to what the margin leaves beside the
-    difference, whichever is wider. It narrows with the square root of n or, while nothing flips, with n.
+    Half the interval must shrink to the difference, which it then excludes 0 by, or to what the margin leaves beside
+    the difference: what takes fewer. It narrows with the square root of n or, while nothing moves, with n. A difference
+    also takes p < alpha, so groups enough that move; `moved` did. Where p alone is missing, n isn't what it waits for.
     """
-    target = max(abs(overall.difference), margin - abs(overall.difference))
-    if target <= 0:
+    if overall.low > 0 or overall.high < 0:
         return None
-    shrink = (overall.high - overall.low) / 2 / target
-    return max(overall.n + 1, math.ceil(overall.n * (shrink**2 if flips else shrink)))
+    n, half, apart = overall.n, (overall.high - overall.low) / 2, abs(overall.difference)
+    needed = [n * max((half / apart) ** 2, fewest_flips(alpha) / moved)] if apart else []
+    if apart < margin:
+        shrink = half / (margin - apart)
+        needed.append(n * (shrink**2 if moved else shrink))
+    return max(n + 1, math.ceil(min(needed))) if needed else None

@@ -111,7 +111,7 @@ def test_an_invalid_evaluation_is_equal_to_none_not_even_to_itself(tmp_path: Pat
     assert result.notes == ("the base is invalid: all were cut", "the candidate is invalid: all were cut")
 
 
-@pytest.mark.parametrize(("n", "verdict"), [(100, "can't tell"), (200, "equal")])
+@pytest.mark.parametrize(("n", "verdict"), [(100, "can't tell"), (190, "can't tell"), (191, "equal")])
 def test_no_flips_prove_equality_only_in_numbers(tmp_path: Path, n: int, verdict: str) -> None:
     right = [i % 2 == 0 for i in range(n)]
     base, candidate = run(tmp_path / "base", right), run(tmp_path / "candidate", right, wrong="other words")
@@ -128,6 +128,15 @@ def test_cant_tell(tmp_path: Path) -> None:
     assert (result.verdict, result.exit_code) == ("can't tell", 11)
     assert result.examples_needed is not None
     assert result.examples_needed > 40
+
+
+@pytest.mark.parametrize(("flips", "n", "needed"), [(4, 20, 30), (5, 20, None), (5, 200, None)])
+def test_few_flips_need_as_many_more_as_make_p_small(tmp_path: Path, flips: int, n: int, needed: int | None) -> None:
+    """Six flips one way give p < 0.05. Four of 20 are six of 30; five, off 0 by the interval, lack only p."""
+    result = outcome(tmp_path, [False] * n, [i < flips for i in range(n)])
+    assert result.overall is not None
+    assert (result.overall.low > 0) == (flips == 5)
+    assert (result.verdict, result.examples_needed) == ("can't tell", needed)
 
 
 def test_flips_within_few_groups_are_weaker_evidence(tmp_path: Path) -> None:
@@ -147,6 +156,10 @@ def test_one_group_alone_is_noted(tmp_path: Path) -> None:
     result = outcome(tmp_path, [False] * 50, [True] * 50, groups=1)
     assert result.verdict == "better"
     assert any("one group" in note for note in result.notes)
+
+
+def test_one_example_alone_is_no_group(tmp_path: Path) -> None:
+    assert not outcome(tmp_path, [False], [True]).notes
 
 
 def test_slices_count_after_holm(tmp_path: Path) -> None:
