@@ -3,6 +3,9 @@
 Items of one cluster (a template, a family) hang together, so everything here counts clusters first. Where flips are
 few or one-sided, a bootstrap's percentiles lie: what wasn't seen can't be drawn. tests/test_statistics.py measures it
 (a nominal 2.5% tail holds up to 15%). Score tests don't suffer from that, so intervals here are inverted score tests.
+
+Their limit: graded differences are taken as flips of one size. Where many gain a little and few lose much, the losses
+may not be among the sample, and neither mean nor variance shows them: docs/gate.md has how often that passes.
 """
 
 from __future__ import annotations
