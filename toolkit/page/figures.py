@@ -78,7 +78,7 @@ def learning_curve(sources: Sources) -> Chart | None:
         legend.append((f"{each.label} {value:.1%}", colour))
     shown = tuple(legend) if len(legend) > 1 else ()  # a single line needs no name
     missing = "".join(f" {each.label} answered other examples and is left out." for each in every if each not in staged)
-    return Chart("Exact, from stage to stage", frame.svg(), shown, f"Bars: 95% Wilson intervals.{missing}")
+    return Chart("Exact, from stage to stage", frame.svg(), shown, f"Bars: 95% intervals.{missing}")
 
 
 def _place(each: Evaluation) -> tuple[int, float]:
