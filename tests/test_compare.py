@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from eval.compare import EXIT_CODES, Comparison, compare
+from eval.compare import EXIT_CODES, Comparison, compare, moved
 from eval.noise import measure_noise
 from eval.summary import SUMMARY
 from eval.tables import comparison_grid, noise_lines, to_text
@@ -161,6 +162,32 @@ def test_slices_count_after_holm(tmp_path: Path) -> None:
     assert (even.p, even.p_holm) == (0.125, 0.125)
     assert (result.better_slices, result.worse_slices) == (("parity=odd",), ())
     assert "slices better after Holm: parity=odd" in to_text(comparison_grid(result))
+
+
+def lopsided(directory: Path) -> tuple[Path, Path]:
+    """Two evaluations; slice a: 24 examples of 9 groups, each of which loses some. Slice b: 100 that stay right."""
+    sizes, lost = (1, 6, 1, 1, 1, 1, 6, 1, 6), (1, 1, 1, 1, 1, 1, 5, 1, 0)
+    held = [(f"g{group}", i >= lost[group]) for group, size in enumerate(sizes) for i in range(size)]
+    rows = [*(("a", *each) for each in held), *(("b", f"h{i}", True) for i in range(100))]
+    examples = [replace(example(i, group), tags={"part": part}) for i, (part, group, _) in enumerate(rows)]
+    for name, right in (("base", [True] * len(rows)), ("candidate", [right for *_, right in rows])):
+        said = [render("", str(i)) if ok else "nothing" for i, ok in enumerate(right)]
+        evaluate_script(directory / name, task(), examples, said)
+    return directory / "base", directory / "candidate"
+
+
+def test_a_slice_is_worse_where_interval_and_holm_say_so(tmp_path: Path) -> None:
+    """The same rule as overall: sign flips alone are sure of 8 groups that fell, of 24 examples the interval isn't."""
+    result = compare(*lopsided(tmp_path))
+    assert result.by_tag is not None
+    some = result.by_tag["part"]["a"]
+    assert some.p_holm is not None
+    assert some.p_holm < 0.05
+    assert some.low < 0 < some.high
+    assert result.worse_slices == ()
+    assert moved(some.low, -0.01, some.p_holm, 0.05) == -1
+    assert moved(some.low, -0.01, 0.05, 0.05) == moved(some.low, 0.0, 0.001, 0.05) == 0
+    assert moved(0.01, 0.5, 0.001, 0.05) == moved(0.01, 0.5, None, 0.05) == 1
 
 
 def test_shows_the_difference_that_it_could_have_seen(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def explain(each: Judgement) -> str:
     text = f"{verdict}: {estimate} ({interval}), limit {limit}"
     if verdict == "fail":
         text += f", p = {each.p_fail:.2g} after Holm"
+    elif not each.low <= each.limit <= each.high and each.p_pass < each.p_fail:
+        text += f"; beyond the limit, but sign flips give p = {2 * each.p_pass:.2g}"
     elif not each.low <= each.limit <= each.high:
         text += f"; beyond the limit, but p = {each.p_fail:.2g} after Holm over all gates"
     elif each.examples_needed is not None:

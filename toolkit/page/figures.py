@@ -24,6 +24,7 @@ from toolkit.page.svg import (
 from toolkit.page.verdict import Paired, points, side
 
 BINS = 24
+SIDES = {"better": 1, "worse": -1}
 POINTS = 300  # of a training curve; longer logs are averaged
 
 
@@ -110,7 +111,7 @@ def forest(paired: Paired) -> tuple[Markup, dict[str, list[SliceRow]]]:
     low, high = min(each["low"] for each in every), max(each["high"] for each in every)
     room = 0.04 * max(high - min(low, 0), 0.1)
     axis = (min(low, 0.0) - room, max(high, 0.0) + room)
-    rows = {"": [_slice_row("", "all examples", found["overall"], axis, side(found, found["overall"]))]}
+    rows = {"": [_slice_row("", "all examples", found["overall"], axis, SIDES.get(paired.verdict, 0))]}
     for tag, values in by_tag.items():
         ordered = sorted(values.items(), key=lambda item: -item[1]["difference"])
         rows[tag] = [_slice_row(tag, value, some, axis, side(found, some)) for value, some in ordered]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from eval.compare import compare
+from eval.compare import compare, moved
 from toolkit.page.sources import FINAL, Evaluation, Sources
 
 SIGNS = {"better": "▲", "worse": "▼", "equal": "=", "can't tell": "?", "not comparable": "≠"}
@@ -147,11 +147,10 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
 def side(found: Mapping[str, Any], some: Mapping[str, Any]) -> int:
     """1 for a slice that is surely better, -1 for one surely worse, 0 for one that may be either.
 
-    Surely: its interval excludes 0 and, where the comparison has it, p after Holm over all slices is below alpha.
+    Comparisons of an older version lack p after Holm over all slices, or any p.
     """
-    if some.get("p_holm") is not None and some["p_holm"] >= found["alpha"]:
-        return 0
-    return int(some["low"] > 0) - int(some["high"] < 0)
+    p = some.get("p") if some.get("p_holm") is None else some["p_holm"]
+    return moved(some["low"], some["high"], p, found["alpha"])
 
 
 def cautions(sources: Sources) -> list[str]:
