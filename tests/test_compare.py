@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -241,6 +242,24 @@ def test_a_noise_floor_of_other_numbers_is_taken_for_these(tmp_path: Path) -> No
     path.write_text(json.dumps({**stored, "n": 0}), encoding="utf-8")
     with pytest.raises(UserError, match="not a file of `toolkit noise`"):
         compare(first, again, noise=path)
+
+
+def test_an_engines_error_is_no_flip(tmp_path: Path) -> None:
+    """An outage says nothing of the model's noise: ten of them were a floor of 3 points."""
+    first, again = run(tmp_path / "m", [True] * 200), tmp_path / "again"
+    shutil.copytree(first, again)
+    path = again / "records.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows[:10]:
+        row |= {"status": "error", "finish_reason": "error", "score": 0.0, "completion": "", "answer": None}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for pair in ((first, again), (again, first)):
+        with pytest.raises(
+            UserError, match=r"10 answers of the (first|second) are engine errors .* run it again"
+        ) as caught:
+            measure_noise(*pair, tmp_path / "noise.json")
+        assert caught.value.exit_code == 12
+    assert not (tmp_path / "noise.json").exists()
 
 
 def test_noise_is_of_one_model_and_one_task(tmp_path: Path) -> None:
