@@ -14,8 +14,8 @@ The verdict, with d the mean over examples of (candidate - base), alpha 0.05 and
   An invalid evaluation is equal to none: its cut or failed answers weren't read.
 - can't tell: everything else; `examples_needed` estimates how many would settle it.
 
-A slice (all examples with one value of one tag) counts as better or worse when its p, after Holm over all slices, is
-below alpha.
+A slice (all examples with one value of one tag) counts as better or worse by the same rule (`moved`): its interval
+excludes 0 and its p, after Holm over all slices, is below alpha.
 """
 
 from __future__ import annotations
@@ -143,6 +143,15 @@ def compare(
     return result
 
 
+def moved(low: float, high: float, p: float | None, alpha: float) -> int:
+    """1 for a difference that is surely above 0, -1 for one surely below, 0 for one that may be either.
+
+    The one rule of verdicts, slices and the report: the interval excludes 0 and p, where there is one, is below alpha.
+    Each of the two alone is sure too soon of few flips, or of few groups.
+    """
+    return int(low > 0) - int(high < 0) if p is None or p < alpha else 0
+
+
 def _judge(
     pairs: Sequence[Pair], names: Sequence[str], alpha: float, margin: float, notes: list[str], noise: float | None
 ) -> Comparison:
@@ -152,10 +161,10 @@ def _judge(
     lost = [pair for pair in pairs if pair.difference < 0]
     binary = all(len(side) == 1 and side[0].score in (0, 1) for pair in pairs for side in (pair.base, pair.candidate))
     p = mcnemar(len(gained), len(lost)) if binary else None
-    significant = (overall.low > 0 or overall.high < 0) and max(overall.p, p or 0) < alpha
+    side = moved(overall.low, overall.high, max(overall.p, p or 0), alpha)
     verdict: Verdict
-    if significant:
-        verdict = "better" if overall.difference > 0 else "worse"
+    if side:
+        verdict = "better" if side > 0 else "worse"
     elif -margin <= overall.low and overall.high <= margin:
         verdict = "equal"
     elif _same_texts(pairs):
@@ -169,8 +178,11 @@ def _judge(
         notes.append(f"the difference is within the noise floor of ±{100 * noise:.1f} pt: a rerun may show as much")
     moved_groups = len({cluster for pair, cluster in zip(pairs, clusters, strict=True) if pair.difference})
     slices = _slices(pairs, clusters, alpha)
-    moved = [(f"{tag}={value}", some) for tag, values in slices.items() for value, some in values.items()]
-    moved = [(name, some) for name, some in moved if some.p_holm is not None and some.p_holm < alpha]
+    sides = [
+        (f"{tag}={value}", moved(some.low, some.high, some.p_holm, alpha))
+        for tag, values in slices.items()
+        for value, some in values.items()
+    ]
     return Comparison(
         verdict=verdict,
         base=names[0],
@@ -184,8 +196,8 @@ def _judge(
         by_tag=slices,
         examples_needed=_examples_needed(overall, alpha, margin, moved_groups) if verdict == "can't tell" else None,
         notes=tuple(notes),
-        better_slices=tuple(name for name, some in moved if some.difference > 0),
-        worse_slices=tuple(name for name, some in moved if some.difference < 0),
+        better_slices=tuple(name for name, side in sides if side > 0),
+        worse_slices=tuple(name for name, side in sides if side < 0),
         noise=noise,
     )
 

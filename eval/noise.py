@@ -15,7 +15,7 @@ from typing import Any
 from eval.differences import Difference, difference, independent, items_of
 from eval.files import read_json, write_json
 from eval.manifest import read_manifest
-from eval.pairs import grouped_otherwise
+from eval.pairs import failed, grouped_otherwise
 from eval.records import RECORDS, Record, read_records
 from eval.scorers import other_scorers
 from eval.statistics import Interval, noise_floor, wilson_interval
@@ -54,7 +54,8 @@ class Noise:
 def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) -> Noise:
     """Compare a model with itself; write the outcome as JSON to out, if given.
 
-    Raises UserError, 12, when the two aren't of the same model, adapter, examples, prompts and sampling.
+    Raises UserError, 12, when the two aren't of the same model, adapter, examples, prompts and sampling, or an engine
+    failed to give some answers.
     """
     ours, theirs = map(read_manifest, (first_dir, second_dir))
     first, second = (_by_sample(each / RECORDS) for each in (first_dir, second_dir))
@@ -109,6 +110,8 @@ def _problems(
     sampling = [{**each["sampling"], "seed": None} for each in (ours, theirs)]
     if sampling[0] != sampling[1]:
         found.append(f"sampling: {sampling[0]} and {sampling[1]}")
+    for name, side in (("first", first), ("second", second)):
+        found += failed(name, side.values())
     expected = ours["n"] * ours["sampling"]["n"]
     if set(first) != set(second) or len(first) != expected:
         found.append(f"{len(first)} and {len(second)} records, of {expected}: finish both, over the same examples")

@@ -55,11 +55,7 @@ def pair_up(
         found = sum(map(len, side.values()))
         if found != complete:
             reasons.append(f"the {name} has {found} of {complete} records: finish it by running it again")
-        errors = sum(record.status == "error" for records in side.values() for record in records)
-        if errors:
-            reasons.append(
-                f"{errors} answers of the {name} are engine errors (the records' `problem`): run it again to retry them"
-            )
+        reasons += failed(name, (record for records in side.values() for record in records))
     pairs = [Pair(tuple(sides[0][key]), tuple(sides[1][key])) for key in sides[0] if key in sides[1]]
     if said := other_scorers(ours, theirs):
         reasons += said
@@ -67,6 +63,13 @@ def pair_up(
         reasons.append(another_scorer(count))
     reasons += grouped_otherwise((pair.base[0], pair.candidate[0]) for pair in pairs)
     return pairs, reasons
+
+
+def failed(name: str, records: Iterable[Record]) -> list[str]:
+    """The reason that answers which an engine failed to give compare with nothing, if there are any."""
+    count = sum(record.status == "error" for record in records)
+    mend = "run it again to retry them"
+    return [f"{count} answers of the {name} are engine errors (the records' `problem`): {mend}"] if count else []
 
 
 def _scored_otherwise(pair: Pair) -> bool:

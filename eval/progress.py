@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from eval.shown import percent
+
 if TYPE_CHECKING:  # the command line says its first line before it knows whether it will evaluate
     from eval.records import Record
 
@@ -64,7 +66,7 @@ def live(total: int, first: str, enabled: bool) -> Iterator[Callable[[Record], N
             bar.update(
                 line,
                 advance=1,
-                description=f"exact {right / done:.1%}",
+                description=f"exact {percent(right / done)}",
                 rate="" if speed is None else f"{speed:.1f}/s",
             )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from eval.records import STATUSES, Record
 from eval.rescore import Attribution, Rescored
-from eval.tables import Grid, points
+from eval.shown import percent, points
+from eval.tables import Grid
 
 
 def rescored_grid(found: Rescored, show: int) -> Grid:
@@ -14,7 +15,7 @@ def rescored_grid(found: Rescored, show: int) -> Grid:
         (status, str(old[status]), str(new[status]), f"{new[status] - old[status]:+d}") for status in STATUSES
     ]
     scores = [sum(record.score for record in records) / len(records) for records in (found.old, found.new)]
-    rows.append(("mean score", f"{scores[0]:.1%}", f"{scores[1]:.1%}", points(scores[1] - scores[0])))
+    rows.append(("mean score", percent(scores[0]), percent(scores[1]), points(scores[1] - scores[0])))
     for name in found.new[0].rewards:
         means = [sum(each.rewards.get(name, 0.0) for each in some) / len(found.old) for some in (found.old, found.new)]
         rows.append((f"mean {name}", f"{means[0]:.3f}", f"{means[1]:.3f}", f"{means[1] - means[0]:+.3f}"))
@@ -35,13 +36,13 @@ def _item(record: Record) -> str:
 def attribution_grid(found: Attribution, new: Rescored, old: Rescored) -> Grid:
     """The sum, line by line."""
     rows = (
-        ("old, as stored", f"{found.old:.1%}", str(old.directory)),
+        ("old, as stored", percent(found.old), str(old.directory)),
         ("+ scorer", points(found.scorer), "the same completions, scored differently"),
         ("+ model", points(found.model), "other completions, both scored now"),
-        ("= new, as stored", f"{found.new:.1%}", str(new.directory)),
+        ("= new, as stored", percent(found.new), str(new.directory)),
     )
     lines = (
-        f"both scored now: old {found.old_now:.1%}, new {found.new_now:.1%}",
+        f"both scored now: old {percent(found.old_now)}, new {percent(found.new_now)}",
         "whether the model's part is more than chance: rescore both and compare the two new directories",
     )
     return Grid(f"{found.n} examples", ("part", "mean score", "what"), rows, lines)

@@ -9,22 +9,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from eval.differences import METRICS, cluster_of, independent
 from eval.files import read_json
 from eval.records import STATUSES, Record, by_example
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
-from eval.statistics import wilson_interval
+from eval.statistics import rate_score, wilson_interval
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
 from rewards.core import UserError
 
 SUMMARY = "summary.json"
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A mean in [0, 1] with its 95% Wilson interval, over examples.
+    """A mean in [0, 1] with its 95% interval, the one that a gate judges: over examples, those of a group as a cluster.
 
-    With several samples an example, the mean is over all samples and the interval counts each example once: wider than
-    need be, never too narrow. It takes examples as independent; `eval.compare` doesn't.
+    With several samples an example, the mean is over all samples and the interval counts each example once. Where all
+    are of one group, which says nothing of other groups, it takes them as independent.
     """
 
     value: float
@@ -89,16 +91,17 @@ def summarize(
     """Sum up the records. expected: how many there should be, when not just these. Raises ValueError without any."""
     if not records:
         raise ValueError("no records to sum up")
-    tagged: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        for tag, value in record.tags.items():
-            tagged[tag][str(value)].append(record)
+    examples = _examples(records)
+    tagged: dict[str, dict[str, list[_Example]]] = defaultdict(lambda: defaultdict(list))
+    for one in examples:
+        for tag, value in one.records[0].tags.items():
+            tagged[tag][str(value)].append(one)
     return Summary(
         task=task,
         model=model,
-        overall=slice_of(records),
+        overall=_slice_of(examples),
         by_tag={
-            tag: {value: slice_of(some) for value, some in sorted(values.items())}
+            tag: {value: _slice_of(some) for value, some in sorted(values.items())}
             for tag, values in sorted(tagged.items())
         },
         rewards={name: sum(record.rewards[name] for record in records) / len(records) for name in records[0].rewards},
@@ -111,49 +114,77 @@ def summarize(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """All samples of one example. sums: over them, of each of METRICS, once for all slices that it is in."""
+
+    records: Sequence[Record]
+    cluster: str
+    sums: tuple[float, ...]
+
+
+def _examples(records: Sequence[Record]) -> list[_Example]:
+    return [
+        _Example(some, cluster_of(some[0].group, some[0].id), tuple(sum(map(take, some)) for take in METRICS.values()))
+        for some in by_example(records).values()
+    ]
+
+
 def pass_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of pass@k over the examples; a sample is right when its status is. Empty for one sample an example."""
-    tallies = [(len(some), sum(each.status == "right" for each in some)) for some in by_example(records).values()]
-    return {k: _mean_rate([pass_at_k(n, right, k) for n, right in tallies]) for k in _sizes(records)}
+    examples = _examples(records)
+    tallies = [(len(one.records), sum(each.status == "right" for each in one.records)) for one in examples]
+    return {k: _mean_rate([pass_at_k(n, right, k) for n, right in tallies], examples) for k in _sizes(examples)}
 
 
 def majority_at(records: Sequence[Record]) -> dict[int, Rate]:
     """k -> mean of maj@k over the examples. Empty for one sample an example."""
-    ballots = [ballot(some) for some in by_example(records).values()]
-    return {k: _mean_rate([majority_at_k(votes, silent, k) for votes, silent in ballots]) for k in _sizes(records)}
+    examples = _examples(records)
+    ballots = [ballot(one.records) for one in examples]
+    return {k: _mean_rate([majority_at_k(*votes, k) for votes in ballots], examples) for k in _sizes(examples)}
 
 
-def _sizes(records: Sequence[Record]) -> tuple[int, ...]:
-    n = min(map(len, by_example(records).values()))
+def _sizes(examples: Sequence[_Example]) -> tuple[int, ...]:
+    n = min(len(one.records) for one in examples)
     return sizes(n) if n > 1 else ()
 
 
-def _mean_rate(values: Sequence[float]) -> Rate:
-    return _rate(fmean(values), 1, len(values))
+def _mean_rate(values: Sequence[float], examples: Sequence[_Example]) -> Rate:
+    return _rate(fmean(values), values, independent([one.cluster for one in examples]))
 
 
 def slice_of(records: Sequence[Record]) -> Slice:
     """The rates of some records."""
-    counts = Counter(record.status for record in records)
-    n = len({record.id for record in records})
-    kept = sum(record.well_formed for record in records)
-    exact = _rate(sum(record.score for record in records), len(records), n)
+    return _slice_of(_examples(records))
+
+
+def _slice_of(examples: Sequence[_Example]) -> Slice:
+    records = [record for one in examples for record in one.records]
+    counts = Counter([record.status for record in records])
+    clusters = independent([one.cluster for one in examples])
+    rates = {}
+    for place, name in enumerate(METRICS):
+        means = [one.sums[place] / len(one.records) for one in examples]
+        rates[name] = _rate(sum(one.sums[place] for one in examples) / len(records), means, clusters)
+    exact = rates["exact"]
     return Slice(
-        n=n,
+        n=len(examples),
         samples=len(records),
         exact=exact,
-        format=_rate(kept, len(records), n),
-        truncated=_rate(counts["truncated"], len(records), n),
+        format=rates["format"],
+        truncated=rates["truncated"],
         tokens=round(sum(record.tokens for record in records) / len(records), 2),
         statuses={status: counts[status] for status in STATUSES},
         bounds=(exact.value, min(1.0, exact.value + counts["truncated"] / len(records))),
     )
 
 
-def _rate(total: float, samples: int, n: int) -> Rate:
-    value = min(1.0, total / samples)  # a sum of rounded thirds may end above
-    low, high = wilson_interval(min(n, value * n), n)
-    return Rate(value, low, high)
+def _rate(mean: float, means: Sequence[float], clusters: Sequence[str]) -> Rate:
+    """mean: of all samples. means: of each example's; the interval is theirs."""
+    value = min(1.0, mean)  # a sum of rounded thirds may end above
+    if len(means) == 1:  # of which nothing says how examples differ
+        return Rate(value, *wilson_interval(value, 1))
+    return Rate(value, *rate_score(means, clusters).interval(CONFIDENCE))
 
 
 def read_summary(directory: Path) -> Summary:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eval.compare import Comparison, Flip
 from eval.differences import Difference
 from eval.noise import Noise
+from eval.shown import confidence, interval, p_is, p_value, percent, points, points_interval
 from eval.summary import Rate, Slice, Summary
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def summary_grid(summary: Summary) -> Grid:
     lines = [f"INVALID: {reason}" for reason in summary.invalid] + [f"completions: {counts}"]
     if summary.overall.statuses["truncated"]:
         low, high = summary.overall.bounds
-        lines.append(f"bounds: exact is {low:.1%} with all truncated wrong, {high:.1%} with all of them right")
+        lines.append(
+            f"bounds: exact is {percent(low)} with all truncated wrong, {percent(high)} with all of them right"
+        )
     lines += _sample_lines(summary)
     if summary.rewards:
         lines.append("mean rewards: " + ", ".join(f"{name} {value:.3f}" for name, value in summary.rewards.items()))
@@ -62,9 +65,9 @@ def _sample_lines(summary: Summary) -> list[str]:
     if not summary.pass_at:
         return []
     samples = summary.overall.samples // summary.overall.n
-    lines = [f"mean of {samples}: {summary.overall.exact.value:.1%} ({_ci(summary.overall.exact)})"]
+    lines = [f"mean of {samples}: {percent(summary.overall.exact.value)} ({_ci(summary.overall.exact)})"]
     for name, rates in (("pass", summary.pass_at), ("maj", summary.majority_at)):
-        lines.append(", ".join(f"{name}@{k} {rate.value:.1%} ({_ci(rate)})" for k, rate in rates.items()))
+        lines.append(", ".join(f"{name}@{k} {percent(rate.value)} ({_ci(rate)})" for k, rate in rates.items()))
     return lines
 
 
@@ -72,10 +75,10 @@ def _summary_row(name: str, some: Slice) -> tuple[str, ...]:
     return (
         name,
         str(some.n),
-        f"{some.exact.value:.1%}",
+        percent(some.exact.value),
         _ci(some.exact),
-        f"{some.format.value:.1%}",
-        f"{some.truncated.value:.1%}",
+        percent(some.format.value),
+        percent(some.truncated.value),
         interval(*some.bounds),
         f"{some.tokens:.0f}",
         str(some.statuses["error"]),
@@ -86,25 +89,9 @@ def _ci(rate: Rate) -> str:
     return interval(rate.low, rate.high)
 
 
-def interval(low: float, high: float) -> str:
-    """Of a share in [0, 1], in percent."""
-    return f"{low:.1%}..{high:.1%}"
-
-
-def points(difference: float) -> str:
-    """A difference of two shares, in percentage points."""
-    return f"{100 * difference:+.1f} pt"
-
-
-def points_interval(low: float, high: float) -> str:
-    """Of a difference of two shares, in percentage points."""
-    return f"{100 * low:+.1f}..{100 * high:+.1f}"
-
-
 def comparison_grid(comparison: Comparison, flips: int = 3) -> Grid:
     """Differences, overall and by tag; below, the verdict with its grounds and up to `flips` examples each way."""
-    confidence = f"{1 - comparison.alpha:.0%} CI"
-    header = ("slice", "n", "base", "candidate", "difference", confidence, "Holm p")
+    header = ("slice", "n", "base", "candidate", "difference", f"{confidence(comparison.alpha)} CI", "Holm p")
     rows = []
     if comparison.overall is not None:
         rows.append(_difference_row("all", comparison.overall))
@@ -118,11 +105,11 @@ def _difference_row(name: str, some: Difference) -> tuple[str, ...]:
     return (
         name,
         str(some.n),
-        f"{some.base:.1%}",
-        f"{some.candidate:.1%}",
+        percent(some.base),
+        percent(some.candidate),
         points(some.difference),
         points_interval(some.low, some.high),
-        "" if some.p_holm is None else f"{some.p_holm:.2g}",
+        "" if some.p_holm is None else p_value(some.p_holm),
     )
 
 
@@ -130,11 +117,11 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
     """The verdict, what it rests on, what to do when there is none."""
     lines = [f"verdict: {comparison.verdict}"]
     if comparison.overall is not None:
-        p = "" if comparison.p is None else f"; exact McNemar p = {comparison.p:.3g}"
+        p = "" if comparison.p is None else f"; exact McNemar {p_is(comparison.p, 3)}"
         some = comparison.overall
         lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {some.n}{p}")
         if some.clusters < some.n or comparison.p is None:
-            lines.append(f"sign flips over {some.clusters} groups: p = {some.p:.3g}")
+            lines.append(f"sign flips over {some.clusters} groups: {p_is(some.p, 3)}")
         lines.append(f"smallest difference that this sample shows with power 0.8: {100 * some.detectable:.1f} pt")
         for name, slices in (("better", comparison.better_slices), ("worse", comparison.worse_slices)):
             lines.append(f"slices {name} after Holm: {', '.join(slices) or 'none'}")
@@ -175,7 +162,7 @@ def noise_lines(noise: Noise) -> list[str]:
     return [
         f"{noise.task}: {noise.model} against itself, {noise.n} examples ({how})",
         f"completions that differ: {noise.texts} of {noise.completions}",
-        f"scores that flip: {noise.flips} of {noise.n}, {rate:.1%} ({interval(low, high)})",
+        f"scores that flip: {noise.flips} of {noise.n}, {percent(rate)} ({interval(low, high)})",
         f"difference of the means: {points(some.difference)}",
         f"noise floor: ±{100 * noise.floor:.1f} pt; 95% of reruns stay within",
     ]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from eval.compare import EXIT_CODES, Comparison, compare
+from eval.compare import EXIT_CODES, Comparison, compare, moved
 from eval.noise import measure_noise
 from eval.summary import SUMMARY
 from eval.tables import comparison_grid, noise_lines, to_text
@@ -176,6 +178,32 @@ def test_slices_count_after_holm(tmp_path: Path) -> None:
     assert "slices better after Holm: parity=odd" in to_text(comparison_grid(result))
 
 
+def lopsided(directory: Path) -> tuple[Path, Path]:
+    """Two evaluations; slice a: 24 examples of 9 groups, each of which loses some. Slice b: 100 that stay right."""
+    sizes, lost = (1, 6, 1, 1, 1, 1, 6, 1, 6), (1, 1, 1, 1, 1, 1, 5, 1, 0)
+    held = [(f"g{group}", i >= lost[group]) for group, size in enumerate(sizes) for i in range(size)]
+    rows = [*(("a", *each) for each in held), *(("b", f"h{i}", True) for i in range(100))]
+    examples = [replace(example(i, group), tags={"part": part}) for i, (part, group, _) in enumerate(rows)]
+    for name, right in (("base", [True] * len(rows)), ("candidate", [right for *_, right in rows])):
+        said = [render("", str(i)) if ok else "nothing" for i, ok in enumerate(right)]
+        evaluate_script(directory / name, task(), examples, said)
+    return directory / "base", directory / "candidate"
+
+
+def test_a_slice_is_worse_where_interval_and_holm_say_so(tmp_path: Path) -> None:
+    """The same rule as overall: sign flips alone are sure of 8 groups that fell, of 24 examples the interval isn't."""
+    result = compare(*lopsided(tmp_path))
+    assert result.by_tag is not None
+    some = result.by_tag["part"]["a"]
+    assert some.p_holm is not None
+    assert some.p_holm < 0.05
+    assert some.low < 0 < some.high
+    assert result.worse_slices == ()
+    assert moved(some.low, -0.01, some.p_holm, 0.05) == -1
+    assert moved(some.low, -0.01, 0.05, 0.05) == moved(some.low, 0.0, 0.001, 0.05) == 0
+    assert moved(0.01, 0.5, 0.001, 0.05) == moved(0.01, 0.5, None, 0.05) == 1
+
+
 def test_shows_the_difference_that_it_could_have_seen(tmp_path: Path) -> None:
     result = outcome(tmp_path, [i % 2 == 0 for i in range(40)], [i % 2 == 0 or i == 1 for i in range(40)])
     assert result.overall is not None
@@ -227,6 +255,24 @@ def test_a_noise_floor_of_other_numbers_is_taken_for_these(tmp_path: Path) -> No
     path.write_text(json.dumps({**stored, "n": 0}), encoding="utf-8")
     with pytest.raises(UserError, match="not a file of `toolkit noise`"):
         compare(first, again, noise=path)
+
+
+def test_an_engines_error_is_no_flip(tmp_path: Path) -> None:
+    """An outage says nothing of the model's noise: ten of them were a floor of 3 points."""
+    first, again = run(tmp_path / "m", [True] * 200), tmp_path / "again"
+    shutil.copytree(first, again)
+    path = again / "records.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows[:10]:
+        row |= {"status": "error", "finish_reason": "error", "score": 0.0, "completion": "", "answer": None}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for pair in ((first, again), (again, first)):
+        with pytest.raises(
+            UserError, match=r"10 answers of the (first|second) are engine errors .* run it again"
+        ) as caught:
+            measure_noise(*pair, tmp_path / "noise.json")
+        assert caught.value.exit_code == 12
+    assert not (tmp_path / "noise.json").exists()
 
 
 def test_noise_is_of_one_model_and_one_task(tmp_path: Path) -> None:

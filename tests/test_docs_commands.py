@@ -72,7 +72,7 @@ def _write_scored(clone: Path) -> None:
     with (clone / "samples.jsonl").open("w", encoding="utf-8") as file:
         for i, each in enumerate(ARITHMETIC.examples("test", 20, 0)):
             for sample in range(4):
-                said = render("", each.answers[0] if sample < i % 5 else "0")
+                said = render("", each.answers[0] if sample < i % 5 else f"-{sample}")
                 file.write(json.dumps({"id": each.id, "completion": said}, ensure_ascii=False) + "\n")
 
 

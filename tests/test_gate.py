@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.jsonl import read_jsonl
+from eval.compare import compare
 from eval.differences import METRICS, Item
 from eval.engines.base import Sampling
 from eval.gating.reports import report_grid, to_junit, to_markdown
@@ -132,6 +133,24 @@ def test_a_small_loss_on_few_examples_is_inconclusive(tmp_path: Path) -> None:
 def test_superior(tmp_path: Path, gain: int, expected: str) -> None:
     candidate = [(ok or i < gain) and i >= -gain for i, ok in enumerate(HALF)]
     assert outcome(tmp_path, '[[gate]]\nkind = "superior"\n', HALF, candidate).outcome == expected
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(5, "inconclusive"), (6, "pass"), (-5, "inconclusive"), (-6, "fail")])
+def test_no_difference_is_tested_as_compare_tests_it(tmp_path: Path, gain: int, expected: str) -> None:
+    """5 gained and 0 lost of 200 are p = 0.0625 for compare, and were a pass: the interval alone excludes 0."""
+    candidate = [i < 100 + gain for i in range(200)]
+    report = outcome(tmp_path, '[[gate]]\nkind = "superior"\n', [i < 100 for i in range(200)], candidate)
+    assert report.outcome == expected
+    verdict = compare(tmp_path / "first", tmp_path / "second").verdict
+    assert verdict == {"inconclusive": "can't tell", "pass": "better", "fail": "worse"}[expected]
+    (each,) = report.judgements
+    assert each.low > 0 or each.high < 0
+    if expected == "inconclusive":
+        assert each.examples_needed is None
+        above = report_grid(report).lines[1]
+        assert (
+            "; beyond the limit, but sign flips give p = 0.062" if gain > 0 else "; beyond the limit, but p = 0.031"
+        ) in above
 
 
 @pytest.mark.parametrize(

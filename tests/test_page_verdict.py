@@ -9,6 +9,8 @@ import pytest
 
 from eval.files import read_json, write_json
 from tests.pages import right, write_evaluation, write_run, wrong
+from tests.test_compare import lopsided
+from tests.test_compare import run as evaluated
 from toolkit.page import figures, verdict
 from toolkit.page.examples import browser
 from toolkit.page.render import report_page
@@ -43,6 +45,28 @@ def test_slices_that_got_worse_are_named(tmp_path: Path) -> None:
     assert "30 gained, 30 lost of 60 examples" in said
     assert "Worse in 1 of 7 slices: lang=ru (−100.0, 30 examples)." in said
     assert re.search(r"About \d+ examples would tell", said)
+
+
+def test_a_slice_is_worse_here_where_it_is_in_the_terminal(tmp_path: Path) -> None:
+    """One is beyond doubt by sign flips alone, and its interval holds 0."""
+    (pair,) = verdict.pairs_of(read_sources([*lopsided(tmp_path)]))
+    assert not pair.comparison["worse_slices"]
+    assert "In 1 of 2 slices the mean is lower, in none beyond doubt." in verdict.grounds(pair)
+
+
+def test_a_row_is_coloured_as_the_verdict_goes(tmp_path: Path) -> None:
+    """5 gained, 0 lost of 200: the interval excludes 0, the test isn't sure, and nothing of it is above 0."""
+    fewer, more = (evaluated(tmp_path / f"{n}", [i < n for i in range(200)]) for n in (100, 105))
+    (pair,) = verdict.pairs_of(read_sources([fewer, more]))
+    some = pair.comparison["overall"]
+    assert (pair.verdict, some["low"] > 0, some["p"]) == ("can't tell", True, 0.0625)
+    _, rows = figures.forest(pair)
+    assert [row.value for row in rows[""] if "middle up" in row.cell] == []
+    older = json.loads(json.dumps(pair.comparison))
+    for each in older["by_tag"]["parity"].values():  # of a version without Holm
+        each |= {"low": 0.001, "p": 0.0625, "p_holm": None}
+        assert verdict.side(older, each) == 0
+        assert verdict.side(older, {**each, "p": 0.03}) == verdict.side(older, {**each, "p": None}) == 1
 
 
 def test_evaluations_of_other_examples_arent_compared(run: Path, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from rewards.response import render
+from tasks.russian_arithmetic import TASK as ARITHMETIC
 from toolkit.cli import main
 
 DOCS = (Path(__file__).resolve().parents[1] / "docs" / "scoring.md").read_text(encoding="utf-8")
@@ -49,6 +52,22 @@ def test_the_invalid_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert code == 13
     shown = [line for line in printed.splitlines() if line.startswith(("INVALID", "completions", "bounds", "russian"))]
     assert len(shown) == 4
+    assert set(shown) <= set(indented(DOCS))
+    assert next(line.split() for line in indented(DOCS) if line.startswith("all ")) == printed.splitlines()[2].split()
+
+
+def test_the_sampled_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "samples.jsonl"
+    with script.open("w", encoding="utf-8") as file:
+        for i, each in enumerate(ARITHMETIC.examples("test", 20, 0)):
+            for sample in range(4):  # no two wrong ones agree
+                said = render("", each.answers[0] if sample < i % 5 else f"-{sample}")
+                file.write(json.dumps({"id": each.id, "completion": said}) + "\n")
+    how = ("--engine", "scripted", "--samples", "4", "--temperature", "1", "--out", str(tmp_path / "sampled"))
+    code, printed, _ = run(capsys, "eval", "--model", str(script), "--task", "russian_arithmetic", "--n", "20", *how)
+    assert code == 0
+    shown = [line for line in printed.splitlines() if line.startswith(("mean of", "pass@", "maj@"))]
+    assert len(shown) == 3
     assert set(shown) <= set(indented(DOCS))
 
 

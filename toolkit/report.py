@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from eval.compare import COMPARISON, read_comparison
+from eval.shown import interval, p_is, percent
 from eval.summary import Slice, Summary, read_summary
-from eval.tables import Grid, interval, show
+from eval.tables import Grid, show
 from toolkit.config import Recipe
 from toolkit.predict import moment_fields
 from toolkit.rundir import Run
@@ -68,7 +69,7 @@ def outcome_grid(run: Run) -> Grid:
             invalid += [f"{title} is invalid: {reason}" for reason in summary.invalid]
     header = ("model", "exact", "95% CI", *(f"exact {lang}" for lang in langs), "format", "truncated", "tokens")
     verdict = read_comparison(run.dir)
-    p = "" if verdict["p"] is None else f", exact McNemar p = {verdict['p']:.2g}"
+    p = "" if verdict["p"] is None else f", exact McNemar {p_is(verdict['p'])}"
     difference = verdict["overall"]
     lines = (
         f"tuned against base: {verdict['verdict']}"
@@ -90,13 +91,13 @@ def trained_title(recipe: Recipe) -> str:
 
 def _row(title: str, summary: Summary, langs: list[str]) -> tuple[str, ...]:
     overall: Slice = summary.overall
-    by_lang = [f"{summary.by_tag['lang'][lang].exact.value:.1%}" for lang in langs]
+    by_lang = [percent(summary.by_tag["lang"][lang].exact.value) for lang in langs]
     return (
         title,
-        f"{overall.exact.value:.1%}",
+        percent(overall.exact.value),
         interval(overall.exact.low, overall.exact.high),
         *by_lang,
-        f"{overall.format.value:.1%}",
-        f"{overall.truncated.value:.1%}",
+        percent(overall.format.value),
+        percent(overall.truncated.value),
         f"{overall.tokens:.0f}",
     )

@@ -17,6 +17,7 @@ from eval.files import read_json, write_json
 from eval.manifest import AnotherEvaluation
 from eval.records import RECORDS, Record, by_example, read_records
 from eval.runner import evaluate
+from eval.shown import percent
 from eval.tables import Grid
 from eval.validity import Limits
 from rewards.core import Example, ExitCode, UserError
@@ -126,7 +127,7 @@ def judge(
         samples=len(outcomes[0]),
         temperature=temperature,
         pass_rate=mean,
-        dead={str(size): round(share, 4) for size, share in dead.items()},
+        dead={str(size): round(share, 6) for size, share in dead.items()},
         histogram=histogram(list(rates.values())),
         advice=advise(mean, dead, config.generations, list(rates.values()), processes),
         rates=rates,
@@ -153,26 +154,31 @@ def advise(mean: float, dead: Mapping[int, float], size: int, rates: Sequence[fl
     never, always = (sum(rate == end for rate in rates) / len(rates) for end in (0.0, 1.0))
     said = []
     if mean < HARD:
-        said.append(f"too hard: {mean:.0%} of the answers are right; train longer with sft before GRPO")
+        said.append(f"too hard: {percent(mean, 0)} of the answers are right; train longer with sft before GRPO")
     elif mean > EASY:
-        said.append(f"too easy: {mean:.0%} of the answers are right; keep harder prompts (grpo.scan: [0.1, 0.9])")
+        said.append(
+            f"too easy: {percent(mean, 0)} of the answers are right; keep harder prompts (grpo.scan: [0.1, 0.9])"
+        )
     else:
-        said.append(f"fine: {mean:.0%} of the answers are right")
+        said.append(f"fine: {percent(mean, 0)} of the answers are right")
     better = next((each for each in sorted(dead) if dead[each] <= FEW_DEAD), None)
     if share > FEW_DEAD:
         if better is not None and better > size:
-            said.append(f"with {size} generations {share:.0%} of the groups are dead, with {better} {dead[better]:.0%}")
+            fewer = percent(dead[better], 0)
+            said.append(f"with {size} generations {percent(share, 0)} of the groups are dead, with {better} {fewer}")
         live = 1 - share
         if all(rate in (0.0, 1.0) for rate in rates):  # nothing that grpo.scan could keep
-            said.append(f"{share:.0%} of the groups are dead, and no prompt passes now and then: take other prompts")
+            said.append(
+                f"{percent(share, 0)} of the groups are dead, and no prompt passes now and then: take other prompts"
+            )
         elif live > 1 - MANY_DEAD and processes == 1:
             said.append(f"grpo.oversample: {min(8.0, 1 / live):.1f} fills a step with groups that differ")
         else:
-            said.append(f"{share:.0%} of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]")
+            said.append(f"{percent(share, 0)} of the groups are dead: choose prompts with grpo.scan: [0.05, 0.95]")
         if always > never and always > FEW_DEAD:
             said.append("a temperature above 1 (1.2) brings differences to prompts that always pass")
     elif better is not None and better < size:
-        said.append(f"{better} generations would do: {dead[better]:.0%} of such groups are dead")
+        said.append(f"{better} generations would do: {percent(dead[better], 0)} of such groups are dead")
     return said
 
 
@@ -237,6 +243,6 @@ def scan_grid(found: Scan, stored: Path) -> Grid:
         (name, str(count), "#" * round(40 * count / max(found.histogram)))
         for name, count in zip(names, found.histogram, strict=True)
     ]
-    dead = ", ".join(f"{share:.0%} of {size}" for size, share in found.dead.items())
+    dead = ", ".join(f"{percent(share, 0)} of {size}" for size, share in found.dead.items())
     title = f"{found.prompts} prompts, {found.samples} samples each at temperature {found.temperature:g}"
     return Grid(title, ("pass rate", "prompts", ""), tuple(rows), (f"dead groups: {dead}", *found.advice, f"{stored}"))

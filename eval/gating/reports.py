@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 from eval.gating.rules import PAIRED
 from eval.gating.verdicts import Judgement, Report
-from eval.tables import Grid, escape_markdown, interval, markdown_table, points, points_interval
+from eval.shown import interval, limit, limit_points, p_is, percent, points, points_interval
+from eval.tables import Grid, escape_markdown, markdown_table
 
 LOST_SHOWN = 10
 FEW_GROUPS = 10
@@ -38,14 +39,14 @@ def report_grid(report: Report) -> Grid:
 
 def _row(each: Judgement) -> tuple[str, ...]:
     if each.gate.kind in PAIRED:
-        figures = (points(each.estimate), points_interval(each.low, each.high), points(each.limit))
+        figures = (points(each.estimate), points_interval(each.low, each.high), limit_points(each.limit))
     else:
-        figures = (f"{each.estimate:.1%}", interval(each.low, each.high), f"{each.limit:.1%}")
+        figures = (percent(each.estimate), interval(each.low, each.high), limit(each.limit))
     return (
         each.gate.title,
         str(each.n),
-        "" if each.baseline is None else f"{each.baseline:.1%}",
-        f"{each.run:.1%}",
+        "" if each.baseline is None else percent(each.baseline),
+        percent(each.run),
         *figures,
         each.verdict,
     )
@@ -53,12 +54,14 @@ def _row(each: Judgement) -> tuple[str, ...]:
 
 def explain(each: Judgement) -> str:
     """Why a gate hasn't passed, in one line."""
-    _, _, _, _, estimate, interval, limit, verdict = _row(each)
-    text = f"{verdict}: {estimate} ({interval}), limit {limit}"
+    _, _, _, _, estimate, around, bound, verdict = _row(each)
+    text = f"{verdict}: {estimate} ({around}), limit {bound}"
     if verdict == "fail":
-        text += f", p = {each.p_fail:.2g} after Holm"
+        text += f", {p_is(each.p_fail)} after Holm"
+    elif not each.low <= each.limit <= each.high and each.p_pass < each.p_fail:
+        text += f"; beyond the limit, but sign flips give {p_is(2 * each.p_pass)}"
     elif not each.low <= each.limit <= each.high:
-        text += f"; beyond the limit, but p = {each.p_fail:.2g} after Holm over all gates"
+        text += f"; beyond the limit, but {p_is(each.p_fail)} after Holm over all gates"
     elif each.examples_needed is not None:
         text += f"; about {each.examples_needed} examples would tell"
     if verdict == "inconclusive" and each.clusters < min(FEW_GROUPS, each.n):

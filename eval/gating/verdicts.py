@@ -5,6 +5,7 @@ the run's own mean (at_least, at_most: limit bound). With alpha 0.05:
 
 - pass: the claim is shown: one-sided p <= alpha / 2; the interval at 1 - alpha lies beyond the limit.
 - fail: the opposite is shown: one-sided p, after Holm over all gates of the file, <= alpha / 2.
+  Of run - baseline with limit 0, p is also half of the sign-flip test's, where that is more: as `eval.compare` tests.
 - inconclusive: neither; more examples would tell.
 
 The whole fails when a gate fails, passes when all pass. So a run for which every claim is true fails with probability
@@ -218,6 +219,8 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
         limit = gate.margin if (gate.kind == "superior") != low_is_good else -gate.margin
         estimate, low, high = some.difference, some.low, some.high
         below, above = margin_test(ours, theirs, clusters, limit)
+        if limit == 0:  # no difference at all: the test of `compare`, of which the interval alone is sure too soon
+            below, above = max(below, some.p / 2), max(above, some.p / 2)
         claims_high = not low_is_good
     else:
         limit, estimate = gate.bound, fmean(theirs)
@@ -266,7 +269,7 @@ def _decide(each: Judgement, alpha: float) -> Judgement:
         return replace(each, verdict="pass")
     if each.p_fail <= alpha / 2:
         return replace(each, verdict="fail")
-    if not each.low <= each.limit <= each.high:  # refuted if it were the only gate
+    if not each.low <= each.limit <= each.high:  # refuted if it were the only gate, or shown but for the sign flips
         return each
     gap = abs(each.estimate - each.limit)
     reach = each.estimate - each.low if each.limit < each.estimate else each.high - each.estimate

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from markupsafe import Markup
 
 from toolkit.config.sections import CLIP
-from toolkit.page.svg import HEIGHT, WIDTH, Frame, Series, number, percent, plot_scales, text
+from toolkit.page.svg import HEIGHT, WIDTH, Frame, Series, number, plot_scales, text, tick_percent
 
 STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#5a6270}.grid{stroke:#8884;fill:none}.axis{stroke:#888;fill:none}"
@@ -60,7 +60,7 @@ def dead_groups() -> str:
         _series(f"groups of {size}", rates, [p**size + (1 - p) ** size for p in rates], i)
         for i, size in enumerate(SIZES, 1)
     ]
-    return _draw(series, "Dead groups", "pass rate of the prompt", (0, 1), percent, (170, 40))
+    return _draw(series, "Dead groups", "pass rate of the prompt", (0, 1), tick_percent, (170, 40))
 
 
 def _series(name: str, x: Sequence[float], y: Sequence[float], colour: int) -> Series:

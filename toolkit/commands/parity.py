@@ -146,13 +146,14 @@ def _candidates(
 
 def grid_of(certificate: Certificate) -> Grid:
     """The certificate as a table."""
+    from eval.shown import percent
     from eval.tables import Grid
 
     def row(name: str, engine: str, gap: Any, verdict: str) -> tuple[str, ...]:
         if gap is None:
             return (name, engine, "-", "-", "-", "-", verdict)
         first = "never" if gap.first is None else f"token {gap.first}"
-        return (name, engine, f"{gap.mean:.1e}", f"{gap.largest:.1e}", f"{gap.agreement:.0%}", first, verdict)
+        return (name, engine, f"{gap.mean:.1e}", f"{gap.largest:.1e}", percent(gap.agreement, 0), first, verdict)
 
     rows = [row("base (canary)", "transformers", certificate.effect, "must differ")]
     rows += [row(each.name, each.engine, each.gap, each.verdict) for each in certificate.findings]

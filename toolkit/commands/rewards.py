@@ -71,6 +71,7 @@ def _weights(pairs: list[str]) -> dict[str, float]:
 
 
 def _grid(report: LintReport) -> Grid:
+    from eval.shown import percent
     from eval.tables import Grid
 
     names = ("metric", *report.weights)
@@ -79,7 +80,7 @@ def _grid(report: LintReport) -> Grid:
             name,
             str(earned.n),
             *(f"{earned.scores[each]:.2f}" for each in names),
-            "" if earned.share is None else f"{earned.share:.0%}",
+            "" if earned.share is None else percent(earned.share, 0),
         )
         for name, earned in report.earned.items()
     ]

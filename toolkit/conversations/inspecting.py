@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.prompts import stop_token_ids, template_hash
+from eval.shown import percent
 from rewards.core import UserError
 from rewards.response import TAGS
 from tasks.tables.rows import Bad
@@ -133,12 +134,14 @@ def _problems(report: dict[str, Any], config: ConversationsConfig, model: ModelC
     total = report["sequences"] + report["too_long"]
     if report["too_long"] and config.too_long == "error":
         problems.append(
-            f"{report['too_long']} of {total} sequences ({report['too_long'] / total:.1%}) are longer than "
+            f"{report['too_long']} of {total} sequences ({percent(report['too_long'] / total)}) are longer than "
             f"model.max_length ({model.max_length}); raise it, or acknowledge the loss: --set data.too_long=drop"
         )
     share = report["supervised"] / report["tokens"]
     if share in (0, 1):
-        problems.append(f"{share:.0%} of the tokens are supervised; the template marks no border between the turns")
+        problems.append(
+            f"{percent(share, 0)} of the tokens are supervised; the template marks no border between the turns"
+        )
     return problems
 
 

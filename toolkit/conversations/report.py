@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from eval.shown import limit, percent
 from rewards.core import UserError
 from tasks.tables.rows import Bad
 from toolkit.conversations.twins import TwinReport, Twins
@@ -109,8 +110,8 @@ def too_many_bad(report: dict[str, Any], max_bad_share: float) -> str | None:
     if share <= max_bad_share and (not report["fatal"] or max_bad_share == 1):
         return None
     return (
-        f"{report['source']}: {report['bad']} of {report['rows']} rows ({share:.1%}) can't be used, data.max_bad_share "
-        f"is {max_bad_share:.1%}; mend them, or go on without them: --set data.max_bad_share=1"
+        f"{report['source']}: {report['bad']} of {report['rows']} rows ({percent(share)}) can't be used, "
+        f"data.max_bad_share is {limit(max_bad_share)}; mend them, or go on without them: --set data.max_bad_share=1"
     )
 
 
@@ -154,7 +155,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     if n["sequences"]:
         share = n["supervised"] / n["tokens"]
         lines.append(
-            f"  {n['sequences']} sequences, {n['tokens']} tokens, {share:.1%} supervised; "
+            f"  {n['sequences']} sequences, {n['tokens']} tokens, {percent(share)} supervised; "
             f"validation {n['validation']}, longer than model.max_length {n['too_long']}"
         )
     return lines

@@ -8,8 +8,9 @@ import yaml
 
 from eval.files import read_json
 from eval.redaction import redact_text
+from eval.shown import interval, percent
 from eval.summary import SUMMARY, read_summary
-from eval.tables import Grid, interval, markdown_table
+from eval.tables import Grid, markdown_table
 from toolkit.config import dump_recipe
 from toolkit.export.source import ExportSource
 from toolkit.rundir import Run
@@ -40,7 +41,7 @@ def model_card(source: ExportSource, kind: str, check: dict[str, Any] | None) ->
             "",
             f"Checked on {check['tokens']} tokens after {check['prompts']} prompts against what was trained, in "
             f"float32: log-probabilities differ by {check['mean']:.2g} nats on average ({check['largest']:.2g} at "
-            f"most), greedy picks agree on {check['greedy_agreement']:.1%}. Chat template `{check['template']}`.",
+            f"most), greedy picks agree on {percent(check['greedy_agreement'])}. Chat template `{check['template']}`.",
             "",
         ]
     parts += ["## Licence", "", LICENCE, ""]
@@ -85,7 +86,7 @@ def _phenomena(run: Run) -> list[str]:
     if not slices:
         return []
     rows = [
-        (name, str(found.n), f"{found.exact.value:.1%}", interval(found.exact.low, found.exact.high))
+        (name, str(found.n), percent(found.exact.value), interval(found.exact.low, found.exact.high))
         for name, found in sorted(slices.items(), key=lambda row: (row[1].exact.value, row[0]))
     ]
     table = Grid("Of the tuned model, the worst first.", ("phenomenon", "n", "exact", "95% CI"), tuple(rows))

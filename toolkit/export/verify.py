@@ -16,6 +16,7 @@ from typing import Any
 from eval.engines.base import ModelSpec
 from eval.parity import REFERENCE, continued, gap_of, scorer
 from eval.prompts import load_tokenizer, render_prompt, template_hash, tokenizer_dir
+from eval.shown import percent
 from rewards.core import ExitCode, Message, UserError
 
 NEW_TOKENS = 48
@@ -66,7 +67,7 @@ def verify_export(
         raise UserError(
             f"the exported model isn't the trained one: over {done.tokens} tokens its log-probabilities differ "
             f"by {done.mean:.3g} nats on average (allowed: {ALLOWED[kind]}), greedy picks agree on "
-            f"{done.greedy_agreement:.1%}",
+            f"{percent(done.greedy_agreement)}",
             ExitCode.INVALID,
         )
     return done

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from eval.shown import p_value, percent
 from toolkit.page.sources import FINAL, ORDER, Evaluation, Row, Sources, same_examples
 from toolkit.page.svg import (
     Frame,
@@ -18,12 +19,13 @@ from toolkit.page.svg import (
     interval_axis,
     interval_cell,
     line_chart,
-    percent,
     plot_scales,
+    tick_percent,
 )
 from toolkit.page.verdict import Paired, points, side
 
 BINS = 24
+SIDES = {"better": 1, "worse": -1}
 POINTS = 300  # of a training curve; longer logs are averaged
 
 
@@ -61,7 +63,7 @@ def learning_curve(sources: Sources) -> Chart | None:
         return None
     names = tuple(_place_name(place) for place in places)
     x, y = plot_scales((0, len(places) - 1), (0, 1), inset=34)
-    frame = Frame(x, y, _curve_label(staged), "", percent, names)
+    frame = Frame(x, y, _curve_label(staged), "", tick_percent, names)
     legend = []
     runs = sorted({each.run for each in staged}, key=lambda run: -1 if run is None else run)
     for colour, run in enumerate(runs, 1):
@@ -75,10 +77,10 @@ def learning_curve(sources: Sources) -> Chart | None:
     for colour, each in enumerate(peers, len(runs) + 1):
         value = each.summary.overall.exact.value
         frame.line(Series(each.label, ((0, value), (len(places) - 1, value)), colour, dashed=True))
-        legend.append((f"{each.label} {value:.1%}", colour))
+        legend.append((f"{each.label} {percent(value)}", colour))
     shown = tuple(legend) if len(legend) > 1 else ()  # a single line needs no name
     missing = "".join(f" {each.label} answered other examples and is left out." for each in every if each not in staged)
-    return Chart("Exact, from stage to stage", frame.svg(), shown, f"Bars: 95% Wilson intervals.{missing}")
+    return Chart("Exact, from stage to stage", frame.svg(), shown, f"Bars: 95% intervals.{missing}")
 
 
 def _place(each: Evaluation) -> tuple[int, float]:
@@ -97,7 +99,7 @@ def _run_name(sources: Sources, run: int | None) -> str:
 
 
 def _curve_label(staged: Sequence[Evaluation]) -> str:
-    return "Exact: " + ", ".join(f"{each.label} {each.summary.overall.exact.value:.1%}" for each in staged)
+    return "Exact: " + ", ".join(f"{each.label} {percent(each.summary.overall.exact.value)}" for each in staged)
 
 
 def forest(paired: Paired) -> tuple[Markup, dict[str, list[SliceRow]]]:
@@ -110,7 +112,7 @@ def forest(paired: Paired) -> tuple[Markup, dict[str, list[SliceRow]]]:
     low, high = min(each["low"] for each in every), max(each["high"] for each in every)
     room = 0.04 * max(high - min(low, 0), 0.1)
     axis = (min(low, 0.0) - room, max(high, 0.0) + room)
-    rows = {"": [_slice_row("", "all examples", found["overall"], axis, side(found, found["overall"]))]}
+    rows = {"": [_slice_row("", "all examples", found["overall"], axis, SIDES.get(paired.verdict, 0))]}
     for tag, values in by_tag.items():
         ordered = sorted(values.items(), key=lambda item: -item[1]["difference"])
         rows[tag] = [_slice_row(tag, value, some, axis, side(found, some)) for value, some in ordered]
@@ -125,12 +127,12 @@ def _slice_row(tag: str, value: str, some: Row, axis: Point, side: int) -> Slice
         tag,
         value,
         int(some["n"]),
-        f"{some['base']:.1%}",
-        f"{some['candidate']:.1%}",
+        percent(some["base"]),
+        percent(some["candidate"]),
         points(some["difference"]),
         interval,
         interval_cell(*drawn, axis, side, f"{points(some['difference'])} ({interval})"),
-        "" if adjusted is None else f"{adjusted:.2g}",
+        "" if adjusted is None else p_value(adjusted),
     )
 
 
@@ -148,7 +150,7 @@ def lengths(sources: Sources) -> list[Chart]:
         if not each.records:
             continue
         mean = each.summary.overall.tokens
-        frame = Frame(*scales, f"{each.label}: mean length {mean:.0f} tokens", "tokens", percent, height=170)
+        frame = Frame(*scales, f"{each.label}: mean length {mean:.0f} tokens", "tokens", tick_percent, height=170)
         for bin_ in sorted(whole.keys() | cut.keys()):
             at = (bin_ * width, (bin_ + 1) * width)
             below, top = (n / len(each.records) for n in (whole[bin_], whole[bin_] + cut[bin_]))
@@ -175,11 +177,11 @@ def training(logs: Mapping[str, Sequence[Row]]) -> list[Chart]:
     held = {"exact": "exact", "format": "well formed", "truncated": "cut"}
     wanted: list[tuple[str, Sequence[Row], Mapping[str, str], Callable[[float], str] | None]] = [
         ("SFT: loss", sft, {"loss": "training", "eval_loss": "validation"}, None),
-        ("SFT: held-out examples", sft, held, percent),
-        ("GRPO: held-out examples", grpo, held, percent),
+        ("SFT: held-out examples", sft, held, tick_percent),
+        ("GRPO: held-out examples", grpo, held, tick_percent),
         ("GRPO: reward, summed and by part", grpo, {"reward": "weighted sum", **parts}, None),
         ("GRPO: completion length, tokens", grpo, length, None),
-        ("GRPO: shares that teach nothing", grpo, shares, percent),
+        ("GRPO: shares that teach nothing", grpo, shares, tick_percent),
         ("GRPO: entropy of the tokens", grpo, {"entropy": "entropy"}, None),
         ("GRPO: KL to the start", grpo, {"kl": "KL"}, None),
     ]
@@ -198,14 +200,14 @@ def _curves(
         line = tuple(averaged(at, -(-len(at) // POINTS)))
         series.append(Series(name, line, colour, dots=len(line) <= 12))
         last = line[-1][1]
-        legend.append((f"{name}, last {percent(round(last, 4)) if y_text else f'{last:.3g}'}", colour))
+        legend.append((f"{name}, last {tick_percent(last) if y_text else f'{last:.3g}'}", colour))
     if not series:
         return None
     label = f"{title}. " + "; ".join(
         f"{each.name} from {each.points[0][1]:.3g} to {each.points[-1][1]:.3g}" for each in series
     )
     shares = y_text is not None
-    svg = line_chart(series, label, y=(0, 1), y_text=percent) if shares else line_chart(series, label)
+    svg = line_chart(series, label, y=(0, 1), y_text=tick_percent) if shares else line_chart(series, label)
     return Chart(title, svg, tuple(legend), f"Each point is the mean of {every} log entries." if every > 1 else "")
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from eval.files import write_atomically
 from eval.records import STATUSES
+from eval.shown import confidence, percent
 from rewards.core import UserError
 from toolkit import __version__
 from toolkit.page import figures, provenance, verdict
@@ -87,7 +88,7 @@ def _at_k(sources: Sources) -> list[str]:
         for name, field in (("pass", "pass_at"), ("maj", "majority_at")):
             rates = getattr(each.summary, field, {})
             if rates:
-                said = ", ".join(f"{name}@{k} {rate.value:.1%}" for k, rate in rates.items())
+                said = ", ".join(f"{name}@{k} {percent(rate.value)}" for k, rate in rates.items())
                 lines.append(f"{each.label}: {said}")
     return lines
 
@@ -129,4 +130,5 @@ def _environment() -> Environment:
     )
     # For |tojson, which also escapes <, >, & and ' so that data can't end its script element.
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    made.filters |= {"percent": percent, "confidence": confidence}
     return made

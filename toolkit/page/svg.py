@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from eval.shown import WHOLE, percent
+
 Point = tuple[float, float]
 SERIES = 7  # colours in style.css
 WIDTH, HEIGHT = 380, 230
@@ -62,9 +64,10 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def percent(value: float) -> str:
-    """A tick's text for a share."""
-    return f"{100 * value:.4g}%"
+def tick_percent(value: float) -> str:
+    """A tick's text for a share: as short as it may be, and nothing whole that isn't."""
+    shown = f"{100 * value:.4g}%"
+    return percent(value) if shown == "100%" and value < 1 - WHOLE else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Frame:
             self.parts.append(Markup('<path class="line {}{}" d="{}"/>').format(name, dash, path))
         if series.dots or len(at) == 1:
             for (x, y), (_, value) in zip(at, series.points, strict=True):
-                shown = f"{series.name}: {self.y_text(round(value, 4))}"
+                shown = f"{series.name}: {self.y_text(value)}"
                 self.parts.append(
                     Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
                         name, x, y, shown

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from eval.compare import compare
+from eval.compare import compare, moved
+from eval.shown import confidence, p_is, percent
 from toolkit.page.sources import FINAL, Evaluation, Sources
 
 SIGNS = {"better": "▲", "worse": "▼", "equal": "=", "can't tell": "?", "not comparable": "≠"}
@@ -100,14 +101,15 @@ def grounds(paired: Paired) -> list[str]:
     if overall is None:
         return [*(f"{reason}." for reason in found.get("reasons", ())), *_notes(found)]
     said = [
-        f"{overall['candidate']:.1%} exact against {overall['base']:.1%}: {points(overall['difference'])} points "
-        f"({1 - found['alpha']:.0%} interval {points(overall['low'])} to {points(overall['high'])})."
+        f"{percent(overall['candidate'])} exact against {percent(overall['base'])}: "
+        f"{points(overall['difference'])} points ({confidence(found['alpha'])} "
+        f"interval {points(overall['low'])} to {points(overall['high'])})."
     ]
-    p = "" if found.get("p") is None else f" Exact McNemar p = {found['p']:.2g}."
+    p = "" if found.get("p") is None else f" Exact McNemar {p_is(found['p'])}."
     said.append(f"{len(found['gained'])} gained, {len(found['lost'])} lost of {overall['n']} examples.{p}")
     # Comparisons that were written by an older version lack the fields that are asked for with `get`.
     if overall.get("p") is not None and overall["p"] != found.get("p"):
-        said.append(f"Sign flips over {overall['clusters']} groups: p = {overall['p']:.2g}.")
+        said.append(f"Sign flips over {overall['clusters']} groups: {p_is(overall['p'])}.")
     if overall.get("detectable") is not None:
         said.append(f"These examples would show a difference of {100 * overall['detectable']:.1f} points (power 0.8).")
     if found.get("examples_needed"):
@@ -147,11 +149,10 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
 def side(found: Mapping[str, Any], some: Mapping[str, Any]) -> int:
     """1 for a slice that is surely better, -1 for one surely worse, 0 for one that may be either.
 
-    Surely: its interval excludes 0 and, where the comparison has it, p after Holm over all slices is below alpha.
+    Comparisons of an older version lack p after Holm over all slices, or any p.
     """
-    if some.get("p_holm") is not None and some["p_holm"] >= found["alpha"]:
-        return 0
-    return int(some["low"] > 0) - int(some["high"] < 0)
+    p = some.get("p") if some.get("p_holm") is None else some["p_holm"]
+    return moved(some["low"], some["high"], p, found["alpha"])
 
 
 def cautions(sources: Sources) -> list[str]:
@@ -164,8 +165,8 @@ def cautions(sources: Sources) -> list[str]:
         if cut > 0:
             limit = each.identity["sampling"]["max_tokens"]
             said.append(
-                f"{each.label}: {cut:.1%} of the completions were cut at {limit} tokens and count as wrong. Were all "
-                f"of them right, it would have {overall.exact.value + cut:.1%}."
+                f"{each.label}: {percent(cut)} of the completions were cut at {limit} tokens and count as wrong. "
+                f"Were all of them right, it would have {percent(overall.exact.value + cut)}."
             )
         errors = overall.statuses.get("error", 0)
         if errors:

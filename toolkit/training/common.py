@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import torch
 
 from eval.files import whole_directory, write_atomically, write_json
+from eval.shown import percent
 from eval.trained import TRAINED_FOR, training_record
 from rewards.core import UserError
 from toolkit.config import Recipe
@@ -149,7 +150,7 @@ def _keep_best(trainer: Any, title: str, held: HeldOut, checkpoints: Path, termi
     if step != last:
         trainer._load_from_checkpoint(str(checkpoints / f"checkpoint-{step}"))
     what = "the last" if step == last else f"the last was {last}"
-    print(f"{title}: keeps step {step}, held-out {best['exact']:.1%} exact ({what})", file=terminal, flush=True)
+    print(f"{title}: keeps step {step}, held-out {percent(best['exact'])} exact ({what})", file=terminal, flush=True)
     return {"best_step": step, "held_out_exact": best["exact"]}
 
 

@@ -24,6 +24,7 @@ from eval.engines.base import Completion, Request, Sampling
 from eval.engines.transformers import Transformers
 from eval.prompts import decode, prompt_hash, render_prompts
 from eval.records import Record, score
+from eval.shown import percent
 from rewards.core import Example, UserError
 from tasks.base import Task
 from toolkit.config import GrpoConfig, SftConfig
@@ -227,9 +228,10 @@ class HeldOut(TrainerCallback):
         if rank() == 0:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+            exact, kept, cut = (percent(figures[name]) for name in ("exact", "format", "truncated"))
             print(
-                f"{self.title}: step {entry['step']}, held-out: {figures['exact']:.1%} exact, {figures['format']:.1%} "
-                f"well formed, {figures['truncated']:.1%} cut ({figures['examples']} examples, {figures['seconds']} s)",
+                f"{self.title}: step {entry['step']}, held-out: {exact} exact, {kept} "
+                f"well formed, {cut} cut ({figures['examples']} examples, {figures['seconds']} s)",
                 file=self.terminal,
                 flush=True,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from eval.shown import percent
 from tasks.base import Task
 from tasks.lint import LintReport, lint_rewards
 from toolkit.data import sample_examples
@@ -82,4 +83,6 @@ def check_groups(run: Run) -> Iterator[Finding]:
     elif share > (MANY_DEAD if grpo.extra_prompts else FEW_DEAD):
         yield found("groups", "groups-mostly-dead", **values)
     else:
-        yield fine("groups", f"{share:.0%} of the groups of {grpo.generations} would be dead, by the stored scan")
+        yield fine(
+            "groups", f"{percent(share, 0)} of the groups of {grpo.generations} would be dead, by the stored scan"
+        )

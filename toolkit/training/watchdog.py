@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from transformers import TrainerCallback
 
 from eval.files import write_json
+from eval.shown import percent
 from toolkit.training.processes import gathered
 
 WINDOW = 5  # log entries that a mean is taken over
@@ -114,7 +115,7 @@ class Watch:
             (
                 Trouble(
                     "clipped",
-                    f"{clipped or 0:.0%} of the completions are cut at their longest",
+                    f"{percent(clipped or 0, 0)} of the completions are cut at their longest",
                     "grpo.max_completion_length is too short, or the model never writes its end token",
                     "raise it; or look at rollouts.jsonl: endless completions want a longer warm start",
                 ),
@@ -123,7 +124,7 @@ class Watch:
             (
                 Trouble(
                     "dead-groups",
-                    f"in {dead or 0:.0%} of the groups all completions earn the same: they teach nothing",
+                    f"in {percent(dead or 0, 0)} of the groups all completions earn the same: they teach nothing",
                     "the prompts are too easy or too hard for the model",
                     "more grpo.generations, a higher grpo.temperature, a longer or shorter warm start",
                 ),
@@ -175,7 +176,7 @@ def hacking(history: Sequence[Mapping[str, Any]]) -> tuple[Trouble, int] | None:
         return None
     then, now = known[best], known[-1]
     rise = f"from {then['train_reward']:.3g} to {now['train_reward']:.3g}"
-    fall = f"from {then['exact']:.1%} (step {then['step']}) to {now['exact']:.1%}"
+    fall = f"from {percent(then['exact'])} (step {then['step']}) to {percent(now['exact'])}"
     trouble = Trouble(
         "reward-hacking",
         f"the training reward rose {rise} while the held-out exact fell {fall}",

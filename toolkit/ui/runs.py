@@ -13,6 +13,7 @@ from typing import Any, Literal
 from eval.compare import COMPARISON, read_comparison
 from eval.manifest import MANIFEST
 from eval.prompts import short_hash
+from eval.shown import percent
 from eval.summary import SUMMARY, read_summary
 from rewards.core import UserError
 from toolkit.config import load_recipe
@@ -136,7 +137,7 @@ def _run_card(entry: Entry) -> Card:
 
 
 def _exact(folder: Path) -> str:
-    return f"{read_summary(folder).overall.exact.value:.1%}"
+    return percent(read_summary(folder).overall.exact.value)
 
 
 def _verdict(run_dir: Path) -> tuple[str, str, str] | None:
