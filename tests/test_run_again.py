@@ -98,7 +98,8 @@ def test_two_evaluations_that_were_scored_again_are_compared_again(
     done = toolkit("run", config, *SFT)
     assert (done.code, "`toolkit rescore` scores both" in done.out) == (12, True)
     for name in ("base", "tuned"):
-        assert toolkit("rescore", run / "eval" / name, "--task", task_file).code == 0
+        scored = toolkit("rescore", run / "eval" / name, "--task", task_file)
+        assert scored.err.endswith(f"; in the place of {run / 'eval' / name}, the same `toolkit run` compares them\n")
         shutil.rmtree(run / "eval" / name)
         (run / "eval" / f"{name}-rescored").rename(run / "eval" / name)
     again = toolkit("run", config, *SFT)
