@@ -243,6 +243,35 @@ def test_a_task_that_states_no_moment_is_asked_without(
     assert said == f'try it: toolkit predict --model {config.parent / "run" / "model"} "TEXT"'
 
 
+def of_squares(task_file: Path) -> None:
+    """Let the task take numbers alone."""
+    asking = 'ask=lambda text, now: ({"role": "user", "content": f"square of {int(text)}?"},))'
+    code = task_file.read_text(encoding="utf-8").replace("1.0)}, exact)", f"1.0)}}, exact, {asking}")
+    task_file.write_text(code, encoding="utf-8")
+
+
+def test_a_task_that_takes_some_texts_only_has_its_outcome(
+    toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]
+) -> None:
+    of_squares(task_file)
+    done = toolkit("run", config)
+    assert done.code == 0
+    (said,) = [line for line in done.out.splitlines() if line.startswith("try it: ")]
+    assert said == f'try it: toolkit predict --model {config.parent / "run" / "model"} "TEXT"'
+
+
+@pytest.mark.parametrize("now", [(), ("--now", "2025-01-17")])
+def test_predict_probes_a_task_with_the_persons_own_text(
+    toolkit: Toolkit, task_file: Path, fake_model: Path, now: tuple[str, ...]
+) -> None:
+    of_squares(task_file)
+    ask = ("predict", "--model", fake_model, "--task", task_file, *now)
+    assert "no tokenizer there" in toolkit(*ask, "7").error
+    done = toolkit(*ask, "seven")
+    assert done.code == 2
+    assert done.error.startswith("task 'word' can't ask 'seven': ValueError: invalid literal for int()")
+
+
 def test_a_model_of_conversations_is_asked_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_recipe(ROOT / "configs" / "conversations.yaml", ["data.path=my.csv", f"output={tmp_path}"])
     print_outcome(Run(tmp_path, recipe))

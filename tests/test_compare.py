@@ -113,6 +113,16 @@ def test_an_invalid_evaluation_is_equal_to_none_not_even_to_itself(tmp_path: Pat
     assert result.notes == ("the base is invalid: all were cut", "the candidate is invalid: all were cut")
 
 
+def test_no_number_of_examples_makes_an_invalid_evaluation_tell(tmp_path: Path) -> None:
+    right = [i % 2 == 0 for i in range(100)]
+    base, candidate = run(tmp_path / "base", right), run(tmp_path / "candidate", right, wrong="other words")
+    assert compare(base, candidate).examples_needed is not None
+    summary = json.loads((base / SUMMARY).read_text(encoding="utf-8"))
+    (base / SUMMARY).write_text(json.dumps({**summary, "invalid": ["all were cut"]}), encoding="utf-8")
+    result = compare(base, candidate)
+    assert (result.verdict, result.examples_needed) == ("can't tell", None)
+
+
 @pytest.mark.parametrize(("n", "verdict"), [(100, "can't tell"), (190, "can't tell"), (191, "equal")])
 def test_no_flips_prove_equality_only_in_numbers(tmp_path: Path, n: int, verdict: str) -> None:
     right = [i % 2 == 0 for i in range(n)]
@@ -247,8 +257,9 @@ def test_a_noise_floor_of_other_numbers_is_taken_for_these(tmp_path: Path) -> No
     assert sum("measured on 'first', whose weights are neither of these two's" in note for note in result.notes) == 1
     assert not any("measured on" in note for note in compare(first, again, noise=path).notes)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**stored, "floor": 1.0}), encoding="utf-8")
-    assert compare(*few, noise=path).noise == 1, "of one group: it says nothing, however many examples"
+    for measured in (400, 25):
+        path.write_text(json.dumps({**stored, "floor": 1.0, "n": measured}), encoding="utf-8")
+        assert compare(*few, noise=path).noise == 1, "of one group: it says nothing, however many examples"
     del stored["weights"]
     path.write_text(json.dumps(stored), encoding="utf-8")
     assert any("doesn't say whose weights" in note for note in compare(first, again, noise=path).notes)

@@ -14,7 +14,8 @@ import pytest
 
 from eval import runner
 from eval.compare import compare
-from eval.engines.base import Completion, ModelSpec, Sampling
+from eval.engines import server
+from eval.engines.base import Completion, ModelSpec, Request, Sampling
 from eval.manifest import MANIFEST, AnotherEvaluation
 from eval.noise import measure_noise
 from eval.records import RECORDS, Record, read_records, score
@@ -256,3 +257,25 @@ def test_an_engines_reason_is_kept_without_secrets() -> None:
     assert score(TASK, EXAMPLES[0], completion, "").problem == "refused: Bearer ***"
     spoken = Completion("e0", 0, reason, "stop", 3)
     assert score(TASK, EXAMPLES[0], spoken, "").completion == reason
+
+
+@pytest.mark.parametrize("key", ["sk-кириллица-1234", "sk-1234567890\n", "“sk-1234567890”"])
+def test_a_key_that_no_header_takes_is_told_as_that(
+    endpoint: SimpleNamespace, fake_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("THEIR_KEY", key)
+    with pytest.raises(UserError, match=r"^\$THEIR_KEY: .*ASCII") as caught:
+        run(endpoint, fake_model, tmp_path / "e", api_key_env="THEIR_KEY")
+    assert key.strip() not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_request_that_cant_be_sent_is_not_the_servers_reply(endpoint: SimpleNamespace, fake_model: Path) -> None:
+    engine = server.load(ModelSpec(fake_model, None, "base"), {"base_url": endpoint.url, "api": "chat"})
+    half = Request("e", (), ({"role": "user", "content": "half a pair \ud83d"},))
+    (completion,) = engine.generate([half], Sampling(9))
+    engine.close()
+    assert completion.finish_reason == "error"
+    assert completion.text.startswith("the request can't be sent: UnicodeEncodeError: ")
+    assert endpoint.asked == 0

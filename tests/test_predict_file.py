@@ -115,6 +115,17 @@ def test_a_prompt_without_a_moment_needs_none(
     assert engine.asked == [], "the same question goes on"
 
 
+def test_a_text_that_the_task_does_not_take_is_a_bad_row(
+    tmp_path: Path, task_file: Path, fake_model: Path, engine: Engine
+) -> None:
+    asking = 'ask=lambda text, now: ({"role": "user", "content": f"square of {int(text)}?"},))'
+    write(task_file, task_file.read_text(encoding="utf-8").replace("1.0)}, exact)", f"1.0)}}, exact, {asking}"))
+    file, out = write(tmp_path / "in.csv", "text\n7\nseven\n"), tmp_path / "o.csv"
+    counts = run(file, out, fake_model, Columns("text", None, None), task=str(task_file))
+    assert counts == {"answered": 1, "bad_row": 1}
+    assert read(out)[1]["problem"].startswith("task 'word' can't ask 'seven': ValueError: ")
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 @pytest.mark.parametrize("torn", ["", '9,answered,"half', "9,answ", '{"row": 9, "stat'])
 def test_an_interrupted_run_goes_on(

@@ -17,7 +17,7 @@ from toolkit.config import Recipe, check_recipe
 from toolkit.doctor.sizes import Size
 from toolkit.models import context_of
 from toolkit.rundir import Run, open_run
-from toolkit.stages import ensure
+from toolkit.stages import ensure, task_of
 
 for name in ("tokenizers", "transformers", "jinja2", "pyarrow", "datasets"):
     pytest.importorskip(name)
@@ -382,9 +382,12 @@ def test_a_finished_training_is_checked_no_more(
     assert not (run.dir / "sft" / RESULT).exists()
 
 
-def scanned(run: Run, dead: float, rates: Mapping[str, float] | None = None) -> None:
+def scanned(
+    run: Run, dead: float, rates: Mapping[str, float] | None = None, weights: Mapping[str, float] | None = None
+) -> None:
     rates = dict(rates or {})
-    report = {
+    report: dict[str, Any] = {} if weights is None else {"weights": weights}  # older reports have none
+    report |= {
         "prompts": len(rates),
         "samples": 8,
         "temperature": 1.0,
@@ -405,6 +408,22 @@ def test_a_stored_scan_tells_of_dead_groups(make: Make) -> None:
         assert ids(run, "grpo") == found
     chosen = run.recipe.model_copy(update={"grpo": run.recipe.grpo.model_copy(update={"scan": (0.1, 0.9)})})  # type: ignore[union-attr]
     assert ids(Run(run.dir, chosen), "grpo") == {}, "the prompts were chosen by that very scan"
+
+
+def test_a_scan_under_other_weights_judges_nothing(make: Make) -> None:
+    """Which groups are dead hangs on them: a reward of weight 0 makes no difference within a group."""
+    run = make()
+    now = {name: weight for name, (_, weight) in task_of(run.recipe).rewards.items()}
+    scanned(run, 0.97, weights=now)
+    assert ids(run, "grpo") == {"groups-dead": "problem"}
+    name = next(iter(now))
+    scanned(run, 0.97, {"train-0": 1.0}, weights={**now, name: now[name] + 1})
+    assert ids(run, "grpo") == {}
+    (cause,) = [each.cause for each in findings_of(run, "grpo") if each.check == "groups"]
+    assert cause == (
+        "the stored scan was judged under other weights of the rewards; `toolkit scan CONFIG --prompts 1 --samples 8 "
+        "--temperature 1` judges it again, without asking"
+    )
 
 
 def test_the_arithmetic_is_one_line(make: Make) -> None:

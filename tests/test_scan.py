@@ -405,3 +405,28 @@ def test_a_scan_by_hand_of_other_numbers_makes_room(
     with pytest.raises(UserError, match=r"GRPO has begun with the prompts of its scan; .*--set output="):
         scan(run, 4, 2, None, None)
     assert run.is_done("scan")
+
+
+def test_a_scan_is_judged_under_other_weights_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eval import runner
+    from toolkit.models import ResolvedModel
+    from toolkit.scan import scan, stored_scan
+    from toolkit.stages import ensure
+
+    file = tmp_path / "numbers.py"
+    file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
+    data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
+    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data, eval={"engine": "scripted"})
+    ensure(run, "data", print)
+    rows = [{"id": f"train-{i}", "completion": str(i * (n % 2))} for i in range(5, 13) for n in range(4)]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    first = scan(run, 8, 4, None, None)
+    (name,) = first.weights
+    monkeypatch.setattr(runner, "load_engine", lambda *_: pytest.fail("an engine was loaded"))
+    other = Run(run.dir, run.recipe.model_copy(update={"rewards": {name: 0.5}}))
+    assert scan(other, 8, 4, None, None).weights == {name: 0.5}
+    stored = stored_scan(other)
+    assert stored is not None
+    assert stored["weights"] == {name: 0.5}
+    assert not (run.dir / "scan.1").exists()

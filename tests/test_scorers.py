@@ -117,8 +117,10 @@ def test_evaluations_from_before_stay_comparable(tmp_path: Path, old: str) -> No
 
 def test_other_examples_are_one_reason_not_two(tmp_path: Path) -> None:
     others = [replace(each, id=f"{each.id}b", answers=("7",)) for each in EXAMPLES]
-    base = run(tmp_path / "base", task())
-    candidate = evaluate_script(tmp_path / "candidate", task(), others, ["no"] * N)
+    by_gold = task(lambda completion, example: len(example.answers[0]) / 9)
+    assert scorers(by_gold, EXAMPLES) != scorers(by_gold, others), "what one metric gives hangs on the examples"
+    base = run(tmp_path / "base", by_gold)
+    candidate = evaluate_script(tmp_path / "candidate", by_gold, others, ["no"] * N)
     assert not [reason for reason in compare(base, candidate).reasons if "metric" in reason]
 
 

@@ -23,7 +23,7 @@ from rewards.core import UserError
 from tasks.registry import load_task
 from tests.ports import free_port
 from toolkit.models import ResolvedModel
-from toolkit.serve import Serving, api_key, check_exposure, check_port, command, environment, example
+from toolkit.serve import Serving, api_key, check_exposure, check_port, command, environment, example, question
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,6 +110,16 @@ def test_the_example_is_the_tasks_own_question(model: ResolvedModel, task: str) 
     assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/chat/completions"]
     body = json.loads(words[words.index("-d") + 1])
     assert body["messages"] == list(next(load_task(task).examples("test", 1, 0)).messages)
+
+
+@pytest.mark.parametrize("failure", ["open('/gone.csv')", "[][0]", "raise SystemExit(3)", "return"])
+def test_a_task_that_fails_here_leaves_the_server_a_question(
+    model: ResolvedModel, task_file: Path, failure: str
+) -> None:
+    code = task_file.read_text(encoding="utf-8").replace("    for i in", f"    {failure}\n    for i in")
+    task_file.write_text(code, encoding="utf-8")
+    (model.path / TRAINED_FOR).write_text(json.dumps({"task": str(task_file)}), encoding="utf-8")
+    assert question(model) == [{"role": "user", "content": "Послезавтра в 12"}]
 
 
 def test_an_address_of_ipv6_is_bracketed(model: ResolvedModel) -> None:

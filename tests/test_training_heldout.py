@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +123,17 @@ def test_the_alarm_warns_once_then_stops(tmp_path: Path) -> None:
         assert "Fix: " in line
     page = (Path(__file__).resolve().parents[1] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert "### `reward-hacking`\n" in page
+
+
+def test_a_resumed_training_knows_that_the_alarm_had_ended_it(tmp_path: Path) -> None:
+    dog = Watchdog("grpo", tmp_path, io.StringIO())
+    history = entries(*RISING)
+    ended = dog.recall_held_out(history, 50)
+    assert ended is not None
+    assert ended.id == "reward-hacking"
+    assert dog.recall_held_out(history, 40) is None, "the checkpoint is older: the exam is taken again"
+    assert dog.recall_held_out(history[:-1], 40) is None, "warned of, not ended"
+    assert dog.recall_held_out([], 0) is None
 
 
 # vLLM
@@ -316,7 +328,8 @@ def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
     remember = HeldOut.on_log
 
     def rising(self: HeldOut, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        remember(self, args, state, control, {"reward": 0.1 * state.global_step} if "reward" in (logs or {}) else logs)
+        step = logs["step"] if state is None else state.global_step  # a run that goes on reads its log
+        remember(self, args, state, control, {"reward": 0.1 * step} if "reward" in (logs or {}) else logs)
 
     monkeypatch.setattr(HeldOut, "on_log", rising)
     section = {
@@ -338,6 +351,13 @@ def test_grpo_is_stopped_by_the_alarm_and_keeps_the_best(
     assert "stopped at step 6" in said
     assert figures["stopped"].startswith("reward-hacking: ")
     assert (figures["steps"], figures["best_step"]) == (6, 2)
+    assert same(weights(run.dir / "grpo" / "adapter"), weights(run.dir / "grpo" / "checkpoints" / "checkpoint-2"))
+    assert len(read_jsonl(run.dir / "grpo" / "rollouts.jsonl")) == 6 * 4
+    shutil.rmtree(run.dir / "grpo" / "adapter")  # as one that was killed before its stage was done
+    terminal = io.StringIO()
+    again = run_grpo(run, terminal)
+    assert (again["stopped"], again["steps"], again["best_step"]) == (figures["stopped"], 6, 2)
+    assert "stopped at step" not in terminal.getvalue(), "it is said once"
     assert same(weights(run.dir / "grpo" / "adapter"), weights(run.dir / "grpo" / "checkpoints" / "checkpoint-2"))
     assert len(read_jsonl(run.dir / "grpo" / "rollouts.jsonl")) == 6 * 4
 

@@ -242,6 +242,14 @@ def test_the_box_has_what_the_task_uses(task: str | None, fields: tuple[str, ...
     assert fields_of(task) == fields
 
 
+def test_the_box_has_all_of_a_task_that_takes_some_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = replace(
+        load_task("order_extraction"), ask=lambda text, now: ({"role": "user", "content": str(int(text))},)
+    )
+    monkeypatch.setattr(asking, "load_task", lambda _: numbers)
+    assert fields_of("a plugin's") == FIELDS
+
+
 def test_a_task_that_cant_ask_says_so(
     run_dir: Path, fake_model: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from eval.engines.base import Completion, ModelSpec, Sampling
 from eval.engines.registry import load_engine
 from eval.runner import Prepared, prepare
 from eval.trained import TRAINED_FOR, trained_task
-from rewards.core import Example, ExitCode, Message, UserError
+from rewards.core import Example, ExitCode, Message, UserError, with_type
 from rewards.response import parse
 from tasks.base import Ask, Task
 from tasks.registry import load_task
@@ -77,15 +77,34 @@ def model_and_task(model: str, task: str | None) -> tuple[ModelSpec, Task | None
 def asked(task: Task | None, text: str, now: datetime | None) -> tuple[Message, ...]:
     """The prompt for a stranger's text: the task's own; without a task, the text as the user's turn.
 
-    Raises UserError for a task that can't ask one, and for one that states the moment where `now` is None.
+    Raises UserError for a task that can't ask one, or not this one, and for one that states the moment where `now` is
+    None.
     """
     if task is None:
         return ({"role": "user", "content": text},)
-    if now is None and moment_fields(task):
+    check_asked(task, text, now)
+    try:
+        return ask_of(task)(text, now or _MOMENT)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # a stranger's function
+        raise UserError(f"task {task.name!r} can't ask {text[:80]!r}: {with_type(error)}") from error
+
+
+def check_asked(task: Task, text: str, now: datetime | None) -> None:
+    """Raise UserError for a task that can't ask free questions, and for one that states the moment where `now` is None.
+
+    text: what is asked, or a sample of it. A task may take some texts only; of one that it doesn't take, nothing is
+    known of the moment.
+    """
+    ask = ask_of(task)
+    stated: tuple[str, ...] = ()
+    with suppress(Exception, SystemExit):
+        stated = _stated(ask, text)
+    if now is None and stated:
         raise UserError(
             f"the prompt of task {task.name!r} states the moment; give --now, such as --now 2025-01-17T10:30"
         )
-    return ask_of(task)(text, now or _MOMENT)
 
 
 def ask_of(task: Task) -> Ask:
@@ -99,11 +118,22 @@ def ask_of(task: Task) -> Ask:
 
 
 def moment_fields(task: Task) -> tuple[str, ...]:
-    """Which of date, time and offset the task's prompt states. Raises UserError when it can't ask at all."""
+    """Which of date, time and offset the task's prompt states. All, where it fails: it may take some texts only.
+
+    Raises UserError when it can't ask at all.
+    """
     ask = ask_of(task)
+    try:
+        return _stated(ask, "?")
+    except (Exception, SystemExit):  # a stranger's function
+        return FIELDS
+
+
+def _stated(ask: Ask, text: str) -> tuple[str, ...]:
+    """Raises whatever the task does."""
     zone = timezone(timedelta(hours=5))
     others = (_MOMENT.replace(month=3), _MOMENT.replace(hour=11), _MOMENT.replace(tzinfo=zone))
-    return tuple(name for name, at in zip(FIELDS, others, strict=True) if ask("?", at) != ask("?", _MOMENT))
+    return tuple(name for name, at in zip(FIELDS, others, strict=True) if ask(text, at) != ask(text, _MOMENT))
 
 
 def prediction_of(completion: Completion, plain: bool) -> Prediction:

@@ -27,7 +27,7 @@ from rewards.core import ExitCode, UserError
 from tasks.base import Task
 from tasks.tables.rows import Bad, BadValue, Row, text_of
 from tasks.tables.source import Source, open_source
-from toolkit.predict import asked, model_and_task, moment_of, prediction_of
+from toolkit.predict import asked, check_asked, model_and_task, moment_of, prediction_of
 
 Status = Literal["answered", "wrong_format", "truncated", "error", "bad_row"]
 ANOTHER = "choose another --out"
@@ -69,7 +69,8 @@ def predict_file(
     check_engine(engine)
     source = open_source(str(file))
     spec, chosen = model_and_task(model, task)
-    asked(chosen, "?", moment if columns.now_column is None else datetime.now())  # at once, not of each row
+    if chosen is not None:  # at once, not of each row
+        check_asked(chosen, "?", moment if columns.now_column is None else datetime.now())
     weights = fingerprint(spec.adapter or spec.path, spec.name)
     name = None if chosen is None else chosen.name
     about = {"model": weights, "task": name, "engine": engine, "max_tokens": max_tokens, "input": source.sha256}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,13 @@ from eval.compare import COMPARISON, read_comparison
 from eval.shown import interval, p_is, percent
 from eval.summary import Slice, Summary, read_summary
 from eval.tables import Grid, show
+from rewards.core import UserError
 from toolkit.config import Recipe
-from toolkit.predict import moment_fields
+from toolkit.predict import asked, moment_fields, moment_of
 from toolkit.rundir import Run
 from toolkit.stages import task_of
 
+MOMENT, SAMPLE = "2025-01-17", "Послезавтра в 12"  # for a prompt that states the moment
 ROWS = (("base", "base"), ("sft", "SFT"), ("tuned", "SFT+GRPO"))
 
 
@@ -34,7 +37,10 @@ def _asking(run: Run) -> str:
     task = None if run.recipe.task is None else task_of(run.recipe)
     if task is not None and task.ask is None:
         return f"toolkit serve {model}"
-    question = '--now 2025-01-17 "Послезавтра в 12"' if task is not None and moment_fields(task) else '"TEXT"'
+    question = '"TEXT"'
+    with suppress(UserError):  # a task may take other texts only
+        if task is not None and moment_fields(task) and asked(task, SAMPLE, moment_of(MOMENT, "")):
+            question = f'--now {MOMENT} "{SAMPLE}"'
     return f"toolkit predict --model {model} {question}"
 
 

@@ -69,6 +69,10 @@ class Run:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(path, {"stage": stage, "ended": ended, "seconds": round(seconds, 1), **facts})
 
+    def forget(self, stage: str) -> None:
+        """Let a stage be to do, done or not."""
+        file_of(self.dir / "stages", stage, ".json").unlink(missing_ok=True)
+
     def facts(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises UserError when the stage isn't done."""
         return read_json(
@@ -103,7 +107,7 @@ def set_scan_aside(run: Run) -> None:
     if not (run.dir / "scan").exists():
         return
     aside = next(path for n in itertools.count(1) if not (path := run.dir / f"scan.{n}").exists())
-    (run.dir / "stages" / "scan.json").unlink(missing_ok=True)  # first: a kill in between costs a scan, no more
+    run.forget("scan")  # first: a kill in between costs a scan, no more
     (run.dir / "scan").rename(aside)
 
 
@@ -209,7 +213,7 @@ def _to_keep(run: Run, before: Recipe) -> Recipe | None:
 
 def drop_data(run: Run) -> None:
     """Forget the data of a run, and what was planned by their lengths: the stage builds them anew."""
-    (run.dir / "stages" / "data.json").unlink(missing_ok=True)
+    run.forget("data")
     shutil.rmtree(run.dir / "data", ignore_errors=True)
     (run.dir / "plan.json").unlink(missing_ok=True)
 

@@ -21,6 +21,7 @@ from eval.shown import percent
 from eval.tables import Grid
 from eval.validity import Limits
 from rewards.core import Example, ExitCode, UserError
+from tasks.base import Task
 from toolkit.config import DataConfig, GrpoConfig, Recipe
 from toolkit.data import read_examples
 from toolkit.dead_groups import dead_shares
@@ -39,7 +40,7 @@ EASY, HARD = 0.8, 0.2  # mean pass rates outside of which GRPO starts badly
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What a scan found. dead: share of groups without different rewards, by group size. rates: pass rate by prompt;
-    one with an engine's error has none.
+    one with an engine's error has none. weights: of the rewards; dead groups hang on them.
 
     histogram: prompts by pass rate in BINS bins, and before and after them those that never and always pass.
     """
@@ -52,6 +53,7 @@ class Scan:
     histogram: list[int]
     advice: list[str]
     rates: dict[str, float]
+    weights: dict[str, float]
 
 
 def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine: str | None) -> Scan:
@@ -91,10 +93,14 @@ def scan(run: Run, prompts: int, samples: int, temperature: float | None, engine
         summary = ask()
     if summary.invalid:
         raise UserError(f"{folder}: no scan, {'; '.join(summary.invalid)} (eval.max_failed)", ExitCode.INVALID)
-    weights = {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
-    found = judge(read_records(folder / RECORDS), weights, config, heat, recipe.launch.processes)
+    found = judge(read_records(folder / RECORDS), weights_of(task, recipe), config, heat, recipe.launch.processes)
     write_json(folder / REPORT, asdict(found))
     return found
+
+
+def weights_of(task: Task, recipe: Recipe) -> dict[str, float]:
+    """What each reward of a recipe's task counts. Raises UserError, as `weighted_rewards` does."""
+    return {name: weight for name, (_, weight) in weighted_rewards(task, recipe.rewards).items()}
 
 
 def grpo_of(recipe: Recipe) -> GrpoConfig:
@@ -131,6 +137,7 @@ def judge(
         histogram=histogram(list(rates.values())),
         advice=advise(mean, dead, config.generations, list(rates.values()), processes),
         rates=rates,
+        weights=dict(weights),
     )
 
 

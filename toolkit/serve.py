@@ -220,6 +220,6 @@ def question(model: ResolvedModel) -> list[Message]:
 
     name = trained_task(model.adapter or model.path, "train again, or remove it")
     if name is not None:
-        with suppress(UserError, StopIteration):  # a task, or the data, of somebody else's machine
+        with suppress(Exception, SystemExit):  # somebody else's task, or its data aren't here: it may fail in any way
             return list(next(iter(load_task(name).examples("test", 1, 0))).messages)
     return [{"role": "user", "content": "Послезавтра в 12"}]

@@ -1,7 +1,7 @@
 """The stages of a run, in order: what each needs, what it leaves. Imports no trainer; those run in their own process.
 
-A stage is done when its file under stages/ says so; what an unfinished one left behind is either resumed (a trainer's
-checkpoints, an evaluation's records) or replaced.
+A stage is done when its file under stages/ says so, and not that an engine failed or that nothing could be compared;
+what an unfinished one left behind is either resumed (a trainer's checkpoints, an evaluation's records) or replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from toolkit.training.launch import (
 TRAINING = ("sft", "merge-sft", "grpo", "merge")
 MERGES = ("merge-sft", "merge")
 OF_RESULTS = (*MERGES, "compare")  # stages that go by what others left, not by the data or the task
+COMPARED = ("eval-base", "eval-tuned")
 
 # What the training process is started with, unless the environment says otherwise.
 TRAINING_ENV = {
@@ -116,18 +117,22 @@ def model_of(run: Run, name: str) -> ModelSpec:
 def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     """Do the stage unless it is done. `say` gets a line when it begins and when it ends.
 
+    One that has ended is done again where that may mend it: an evaluation asks what its engine failed on, no more.
     Raises UserError where files that the data were read from have changed since, once something depends on the data.
     """
     if stage == "data":
         look_again(run, say)
-    if run.is_done(stage):
+    done = run.is_done(stage)
+    if done and (again := _again(run.facts(stage))) is None:
         say(f"{stage}: done before")
         return
     if stage not in OF_RESULTS:
         refuse_changed(run, stage)
     if stage == "sft" and probe_pays(run):
         run_probe(run, say)
-    say(f"{stage}: …")
+    if stage in COMPARED:
+        run.forget("compare")
+    say(f"{stage}: again, {again}" if done else f"{stage}: …")
     with timed() as seconds:
         if stage in MERGES and run.recipe.model.tuning == "full":
             facts = _copy_weights(run, stage)
@@ -139,6 +144,14 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     remember(run, stage, seconds[0], facts)
     shown = "".join(f", {key} {_short(value)}" for key, value in facts.items() if not isinstance(value, dict))
     say(f"{stage}: {seconds[0]:.0f} s{shown}")
+
+
+def _again(facts: Mapping[str, Any]) -> str | None:
+    """Why a stage that has ended is to be done again; None where nothing would change."""
+    if errors := facts.get("errors"):
+        return f"the engine failed on {errors} of its answers"
+    # The evaluations may have been mended since, by hand too (`toolkit rescore`), and a look costs milliseconds.
+    return "the two were not comparable" if facts.get("verdict") == "not comparable" else None
 
 
 def run_probe(run: Run, say: Callable[[str], None]) -> None:
@@ -192,7 +205,8 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
             # the recipe's template is the run's own choice, whatever the base was made for
             any_template=name == "base",
         )
-        return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
+        facts: dict[str, Any] = {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
+        return {**facts, "errors": errors} if (errors := summary.overall.statuses["error"]) else facts
 
     return evaluate_stage
 

@@ -102,6 +102,8 @@ class Server:
             raise explain(error, self.client, self.model) from error
         except openai.APIError as error:
             raise explain(error, self.client, self.model) from error
+        except UnicodeEncodeError as error:  # half a surrogate pair
+            return _failed(request, index, f"the request can't be sent: {with_type(error)}")
         except (
             ValueError,
             TypeError,
@@ -175,11 +177,14 @@ def load(model: ModelSpec, options: Mapping[str, Any]) -> Server:
         raise UserError(
             "the server engine can't load an adapter: serve it, then give its served name as the model's name"
         )
+    key = os.environ.get(chosen["api_key_env"]) or "none"
+    if not (key.isascii() and key.isprintable()):  # no header holds it, and the client's error would blame the address
+        raise UserError(f"${chosen['api_key_env']}: an API key is printable ASCII, without line breaks; set it again")
     import openai
 
     client = openai.OpenAI(
         base_url=chosen["base_url"],
-        api_key=os.environ.get(chosen["api_key_env"]) or "none",
+        api_key=key,
         max_retries=int(chosen["retries"]),
         timeout=float(chosen["timeout"]),
     )

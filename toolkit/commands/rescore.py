@@ -49,7 +49,9 @@ def rescore(
     if against is None or out is not None:
         target = out or free_directory(directory)
         write_rescored(found, chosen, target)
-        say(f"the new scores: {target}")
+        of_run = (directory.resolve().parent.parent / "recipe.yaml").is_file()
+        further = f"; in the place of {directory}, the same `toolkit run` compares them" if of_run else ""
+        say(f"the new scores: {target}{further}")
 
 
 def _task(directory: Path, name: str | None) -> Any:

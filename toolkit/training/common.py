@@ -99,6 +99,7 @@ def train(trainer: Any, title: str, stage_dir: Path, terminal: TextIO, held: Hel
     ended = dog.recall(read_log(stage_dir / "log.jsonl"))
     if held is not None:
         held.read_history()
+        ended = ended or dog.recall_held_out(held.history, done)
     if checkpoint is not None and (ended is not None or _is_last(checkpoint)) and not trainer.is_fsdp_enabled:
         _take(trainer, checkpoint)
         dog.stopped = ended

@@ -91,7 +91,8 @@ class FastGrpoTrainer(GRPOTrainer):
         output = {name: _rows(value, kept, count) for name, value in output.items()}
         # The step's tokens, dead groups' too, as TRL counts them: the loss is divided by what it is without packing.
         output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
-        if self.beta == 0:  # a dead group's gradient is nothing; with a KL penalty it still has that
+        # A dead group's gradient is nothing; with a KL penalty it still has that, and bnpo divides by the mask itself.
+        if self.beta == 0 and self.loss_type != "bnpo":
             output["completion_mask"] = output["completion_mask"] * alive.unsqueeze(1)
         return output
 

@@ -11,7 +11,7 @@ from tasks.lint import LintReport, lint_rewards
 from toolkit.data import sample_examples
 from toolkit.doctor.findings import Finding, fine
 from toolkit.rundir import Run
-from toolkit.scan import FEW_DEAD, MANY_DEAD, REPORT, stored_scan
+from toolkit.scan import FEW_DEAD, MANY_DEAD, REPORT, stored_scan, weights_of
 from toolkit.stages import task_of
 from toolkit.training.preflight_messages import found
 from toolkit.training.rollouts import weighted_rewards
@@ -76,6 +76,11 @@ def check_groups(run: Run) -> Iterator[Finding]:
     share = report["dead"].get(str(grpo.generations))
     if share is None or grpo.scan is not None:  # of another recipe's groups, or the prompts were chosen by the scan
         yield fine("groups", f"a scan is stored: {run.dir / 'scan' / REPORT}")
+        return
+    if "weights" in report and report["weights"] != weights_of(task_of(run.recipe), run.recipe):
+        numbers = f"--prompts {report['prompts']} --samples {report['samples']} --temperature {report['temperature']:g}"
+        again = f"`toolkit scan CONFIG {numbers}` judges it again, without asking"
+        yield fine("groups", f"the stored scan was judged under other weights of the rewards; {again}")
         return
     values = {"share": share, "generations": grpo.generations, "advice": "; ".join(report["advice"])}
     if share >= ALL_DEAD:

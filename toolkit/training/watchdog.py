@@ -216,6 +216,11 @@ class Watchdog(TrainerCallback):
             _, stop = self._look(entry)
         return stop
 
+    def recall_held_out(self, history: Sequence[Mapping[str, Any]], step: int) -> Trouble | None:
+        """The same of the held-out evaluations that a run which goes on from the step has behind it."""
+        found = hacking(history)
+        return found[0] if found and found[1] >= HACK_STOP and history[-1]["step"] == step else None
+
     def _look(self, entry: Mapping[str, Any]) -> tuple[list[Trouble], Trouble | None]:
         return self.watch.look({key: value for key, value in entry.items() if key not in self.unwatched})
 
