@@ -18,7 +18,7 @@ from eval.manifest import read_manifest
 from eval.pairs import failed, grouped_otherwise
 from eval.records import RECORDS, Record, read_records
 from eval.scorers import other_scorers
-from eval.statistics import Interval, noise_floor, wilson_interval
+from eval.statistics import noise_floor, rate_interval
 from rewards.core import ExitCode, UserError
 
 # Order and batch size may differ, so hashes that depend on the order aren't asked: the records' own are, by id.
@@ -68,8 +68,9 @@ def measure_noise(first_dir: Path, second_dir: Path, out: Path | None = None) ->
     base, again = ([side[key].values["exact"] for key in one] for side in (one, two))
     clusters = independent([item.cluster for item in one.values()])
     apart = [after - before for before, after in zip(base, again, strict=True)]
-    flips = sum(value != 0 for value in apart)
-    rate: Interval = wilson_interval(flips, len(apart))
+    flipped = [float(value != 0) for value in apart]
+    flips = int(sum(flipped))
+    rate = rate_interval(flipped, clusters)
     identity = ours["identity"]
     differing = [key for key in MAY_DIFFER if identity[key] != theirs["identity"][key]]
     differing += ["order"] if list(first) != list(second) else []

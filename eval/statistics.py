@@ -192,6 +192,13 @@ def rate_score(values: Sequence[float], clusters: Sequence[Hashable]) -> RateSco
     return RateScore(len(array) / deff, min(1.0, max(0.0, mean)), _dof(sizes))
 
 
+def rate_interval(means: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> Interval:
+    """Of a rate, from its items' means; Wilson's for a single item, of which nothing says how items differ."""
+    if len(means) == 1:
+        return wilson_interval(means[0], 1, confidence)
+    return rate_score(means, clusters).interval(confidence)
+
+
 def sign_flip(differences: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> float:
     """Two-sided p that the two models are alike: of a sum so far from 0, were each cluster's sign a coin's.
 

@@ -13,12 +13,11 @@ from eval.differences import METRICS, cluster_of, independent
 from eval.files import read_json
 from eval.records import STATUSES, Record, by_example
 from eval.samples import ballot, majority_at_k, pass_at_k, sizes
-from eval.statistics import rate_score, wilson_interval
+from eval.statistics import rate_interval
 from eval.validity import DEFAULT_LIMITS, Limits, check_validity, counts_of
 from rewards.core import UserError
 
 SUMMARY = "summary.json"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +180,8 @@ def _slice_of(examples: Sequence[_Example]) -> Slice:
 
 def _rate(mean: float, means: Sequence[float], clusters: Sequence[str]) -> Rate:
     """mean: of all samples. means: of each example's; the interval is theirs."""
-    value = min(1.0, mean)  # a sum of rounded thirds may end above
-    if len(means) == 1:  # of which nothing says how examples differ
-        return Rate(value, *wilson_interval(value, 1))
-    return Rate(value, *rate_score(means, clusters).interval(CONFIDENCE))
+    # a sum of rounded thirds may end above 1
+    return Rate(min(1.0, mean), *rate_interval([min(1.0, each) for each in means], clusters))
 
 
 def read_summary(directory: Path) -> Summary:

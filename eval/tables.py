@@ -122,7 +122,8 @@ def verdict_lines(comparison: Comparison) -> tuple[str, ...]:
         lines.append(f"gained {len(comparison.gained)}, lost {len(comparison.lost)} of {some.n}{p}")
         if some.clusters < some.n or comparison.p is None:
             lines.append(f"sign flips over {some.clusters} groups: {p_is(some.p, 3)}")
-        lines.append(f"smallest difference that this sample shows with power 0.8: {100 * some.detectable:.1f} pt")
+        smallest = "none" if some.detectable == 1 else f"{100 * some.detectable:.1f} pt"
+        lines.append(f"smallest difference that this sample shows with power 0.8: {smallest}")
         for name, slices in (("better", comparison.better_slices), ("worse", comparison.worse_slices)):
             lines.append(f"slices {name} after Holm: {', '.join(slices) or 'none'}")
     if comparison.examples_needed is not None:

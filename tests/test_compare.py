@@ -221,6 +221,26 @@ def test_shows_the_difference_that_it_could_have_seen(tmp_path: Path) -> None:
     assert f"with power 0.8: {100 * result.overall.detectable:.1f} pt" in to_text(comparison_grid(result))
 
 
+def test_five_groups_show_no_difference_and_it_says_so(tmp_path: Path) -> None:
+    base, candidate = (run(tmp_path / name, [ok] * 20, groups=5) for name, ok in (("base", False), ("better", True)))
+    assert "with power 0.8: none" in to_text(comparison_grid(compare(base, candidate)))
+
+
+def test_a_flip_rate_takes_groups_as_clusters(tmp_path: Path) -> None:
+    right = [True] * 120
+    flipped = [i % 4 != 1 for i in range(120)]  # the second of four groups, as a whole
+    rates = {}
+    for groups in (0, 4):
+        first, again = (
+            run(tmp_path / f"{name}{groups}", each, groups=groups) for name, each in (("a", right), ("b", flipped))
+        )
+        one_model(first, again)
+        rates[groups] = measure_noise(first, again).flip_rate
+    assert rates[0][1:] == pytest.approx((0.18, 0.34), abs=0.01)
+    assert rates[4][1] < 0.05
+    assert rates[4][2] > 0.8
+
+
 def test_a_model_against_itself_measures_the_noise(tmp_path: Path) -> None:
     right = [i % 2 == 0 for i in range(100)]
     first, again = (

@@ -128,7 +128,7 @@ def judge(rules: Rules, run: Scores, baseline: Scores | None, names: tuple[str, 
     verdicts = {each.verdict for each in judgements}
     outcome: Outcome = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
     notes = () if baseline is None else _notes(baseline, run, rules)
-    if len({item.cluster for item in run.items.values()}) == 1:
+    if len(run.items) > 1 and len({item.cluster for item in run.items.values()}) == 1:
         notes = (*notes, "all examples are of one group: the intervals take them as independent")
     return replace(blank, outcome=outcome, judgements=tuple(judgements), notes=notes)
 

@@ -110,7 +110,9 @@ def grounds(paired: Paired) -> list[str]:
     # Comparisons that were written by an older version lack the fields that are asked for with `get`.
     if overall.get("p") is not None and overall["p"] != found.get("p"):
         said.append(f"Sign flips over {overall['clusters']} groups: {p_is(overall['p'])}.")
-    if overall.get("detectable") is not None:
+    if overall.get("detectable") == 1:
+        said.append("So few groups show no difference, however large.")
+    elif overall.get("detectable") is not None:
         said.append(f"These examples would show a difference of {100 * overall['detectable']:.1f} points (power 0.8).")
     if found.get("examples_needed"):
         said.append(
