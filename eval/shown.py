@@ -23,12 +23,16 @@ def interval(low: float, high: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of two shares, in percentage points."""
-    return f"{100 * difference:+.1f} pt"
+    return f"{_tenths(difference)} pt"
 
 
 def points_interval(low: float, high: float) -> str:
     """Of a difference of two shares, in percentage points."""
-    return f"{100 * low:+.1f}..{100 * high:+.1f}"
+    return f"{_tenths(low)}..{_tenths(high)}"
+
+
+def _tenths(difference: float) -> str:
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # with 0.0, minus zero is zero
 
 
 def limit(share: float) -> str:
@@ -42,7 +46,7 @@ def limit_points(difference: float) -> str:
 
 
 def _exact(value: float, sign: str) -> str:
-    shown = format(value + 0.0, f"{sign}.10g")  # with 0.0, minus zero is zero
+    shown = format(value + 0.0, f"{sign}.10g")
     return shown if "." in shown or "e" in shown else f"{shown}.0"
 
 

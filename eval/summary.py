@@ -25,7 +25,7 @@ class Rate:
     """A mean in [0, 1] with its 95% interval, the one that a gate judges: over examples, those of a group as a cluster.
 
     With several samples an example, the mean is over all samples and the interval counts each example once. Where all
-    are of one group, which says nothing of other groups, it takes them as independent.
+    (of a slice, too, of which a gate then says nothing) are of one group, it takes them as independent.
     """
 
     value: float

@@ -135,6 +135,20 @@ def test_superior(tmp_path: Path, gain: int, expected: str) -> None:
     assert outcome(tmp_path, '[[gate]]\nkind = "superior"\n', HALF, candidate).outcome == expected
 
 
+def test_groups_more_even_than_chance_pass_no_more_than_compare_calls_better(tmp_path: Path) -> None:
+    """Three gained and two lost in each of twenty groups: sign flips are sure, exact McNemar (60 and 40) is not."""
+    rows = [replace(each, group=f"g{i % 20}" if i < 100 else "") for i, each in enumerate(examples(500, 0))]
+    chosen = Task("echo", "1", lambda split, n, seed: iter(()), {"brief": (brief, 0.1)}, exact)
+    for name, wrong in (("first", range(60)), ("second", range(60, 100))):
+        texts = ["no" if i in wrong else render("", str(i)) for i in range(500)]
+        evaluate_script(tmp_path / name, chosen, rows, texts, Sampling(max_tokens=9))
+    rules = gates(tmp_path, '[[gate]]\nkind = "superior"\n')
+    report = check(rules, tmp_path / "second", tmp_path / "first")
+    assert compare(tmp_path / "first", tmp_path / "second").verdict == "can't tell"
+    assert report.judgements[0].low > 0
+    assert report.outcome == "inconclusive"
+
+
 @pytest.mark.parametrize(("gain", "expected"), [(5, "inconclusive"), (6, "pass"), (-5, "inconclusive"), (-6, "fail")])
 def test_no_difference_is_tested_as_compare_tests_it(tmp_path: Path, gain: int, expected: str) -> None:
     """5 gained and 0 lost of 200 are p = 0.0625 for compare, and were a pass: the interval alone excludes 0."""

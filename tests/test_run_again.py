@@ -105,3 +105,21 @@ def test_two_evaluations_that_were_scored_again_are_compared_again(
     again = toolkit("run", config, *SFT)
     assert (again.code, "tuned against base: better" in again.out) == (0, True)
     assert json.loads((run / "stages" / "compare.json").read_text(encoding="utf-8"))["verdict"] == "better"
+
+
+def test_a_finished_run_is_compared_again_where_other_scores_took_the_place_of_its_own(
+    toolkit: Toolkit, config: Path, task_file: Path, trained: list[str]
+) -> None:
+    """Its table shows the scores that lie there; so does the verdict below it."""
+    assert toolkit("run", config, *SFT).code == 0
+    run = config.parent / "run"
+    nothing = task_file.read_text(encoding="utf-8").replace("completion.strip() in example.answers", "False")
+    task_file.write_text(nothing, encoding="utf-8")
+    for name in ("base", "tuned"):
+        toolkit("rescore", run / "eval" / name, "--task", task_file)
+        shutil.rmtree(run / "eval" / name)
+        (run / "eval" / f"{name}-rescored").rename(run / "eval" / name)
+    again = toolkit("run", config, *SFT)
+    assert "compare: again, another evaluation stands in the place of one of the two" in again.err
+    assert "tuned against base: better" not in again.out
+    assert "compare: done before" in toolkit("run", config, *SFT).err

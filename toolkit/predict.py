@@ -98,10 +98,12 @@ def check_asked(task: Task, text: str, now: datetime | None) -> None:
     known of the moment.
     """
     ask = ask_of(task)
+    if now is not None:
+        return
     stated: tuple[str, ...] = ()
     with suppress(Exception, SystemExit):
         stated = _stated(ask, text)
-    if now is None and stated:
+    if stated:
         raise UserError(
             f"the prompt of task {task.name!r} states the moment; give --now, such as --now 2025-01-17T10:30"
         )

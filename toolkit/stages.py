@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from eval.engines.base import ModelSpec
 from eval.files import read_json, whole_directory
 from eval.gpus import gpus
+from eval.records import RECORDS
+from eval.summary import SUMMARY, read_summary
 from rewards.core import ExitCode, UserError
 from tasks.base import Task
 from tasks.registry import load_task
 from toolkit.config import ConversationsConfig, Recipe
-from toolkit.data import read_examples
+from toolkit.data import file_hash, read_examples
 from toolkit.data_stage import data_stage, look_again, refuse_changed
 from toolkit.doctor.needs import model_size
 from toolkit.models import cache_dir, resolve_model
@@ -47,6 +49,7 @@ TRAINING = ("sft", "merge-sft", "grpo", "merge")
 MERGES = ("merge-sft", "merge")
 OF_RESULTS = (*MERGES, "compare")  # stages that go by what others left, not by the data or the task
 COMPARED = ("eval-base", "eval-tuned")
+EVALUATIONS = (*COMPARED, "eval-sft")
 
 # What the training process is started with, unless the environment says otherwise.
 TRAINING_ENV = {
@@ -123,7 +126,7 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     if stage == "data":
         look_again(run, say)
     done = run.is_done(stage)
-    if done and (again := _again(run.facts(stage))) is None:
+    if done and (again := _again(run, stage)) is None:
         say(f"{stage}: done before")
         return
     if stage not in OF_RESULTS:
@@ -146,12 +149,22 @@ def ensure(run: Run, stage: str, say: Callable[[str], None]) -> None:
     say(f"{stage}: {seconds[0]:.0f} s{shown}")
 
 
-def _again(facts: Mapping[str, Any]) -> str | None:
+def _again(run: Run, stage: str) -> str | None:
     """Why a stage that has ended is to be done again; None where nothing would change."""
-    if errors := facts.get("errors"):
-        return f"the engine failed on {errors} of its answers"
-    # The evaluations may have been mended since, by hand too (`toolkit rescore`), and a look costs milliseconds.
+    summary = run.dir / "eval" / stage.removeprefix("eval-") / SUMMARY
+    if stage in EVALUATIONS and summary.is_file():
+        errors = read_summary(summary.parent).overall.statuses["error"]
+        return f"the engine failed on {errors} of its answers" if errors else None
+    facts = run.facts(stage)
+    if stage == "compare" and facts.get("of", _compared(run)) != _compared(run):
+        return "another evaluation stands in the place of one of the two"
     return "the two were not comparable" if facts.get("verdict") == "not comparable" else None
+
+
+def _compared(run: Run) -> dict[str, str]:
+    """Hashes of what a comparison reads: `toolkit rescore` may have left other scores there since."""
+    records = {name: run.dir / "eval" / name / RECORDS for name in ("base", "tuned")}
+    return {name: file_hash(path) for name, path in records.items() if path.is_file()}
 
 
 def run_probe(run: Run, say: Callable[[str], None]) -> None:
@@ -205,8 +218,7 @@ def _evaluation(name: str) -> Callable[[Run], dict[str, Any]]:
             # the recipe's template is the run's own choice, whatever the base was made for
             any_template=name == "base",
         )
-        facts: dict[str, Any] = {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
-        return {**facts, "errors": errors} if (errors := summary.overall.statuses["error"]) else facts
+        return {"exact": summary.overall.exact.value, "format": summary.overall.format.value}
 
     return evaluate_stage
 
@@ -221,7 +233,7 @@ def _compare(run: Run) -> dict[str, Any]:
     from eval.compare import compare
 
     result = compare(run.dir / "eval" / "base", run.dir / "eval" / "tuned", out_dir=run.dir)
-    return {"verdict": result.verdict, "p": result.p, "exit_code": result.exit_code}
+    return {"verdict": result.verdict, "p": result.p, "exit_code": result.exit_code, "of": _compared(run)}
 
 
 def _copy_weights(run: Run, stage: str) -> dict[str, Any]:

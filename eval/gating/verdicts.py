@@ -28,7 +28,7 @@ from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
 from eval.manifest import must_match, worth_a_note
 from eval.pairs import grouped_otherwise, tagged_otherwise
 from eval.scorers import another_scorer, other_rewards, other_scorers
-from eval.statistics import Interval, holm, rate_score
+from eval.statistics import Interval, holm, mcnemar, rate_score
 from eval.validity import check_validity
 from rewards.core import ExitCode, UserError
 
@@ -202,6 +202,14 @@ def _expand(gate: Gate, run: Scores, baseline: Scores | None) -> list[Gate]:
     return [gate]
 
 
+def _mcnemar(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of yes-or-no values; 0 of others, which it isn't for."""
+    if not {*ours, *theirs} <= {0, 1}:
+        return 0.0
+    pairs = list(zip(ours, theirs, strict=True))
+    return mcnemar(sum(before < after for before, after in pairs), sum(before > after for before, after in pairs))
+
+
 def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Judgement:
     """A judgement before Holm: its verdict isn't final."""
     reference = list((run if baseline is None else baseline).items.values())
@@ -219,8 +227,9 @@ def _judge(gate: Gate, alpha: float, run: Scores, baseline: Scores | None) -> Ju
         limit = gate.margin if (gate.kind == "superior") != low_is_good else -gate.margin
         estimate, low, high = some.difference, some.low, some.high
         below, above = margin_test(ours, theirs, clusters, limit)
-        if limit == 0:  # no difference at all: the test of `compare`, of which the interval alone is sure too soon
-            below, above = max(below, some.p / 2), max(above, some.p / 2)
+        if limit == 0:  # no difference at all: the tests of `compare`, as the interval alone is sure too soon
+            p = max(some.p, _mcnemar(ours, theirs))
+            below, above = max(below, p / 2), max(above, p / 2)
         claims_high = not low_is_good
     else:
         limit, estimate = gate.bound, fmean(theirs)

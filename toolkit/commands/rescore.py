@@ -49,7 +49,8 @@ def rescore(
     if against is None or out is not None:
         target = out or free_directory(directory)
         write_rescored(found, chosen, target)
-        of_run = (directory.resolve().parent.parent / "recipe.yaml").is_file()
+        place = directory.resolve()
+        of_run = place.name in ("base", "tuned") and (place.parent.parent / "recipe.yaml").is_file()
         further = f"; in the place of {directory}, the same `toolkit run` compares them" if of_run else ""
         say(f"the new scores: {target}{further}")
 

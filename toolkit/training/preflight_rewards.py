@@ -78,7 +78,7 @@ def check_groups(run: Run) -> Iterator[Finding]:
         yield fine("groups", f"a scan is stored: {run.dir / 'scan' / REPORT}")
         return
     if "weights" in report and report["weights"] != weights_of(task_of(run.recipe), run.recipe):
-        numbers = f"--prompts {report['prompts']} --samples {report['samples']} --temperature {report['temperature']:g}"
+        numbers = f"--prompts {report['prompts']} --samples {report['samples']} --temperature {report['temperature']!r}"
         again = f"`toolkit scan CONFIG {numbers}` judges it again, without asking"
         yield fine("groups", f"the stored scan was judged under other weights of the rewards; {again}")
         return
