@@ -23,9 +23,7 @@ class Marks:
 
     def __init__(self, backend: Any, stops: Collection[int], rendered: str) -> None:
         added = backend.get_added_tokens_decoder().items()
-        strings = {
-            each.content for id_, each in added if each.special or id_ in stops or each.content in rendered
-        }
+        strings = {each.content for id_, each in added if each.special or id_ in stops or each.content in rendered}
         self.of_template = frozenset(each for each in strings if each in rendered)
         words = sorted((each for each in strings if each.strip() and each not in (*THOUGHTS, *TAGS)), reverse=True)
         self.pattern = re.compile(_any_of(words)) if words else None
@@ -46,7 +44,7 @@ def _any_of(words: list[str]) -> str:
     """An expression for any of the words, sorted from the last. What they begin with alike is tried once: some
     tokenizers have thousands of special tokens, and all begin with "<".
     """
-    start = os.path.commonprefix(words)
+    start = os.path.commonprefix(words)  # noqa: RUF071 - of letters, not of folders
     rests = [word[len(start) :] for word in words]
     if not any(rests):
         return re.escape(start)
