@@ -20,6 +20,8 @@ from toolkit.conversations.inspecting import config_of, inspect
 from toolkit.conversations.preparing import prepare
 from toolkit.conversations.reading import Conversation
 from toolkit.conversations.rendering import Rendered, Renderer
+from toolkit.conversations.report import Counts, Tally
+from toolkit.conversations.twins import fingerprints
 
 ASKED = {"role": "user", "content": "q"}
 
@@ -103,7 +105,7 @@ def test_what_isnt_rendered_is_counted_in_a_note(toolkit: Toolkit, tmp_path: Pat
     shown = toolkit("data", "inspect", path).out
     assert "  answers that aren't learned (weight 0): 1\n" in shown
     assert "  note: 2 x reasoning_content beside an answer isn't trained on; write it into the content" in shown
-    assert "  note: 1 x tools of a row aren't put into the prompt\n" in shown
+    assert f"  note: 1 x tools of a row aren't put into the prompt (first in {path}, row 1)\n" in shown
     assert "note: " not in toolkit("data", "inspect", write(tmp_path / "b.jsonl", plain)).out
 
 
@@ -138,6 +140,29 @@ def test_a_header_that_cant_be_read_says_what_to_give(toolkit: Toolkit, tmp_path
     assert toolkit("data", "inspect", path).error.endswith(
         "row 1: the header holds a NUL character; give data.encoding"
     )
+
+
+def test_cells_of_errors_are_counted_with_the_first_row(toolkit: Toolkit, tmp_path: Path) -> None:
+    cells = ["да", "#Н/Д", "#REF!", "#Н/Д", " nan ", "None of them", "NULL", "nano", "none"]
+    rows = [["question", "answer"], *([f"q{n}", cell] for n, cell in enumerate(cells))]
+    path = tmp_path / "a.csv"
+    path.write_text(csv_of(*rows), encoding="utf-8")
+    shown = [line for line in toolkit("data", "inspect", path).out.splitlines() if "note: " in line]
+    ask = "is all that a turn says; is it an error's or an empty cell?"
+    assert shown == [
+        f"  note: {count} x {cell} {ask} (first in {path}, row {row})"
+        for count, cell, row in ((2, "#Н/Д", 3), (1, "#REF!", 4), (1, "nan", 6), (1, "NULL", 8))
+    ]
+
+
+def test_the_first_row_is_the_files_first_also_in_processes() -> None:
+    later, first = Counts(), Counts()
+    first.first_noted += {"x": "row 2"}
+    later.first_noted += {"x": "row 9", "y": "row 8"}
+    tally, (_, near) = Tally("a", 1), fingerprints([])
+    for each in (first, later):
+        tally.add(each, [], [], near)
+    assert tally.to_json()["first_noted"] == {"x": "row 2", "y": "row 8"}
 
 
 HELD = "turn 2 holds '<|im_end|>', a mark of the chat template; take it out"
