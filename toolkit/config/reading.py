@@ -122,7 +122,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {override!r}: write a.b=value, for instance --set grpo.learning_rate=1e-5")
-    value = _separator(text) if key == "data.separator" else None
+    value: Any = _separator(text) if key == "data.separator" else None
     if value is None:
         value = yaml_value(text, f"--set {override!r}")
     if isinstance(value, str) and key.startswith("eval.options."):  # other keys know whether they are numbers
