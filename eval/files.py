@@ -17,16 +17,24 @@ from rewards.core import UserError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` at the end: nobody, and no kill, meets a half-written one."""
+    """A file to write, which takes the place of `path` at the end: nobody, and no kill, meets a half-written one.
+
+    Raises OSError that names `path`, the only one of the two that its writer knows.
+    """
     # Not a tempfile: those are for their owner alone, and what is written here others may read.
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield scratch
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())  # or a machine that goes down could leave the new name with nothing in it
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        try:
+            yield scratch
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())  # or a machine that goes down could leave the new name with nothing in it
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) == scratch:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_atomically(path: Path, text: str) -> None:

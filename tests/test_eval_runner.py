@@ -333,3 +333,28 @@ def test_scripted_evaluation_imports_nothing_heavy(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"id": "a", "completion": null}', "'completion' is null, want a text; mend the line"),
+        ('{"id": "a", "completion": ["x"]}', """'completion' is ["x"], want a text; mend the line"""),
+        ('{"id": 5, "completion": "x"}', "'id' is 5, want a text; mend the line"),
+    ],
+)
+def test_a_scripted_answer_that_is_no_text_is_refused(tmp_path: Path, row: str, says: str) -> None:
+    path = tmp_path / "script.jsonl"
+    path.write_text(f'{{"id": "a", "completion": "x"}}\n{row}\n', encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        scripted.read_script(path)
+    assert str(caught.value) == f"{path}:2: {says}"
+
+
+def test_scripted_answers_beyond_the_samples_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    engine = scripted.Scripted({"a": ["x", "y"]}, None)
+    for samples, noted in ((1, True), (2, False), (3, False)):
+        found = list(engine.generate([Request("a", (), ())], Sampling(max_tokens=9, n=samples, temperature=1.0)))
+        assert [each.text for each in found] == ["x", "y", "x"][:samples]
+        note = f"note: the script has 2 completions of 'a' for {samples} samples: the first count\n"
+        assert capsys.readouterr().err == (note if noted else "")

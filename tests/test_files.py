@@ -77,3 +77,12 @@ def test_an_object_that_lacks_a_key_is_said_with_what_to_do(tmp_path: Path) -> N
     (tmp_path / "comparison.json").write_text('{"verdict": "equal", "p": null}', encoding="utf-8")
     with pytest.raises(UserError, match=r"comparison\.json: lacks overall, reasons; run the recipe again"):
         read_comparison(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["nodir/x.html", "file/x.html"])
+def test_a_place_that_cant_be_written_is_named_as_it_was_asked_for(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"x\.html") as caught:
+        write_atomically(tmp_path / place, "text")
+    assert caught.value.filename == str(tmp_path / place)
+    assert ".tmp" not in str(caught.value)

@@ -25,6 +25,7 @@ from eval.validity import DEFAULT_LIMITS, Counts
 from rewards.core import Example, Reward, UserError
 from rewards.response import parse, render
 from tasks.base import Task
+from tests.commands import Toolkit
 from tests.scripted import evaluate_script
 
 
@@ -97,6 +98,32 @@ def test_a_baseline_file_holds_the_scores_of_its_run(tmp_path: Path) -> None:
     assert sum(line.startswith('    "e') for line in lines[lines.index('  "items": {') :]) == 300
     assert max(map(len, lines)) < 120
     assert "what is" not in "".join(lines)
+
+
+def test_a_baseline_takes_the_place_of_its_own_kind_only(tmp_path: Path) -> None:
+    directory, out = run(tmp_path / "run", words(HALF)), tmp_path / "b.json"
+    for _ in range(2):
+        write_baseline(directory, out)
+    out.write_text(out.read_text(encoding="utf-8").replace('"echo"', '"money"'), encoding="utf-8")
+    other = "b.json is the baseline of another task, 'money', and the evaluation is of 'echo'; choose another --out"
+    for name, text, says in ((out, "", other), (tmp_path / "task.yaml", "a: b\n", "is there and no baseline; choose")):
+        if text:
+            name.write_text(text, encoding="utf-8")
+        before = name.read_bytes()
+        with pytest.raises(UserError, match=says):
+            write_baseline(directory, name)
+        assert name.read_bytes() == before
+
+
+def test_the_reports_of_a_gate_overwrite_nothing_that_it_reads(toolkit: Toolkit, tmp_path: Path) -> None:
+    directory, rules = run(tmp_path / "run", words(HALF)), gates(tmp_path, NON_INFERIOR)
+    write_baseline(directory, tmp_path / "b.json")
+    read = ["gate", "--run", directory, "--gates", rules, "--baseline", tmp_path / "b.json"]
+    for option, path in (("--markdown", rules), ("--junit", tmp_path / "b.json")):
+        before = path.read_bytes()
+        error = toolkit(*read, option, path).error
+        assert error == f"{option} {path}: would overwrite what is read ({path}); choose another {option}"
+        assert path.read_bytes() == before
 
 
 def test_a_mean_of_three_samples_survives_the_file(tmp_path: Path) -> None:

@@ -119,6 +119,42 @@ def test_other_columns_are_told_once_with_the_command_that_maps_them(
     assert run("data", "inspect", str(path), *mapping) == 0
 
 
+@pytest.mark.parametrize("header", ["dialog_id,role,text", "id,from,value"])
+def test_a_row_a_turn_is_told_as_what_it_is(header: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n1,user,раз\n1,assistant,два\n", encoding="utf-8")
+    assert run("data", "inspect", str(path)) == 2
+    said = capsys.readouterr().err
+    assert "row 2: a row a turn isn't read" in said
+    assert 'write one row a conversation, its turns in a column "conversations": [{"role": ' in said
+    column = header.split(",")[2]
+    same = ["--set", f"data.columns.user={column}", "--set", f"data.columns.assistant={column}"]
+    assert run("data", "inspect", str(path), *same) == 2
+    said = capsys.readouterr().err
+    assert f"data.columns: user and assistant are both of the column '{column}'" in said
+    assert "write one row a conversation" in said
+
+
+def test_no_name_of_pythons_own_is_in_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.csv"
+    cell = "[{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'Ok', 'x': null}]"
+    path.write_text(f'conversations\n"{cell}"\n', encoding="utf-8")
+    assert run("data", "inspect", str(path)) == 2
+    said = capsys.readouterr().err
+    assert "a Python literal (it holds a name or an expression; null, true and false are JSON's" in said
+    assert "ast." not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "between"), [(",", ","), ("tab", "\t"), (r"\t", "\t"), ("\t", "\t"), ("|", "|"), (":", ":")]
+)
+def test_a_separator_is_given_as_anyone_would_write_it(given: str, between: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"prompt{between}completion\nq;1{between}a;1;2;3\n", encoding="utf-8")
+    assert run("data", "inspect", str(path), "--set", f"data.separator={given}") == 0
+    assert run("data", "inspect", str(path), "--set", f"data.separator={json.dumps(between)}") == 0
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [

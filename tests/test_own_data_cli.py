@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from rewards.core import UserError
+from tests.commands import Toolkit
+from tests.test_task_declared import write as write_task
 from toolkit.cli import main
 from toolkit.config import ConversationsConfig, DataConfig, check_recipe, dump_recipe, load_recipe
 from toolkit.rundir import open_run
@@ -63,6 +65,32 @@ def test_the_quarantine_is_written_without_a_model_and_can_be_read(tmp_path: Pat
     (tmp_path / "b.jsonl").write_text('{"prompt": "\\ud83d", "completion": "a"}\n', encoding="utf-8")
     assert run("data", "inspect", str(tmp_path / "b.jsonl"), "--quarantine", str(quarantine)) == 2
     assert "\ud83d" in json.loads(quarantine.read_text(encoding="utf-8"))["raw"]
+
+
+def test_no_output_overwrites_what_is_read(tmp_path: Path, toolkit: Toolkit) -> None:
+    path = Path(write_csv(tmp_path / "a.csv", [json.dumps(TURNS), "[oops"]))
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(CONFIG.read_text(encoding="utf-8"), encoding="utf-8")
+    task = Path(write_task(tmp_path))
+    (tmp_path / "link.csv").symlink_to(path)
+    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    with_recipe = ["data", "inspect", recipe_file, "--set", f"data.path={path}"]
+    for command, option, out in (
+        (["data", "inspect", path], "--html", path),
+        (["data", "inspect", path], "--quarantine", tmp_path / "link.csv"),
+        (["data", "inspect", tmp_path], "--quarantine", path),
+        (with_recipe, "--html", path),
+        (with_recipe, "--html", recipe_file),
+        (["data", "build", "--task", task, "--n", "5"], "--out", tmp_path / "sums.csv"),
+        (["data", "build", "--task", task, "--n", "5"], "--out", task),
+    ):
+        error = toolkit(*command, option, out).error
+        assert error.startswith(f"{option} {out}: would overwrite what is read (")
+        assert error.endswith(f"choose another {option}")
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+    for _ in range(2):
+        toolkit("data", "inspect", path, "--html", tmp_path / "a.html", "--quarantine", tmp_path / "bad.jsonl")
+    assert (tmp_path / "a.html").is_file()
 
 
 def test_twins_in_several_files_are_named_with_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

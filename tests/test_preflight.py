@@ -24,7 +24,7 @@ for name in ("tokenizers", "transformers", "jinja2", "pyarrow", "datasets"):
 
 from toolkit.training.preflight import RESULT, findings_of, preflight, steps_line  # noqa: E402
 from toolkit.training.preflight_messages import MESSAGES  # noqa: E402
-from toolkit.training.preflight_tokens import check_lengths, check_template, take_sample  # noqa: E402
+from toolkit.training.preflight_tokens import check_lengths, check_tags, check_template, take_sample  # noqa: E402
 from toolkit.training.rows import IGNORED, Row  # noqa: E402
 
 SMOLLM2 = Size(134_515_008, 30, 576, 49_152, 1_536, 576, 192)
@@ -247,8 +247,19 @@ def test_a_tag_that_is_a_special_token_is_a_problem(make: Make, tag: str) -> Non
 
 
 def test_an_answer_that_decoding_changes_is_a_problem(make: Make) -> None:
-    run = make({"special": ("9",)})  # every gold with a nine loses it
-    assert ids(run, "sft") == {"response-changed": "problem"}
+    sample = take_sample(make(), "sft")
+    row = sample.rows[0].row
+    last = max(at for at, label in enumerate(row["labels"]) if label not in (IGNORED, *sample.stops))
+    labels = [IGNORED if at == last else label for at, label in enumerate(row["labels"])]
+    torn = replace(sample.rows[0], row=Row(input_ids=row["input_ids"], labels=labels))
+    assert [each.id for each in check_tags(replace(sample, rows=[torn]))] == ["response-changed"]
+
+
+def test_a_gold_that_holds_a_special_token_is_a_problem(make: Make) -> None:
+    run = make({"special": ("9",)})
+    (problem,) = [each for each in findings_of(run, "sft") if each.level != "ok"]
+    assert problem.id == "template-broken"
+    assert "holds '9', a special token of the model; take it out" in problem.cause
 
 
 # lengths

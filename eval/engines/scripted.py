@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.engines.base import Completion, ModelSpec, Request, Sampling, engine_options
+from eval.progress import say
 from rewards.core import UserError
 
 
@@ -21,6 +22,10 @@ class Scripted:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
         """Words stand in for tokens: a text of more than max_tokens words is cut, finish_reason "length"."""
+        spare = [each.id for each in requests if len(self.script.get(each.id, ())) > sampling.n]
+        if spare:
+            count = len(self.script[spare[0]])
+            say(f"note: the script has {count} completions of {spare[0]!r} for {sampling.n} samples: the first count")
         for request in requests:
             texts = self.script.get(request.id, [] if self.constant is None else [self.constant])
             for index in range(sampling.n):
@@ -57,7 +62,11 @@ def read_script(path: Path) -> dict[str, list[str]]:
             continue
         try:
             row = json.loads(line)
-            script.setdefault(row["id"], []).append(str(row["completion"]))
+            key, text = row["id"], row["completion"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path}:{number}: want {{"id": …, "completion": …}}, got {line[:80]!r}') from error
+        for name, value in (("id", key), ("completion", text)):
+            if not isinstance(value, str):
+                raise UserError(f"{path}:{number}: {name!r} is {json.dumps(value)[:80]}, want a text; mend the line")
+        script.setdefault(key, []).append(text)
     return script

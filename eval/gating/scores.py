@@ -75,9 +75,12 @@ def _of_directory(directory: Path) -> Scores:
 def write_baseline(run: Path, out: Path) -> Scores:
     """Write the scores of a finished evaluation as a baseline: JSON to commit, an example a line.
 
-    Raises UserError: 13 when completions are missing or are errors, 14 when the evaluation isn't finished.
+    Raises UserError: 13 when completions are missing or are errors, 14 when the evaluation isn't finished; and for a
+    file there that is no baseline, or another task's.
     """
     scores = read_scores(run)
+    if out.is_file():
+        _check_replaced(out, scores)
     problems = check_validity(scores.completions, Limits(truncated=1, failed=0))
     if problems:
         raise UserError(f"{run}: no baseline: {'; '.join(problems)}", ExitCode.INVALID)
@@ -95,6 +98,19 @@ def write_baseline(run: Path, out: Path) -> Scores:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, top + ',\n  "items": {\n' + ",\n".join(rows) + "\n  }\n}\n")
     return scores
+
+
+def _check_replaced(out: Path, scores: Scores) -> None:
+    try:
+        before = _of_file(out, WRITE_AGAIN)
+    except UserError as error:
+        raise UserError(f"{out} is there and no baseline; choose another --out, or remove it first") from error
+    tasks = [str(each.identity.get("task")) for each in (before, scores)]
+    if tasks[0] != tasks[1]:
+        raise UserError(
+            f"{out} is the baseline of another task, {tasks[0]!r}, and the evaluation is of {tasks[1]!r}; choose "
+            "another --out, or remove it first"
+        )
 
 
 def _stored(item: Item, metrics: list[str]) -> list[Any]:

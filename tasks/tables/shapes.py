@@ -63,6 +63,11 @@ def shape_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Shape:
     for user, assistant in PAIRS:
         if user in names and assistant in names:
             return lambda row: _pair(row, user, assistant, system)
+    if any(name in names for name in ("role", "from")) and any(name in names for name in ("content", "text", "value")):
+        raise BadValue(
+            f"a row a turn isn't read (the columns are {', '.join(names)}); write one row a conversation, its turns in "
+            f'a column "conversations": [{{"role": "user", "content": "…"}}, …]. {_mapping(row)}'
+        )
     raise BadValue(f"no known columns among {', '.join(names)}; known: {KNOWN}. {_mapping(row)}")
 
 
@@ -103,6 +108,8 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
         reason = getattr(error, "msg", None) or str(error) or type(error).__name__
+    if reason.startswith("malformed node"):  # Python names its own objects there, by their addresses
+        reason = "it holds a name or an expression; null, true and false are JSON's, which wants double quotes"
     if "}\n {" in text:
         raise BadValue("a printed array, no commas between its turns; save it as JSON, for instance with json.dumps")
     raise BadValue(f"neither JSON ({as_json}) nor a Python literal ({reason})")

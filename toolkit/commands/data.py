@@ -18,6 +18,7 @@ from toolkit.commands.shared import (
     checked_split,
     note_fewer,
     print_json,
+    refuse_input,
     say,
     with_template,
 )
@@ -34,10 +35,11 @@ def data_build(
     seed: Seed = 0,
 ) -> None:
     """Write n examples of a split as JSONL, one example a line."""
-    from tasks.registry import load_task
+    from tasks.registry import load_task, task_files
     from toolkit.data import example_lines, write_lines
 
     chosen = load_task(task)
+    refuse_input(out, "--out", task_files(task))
     try:
         written = write_lines(out, example_lines(chosen, checked_split(split), n, seed))
     except OSError as error:
@@ -63,7 +65,11 @@ def data_inspect(
     from toolkit.conversations.inspecting import config_of, inspect
     from toolkit.conversations.showing import html_page, show_inspection
 
-    found = inspect(*config_of(target, with_template(overrides, chat_template), model), quarantine)
+    data, spec = config_of(target, with_template(overrides, chat_template), model)
+    read = [target, data.path, *([spec.chat_template] if spec and spec.chat_template else [])]
+    refuse_input(html, "--html", read)
+    refuse_input(quarantine, "--quarantine", read)
+    found = inspect(data, spec, quarantine)
     if as_json:
         print_json(asdict(found))
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewards.core import UserError
-from toolkit.commands.shared import Json, print_json, say
+from toolkit.commands.shared import Json, print_json, refuse_input, say
 
 app = typer.Typer()
 baseline = typer.Typer(help="Write the baseline that a gate compares with.", no_args_is_help=True)
@@ -53,6 +53,10 @@ def gate(
     from eval.gating.rules import Rules
     from eval.gating.verdicts import Report, check
     from eval.tables import show
+
+    read = [gates] if baseline is None else [gates, baseline]
+    refuse_input(junit, "--junit", read)
+    refuse_input(markdown, "--markdown", read)
 
     def write(report: Report) -> None:
         for path, text in ((junit, to_junit), (markdown, to_markdown)):

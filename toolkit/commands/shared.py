@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,18 @@ def note_fewer(task: str, split: str, found: int, n: int) -> None:
 def with_template(overrides: list[str] | None, chat_template: str | None) -> list[str]:
     """--chat-template as the override that it stands for."""
     return [*(overrides or []), *([] if chat_template is None else [f"model.chat_template={chat_template}"])]
+
+
+def refuse_input(out: Path | None, option: str, inputs: Iterable[str | Path]) -> None:
+    """Raises UserError for a file to write that is one of those to read, or a table in a folder of them."""
+    from tasks.tables.source import SUFFIXES
+
+    if out is None or not out.exists():
+        return
+    for each in (Path(path).expanduser() for path in inputs):
+        table = each.is_dir() and out.suffix.lower() in SUFFIXES and out.resolve().parent == each.resolve()
+        if table or (each.exists() and out.samefile(each)):
+            raise UserError(f"{option} {out}: would overwrite what is read ({each}); choose another {option}")
 
 
 def engine_options(pairs: list[str]) -> dict[str, Any]:

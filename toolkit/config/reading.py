@@ -122,7 +122,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {override!r}: write a.b=value, for instance --set grpo.learning_rate=1e-5")
-    value = yaml_value(text, f"--set {override!r}")
+    value: Any = _separator(text) if key == "data.separator" else None
+    if value is None:
+        value = yaml_value(text, f"--set {override!r}")
     if isinstance(value, str) and key.startswith("eval.options."):  # other keys know whether they are numbers
         value = _number(value)
     *parents, last = key.split(".")
@@ -135,6 +137,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             child = here[parent] = {}
         here = child
     here[last] = value
+
+
+def _separator(text: str) -> str | None:
+    """The separator of cells that a person writes bare, most of which YAML reads as something else."""
+    return "\t" if text in ("tab", r"\t") else text if len(text) == 1 else None
 
 
 def _number(text: str) -> str | float:

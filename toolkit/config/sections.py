@@ -90,6 +90,13 @@ class ColumnsConfig(Section):
         allowed = [[True, False, False], [False, True, True]]
         if named not in allowed and (any(named) or self.system is not None):
             raise ValueError("name conversations, or user and assistant, never both (and perhaps system)")
+        columns = self.names()
+        for role, name in columns.items():
+            if shared := [other for other in columns if other != role and columns[other] == name]:
+                raise ValueError(
+                    f"{role} and {shared[0]} are both of the column {name!r}, so one would repeat the other; "
+                    "name a column for each. A row a turn isn't read: write one row a conversation"
+                )
         return self
 
     def names(self) -> dict[str, str]:

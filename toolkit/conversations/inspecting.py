@@ -8,12 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eval.prompts import stop_token_ids, template_hash
+from eval.prompts import decode, stop_token_ids, template_hash
 from eval.shown import percent
 from rewards.core import UserError
 from rewards.response import TAGS
 from tasks.tables.rows import Bad
 from toolkit.config import ConversationsConfig, ModelConfig, Recipe, apply_overrides, check_recipe, load_recipe
+from toolkit.conversations.marks import THOUGHTS
 from toolkit.conversations.preparing import facts_of, open_quarantine, prepare, tokenizer_for, write_bad
 from toolkit.conversations.reading import source_of, to_conversation
 from toolkit.conversations.rendering import Rendered, Renderer
@@ -23,7 +24,6 @@ from toolkit.models import resolve_model
 from toolkit.parallel import in_chunks
 from toolkit.training.rows import IGNORED
 
-THOUGHTS = ("<think>", "</think>")
 LOOKED_AT = 200  # training rows that are searched for reasoning which the template drops
 SHOWN = 3  # conversations that are shown token by token
 
@@ -153,7 +153,7 @@ def _notes(rows: list[Rendered], tokenizer: Any) -> list[str]:
         lost = [row for row in with_mark.values() if mark not in row.text]
         if lost:
             notes.append(f"{mark} of an answer is gone after rendering, first in {_place(lost[0])}")
-        if with_mark and tokenizer.convert_tokens_to_ids(mark) in tokenizer.all_special_ids:
+        if with_mark and mark not in decode(tokenizer, tokenizer.encode(mark, add_special_tokens=False), ()):
             notes.append(f"{mark} is a special token: decoding drops it, and no reward will see it")
     split = len(rows) - len({_place(row) for row in rows})
     if split:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rewards.core import Message
@@ -11,19 +11,29 @@ from tasks.tables.shapes import Shape, checked, shape_of
 from tasks.tables.source import Source, open_source
 from toolkit.config import ConversationsConfig
 
+# What Excel shows for a failed formula, in English and Russian, and what programs write for an absent value.
+NOTHING = frozenset(
+    (
+        *("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"),
+        *("#Н/Д", "#ССЫЛКА!", "#ЗНАЧ!", "#ДЕЛ/0!", "#ИМЯ?", "#ЧИСЛО!", "#ПУСТО!"),
+        *("nan", "NaN", "NULL", "null", "None"),
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """A row's turns: perhaps a system message, then user and assistant in turn, the assistant last.
 
-    silent: which of its answers, from 0, aren't to be learned. left_out: what the row holds and nobody renders.
+    silent: which of its answers, from 0, aren't to be learned. noted: what a person should know of the row: what it
+    holds and nobody renders, and turns that look like errors.
     """
 
     file: str
     row: int
     messages: tuple[Message, ...]
     silent: frozenset[int] = frozenset()
-    left_out: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 def source_of(config: ConversationsConfig) -> Source:
@@ -45,8 +55,15 @@ def to_conversation(row: Row, columns: Mapping[str, str], shapes: dict[tuple[str
             raise BadValue("every answer has weight 0: there is nothing to learn")
     except BadValue as error:
         return Bad(row.file, row.number, str(error), raw_of(dict(row.values)))
-    left_out = dict.fromkeys([*(turn["left_out"] for turn in answers if "left_out" in turn), *_tools(row, columns)])
-    return Conversation(row.file, row.number, messages, silent, tuple(left_out))
+    beside = [turn["left_out"] for turn in answers if "left_out" in turn]
+    noted = dict.fromkeys([*beside, *_tools(row, columns), *_errors(messages)])
+    return Conversation(row.file, row.number, messages, silent, tuple(noted))
+
+
+def _errors(messages: Sequence[Message]) -> list[str]:
+    """A note of turns that a spreadsheet or a program wrote for what it didn't have."""
+    said = [turn["content"] for turn in messages]
+    return [f"{text} is all that a turn says; is it an error's or an empty cell?" for text in said if text in NOTHING]
 
 
 def _tools(row: Row, columns: Mapping[str, str]) -> list[str]:

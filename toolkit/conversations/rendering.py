@@ -18,6 +18,7 @@ from eval.prompts import NO_TEMPLATE
 from rewards.core import Message, UserError
 from tasks.tables.rows import Bad
 from toolkit.conversations.linear import Linear, linear_template
+from toolkit.conversations.marks import Marks
 from toolkit.conversations.reading import Conversation
 from toolkit.conversations.segments import Segments, segments_of
 from toolkit.training.rows import IGNORED, Row
@@ -55,13 +56,21 @@ class Renderer:
         self.backend.no_truncation()
         self.backend.no_padding()
         self.probed = 0
+        self.marks = Marks(self.backend, self.stops, self._plain())
         self.linear = self._linear()
         self.segments: Segments | None = (
             None if self.linear is None else segments_of(self.linear, self.backend, self.stops)
         )
 
     def rows(self, batch: Sequence[Conversation], offsets: bool = False) -> list[Rendered | Bad]:
-        """Rows in the order of the batch: one a conversation, several where the template rewrites earlier turns."""
+        """Rows in the order of the batch: one a conversation, several where the template rewrites earlier turns.
+
+        Before them, conversations that hold marks of the template: those would be borders of turns nobody took.
+        """
+        marked = {place: why for place, each in enumerate(batch) if (why := self.marks.problem(each.messages))}
+        if marked:
+            bad = [_bad(batch[place], why) for place, why in marked.items()]
+            return [*bad, *self.rows([each for place, each in enumerate(batch) if place not in marked], offsets)]
         if self.segments is not None and not offsets and not any(each.silent for each in batch):
             rows = self.segments.rows([each.messages for each in batch])
             if rows is not None:
@@ -71,6 +80,16 @@ class Renderer:
         good = [each for each in texts if isinstance(each, Text)]
         encodings = iter(self.backend.encode_batch([each.text for each in good], add_special_tokens=False))
         return [each if isinstance(each, Bad) else self._row(each, next(encodings), offsets) for each in texts]
+
+    def _plain(self) -> str:
+        """What the template writes around words that mean nothing."""
+        from jinja2 import TemplateError
+
+        try:
+            said = [Message(role=role, content="\ue000") for role in ("user", "assistant") * 2]
+            return "".join(self._apply([said, said[:3]], False) + self._apply([said[:3]], True))
+        except TemplateError:
+            return ""
 
     def _linear(self) -> Linear | None:
         from jinja2 import TemplateError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from eval.shown import limit, percent
 from rewards.core import UserError
@@ -16,12 +16,22 @@ SHOWN = 10  # bad rows that a report and an error name
 PATIENCE = 1000  # rows: when all of the first ones are bad, the rest isn't read
 
 
+class Firsts(dict[str, str]):
+    """Where each thing was met first."""
+
+    def __iadd__(self, other: Mapping[str, str]) -> Self:
+        """Take up what comes later in the file."""
+        for what, place in other.items():
+            self.setdefault(what, place)
+        return self
+
+
 @dataclass(slots=True)
 class Counts:
     """rows = conversations + bad; conversations = those of train and validation + too_long.
 
     sequences, tokens and supervised count what is trained on; they stay 0 without a model. silent: answers that aren't
-    learned. left_out: conversations, by what of them isn't rendered.
+    learned. noted: conversations, by what there is to know of them.
     """
 
     rows: int = 0
@@ -37,7 +47,8 @@ class Counts:
     tokens: int = 0
     supervised: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
+    first_noted: Firsts = field(default_factory=Firsts)
     lengths: Counter[int] = field(default_factory=Counter)
 
 
@@ -137,7 +148,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     ]
     if n["silent"]:
         lines.append(f"  answers that aren't learned (weight 0): {n['silent']}")
-    lines += [f"  note: {count} x {what}" for what, count in n["left_out"].items()]
+    lines += [f"  note: {count} x {what} (first in {n['first_noted'][what]})" for what, count in n["noted"].items()]
     lines += [f"  bad: {count} x {reason}" for reason, count in sorted(n["reasons"].items(), key=lambda each: -each[1])]
     lines += [f"  row {bad['row']} of {bad['file']}: {bad['reason']}" for bad in n["first_bad"]]
     twins = TwinReport(**n["twins"])

@@ -103,7 +103,8 @@ def _count(chunk: Chunk, good: list[Conversation], rows: int) -> None:
         counts.with_system += system
         counts.several_turns += len(each.messages) - system > 2
         counts.silent += len(each.silent)
-        counts.left_out.update(each.left_out)
+        counts.noted.update(each.noted)
+        counts.first_noted += dict.fromkeys(each.noted, f"{each.file}, row {each.row}")
 
 
 def arrow_batch(rows: list[TrainingRow]) -> Any:
