@@ -43,7 +43,7 @@ class Scores:
 
 
 def read_scores(path: Path, absent: str = EVALUATE) -> Scores:
-    """Scores of an evaluation's directory or a baseline file. Raises UserError, 14, for what can't be read; 2 for a run.
+    """Scores of an evaluation's directory or a baseline file. Raises UserError: 14 for what can't be read, 2 for a run.
 
     absent: what to do where nothing is there; {path} in it is filled in.
     """
