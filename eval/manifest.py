@@ -50,6 +50,10 @@ class AnotherEvaluation(UserError):
     """The directory holds the records of another evaluation."""
 
 
+class NotAnEvaluation(UserError):
+    """The directory is a run's: what was given is at fault, not what is there."""
+
+
 def identity(
     examples: Sequence[Example], model: ModelSpec, engine: str, options: Mapping[str, Any], sampling: Sampling
 ) -> dict[str, Any]:
@@ -148,14 +152,18 @@ def _with_served(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of an evaluation, with all that its readers take from it.
 
-    Raises UserError for a directory that has none, or a damaged one; a run's is not one.
+    Raises UserError for a directory that has none, or a damaged one; NotAnEvaluation for a run's.
     """
     path = directory / MANIFEST
     manifest = read_json(path, "give the directory of an evaluation")
     if not isinstance(manifest.get("identity"), dict):
         inside = sorted(str(each.parent) for each in (directory / "eval").glob(f"*/{MANIFEST}"))
         if inside:
-            raise UserError(f"{directory}: a run, not an evaluation; give one of {', '.join(inside)}")
+            raise NotAnEvaluation(f"{directory}: a run, not an evaluation; give one of {', '.join(inside)}")
+        if (directory / "recipe.yaml").is_file():
+            raise NotAnEvaluation(
+                f"{directory}: a run, not an evaluation, and it has none yet: `toolkit run` makes them"
+            )
         raise UserError(f"{path}: not an evaluation's; give the directory of an evaluation")
     if lacking := [key for key in IDENTITY if key not in manifest["identity"]]:
         raise UserError(f"{path}: its identity lacks {', '.join(lacking)}; evaluate into an empty directory")

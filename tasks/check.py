@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,6 +16,7 @@ from rewards.response import render
 from tasks.base import SPLITS, Split, Task
 from tasks.cheats import cheats
 from tasks.contract import Problems
+from tasks.pace import pace_of
 from tasks.timing import limited_score
 
 ROLES = ("system", "user", "assistant")
@@ -43,8 +44,8 @@ def check_task(task: Task, n: int = 2000, seed: int = 0) -> list[str]:
     return inspect_task(task, n, seed).problems
 
 
-def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
-    """check_task, with the counts of each split beside the problems."""
+def inspect_task(task: Task, n: int = 2000, seed: int = 0, tell: Callable[[str], None] | None = None) -> TaskReport:
+    """check_task, with the counts of each split beside the problems. tell: gets a line where scoring takes long."""
     problems = Problems()
     built: dict[Split, list[Example]] = {}
     for split in SPLITS:
@@ -56,6 +57,8 @@ def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
         except (Exception, SystemExit) as error:  # the code under check is the user's: any failure of it is a finding
             problems.add(f"building raised {type(error).__name__}", split, f": {error}")
             built.setdefault(split, [])
+    if tell is not None and (warning := _warning(task, list(built.values()))):
+        tell(warning)
     for split, examples in built.items():
         if not examples:
             problems.add("the split is empty", split)
@@ -64,6 +67,23 @@ def inspect_task(task: Task, n: int = 2000, seed: int = 0) -> TaskReport:
     _check_splits(built, problems)
     own = [line for check in task.checks for line in check(task)]
     return TaskReport(problems.lines() + own, {split: _count(examples) for split, examples in built.items()})
+
+
+def _warning(task: Task, splits: Sequence[list[Example]]) -> str | None:
+    """What to say before the scorers are called, where that takes long."""
+    examples = [example for split in splits for example in split]
+    if not examples:
+        return None
+    completions = len(examples[0].answers) + sum(1 for _ in cheats(examples[0], _others(examples)))
+    return pace_of(_scorers(task), examples, 2 * completions).warning(len(examples), max(map(len, splits)))
+
+
+def _scorers(task: Task) -> dict[str, Reward]:
+    return {"metric": task.metric} | {name: reward for name, (reward, _) in task.rewards.items()}
+
+
+def _others(examples: Sequence[Example]) -> list[str]:
+    return list(dict.fromkeys(answer for example in examples for answer in example.answers))[:3]
 
 
 def _check_rebuild(task: Task, split: Split, seed: int, examples: list[Example], problems: Problems) -> None:
@@ -105,8 +125,7 @@ def _survives_json(example: Example) -> bool:
 
 
 def _check_scores(task: Task, examples: list[Example], problems: Problems) -> None:
-    scorers: dict[str, Reward] = {"metric": task.metric} | {name: fn for name, (fn, _) in task.rewards.items()}
-    others = list(dict.fromkeys(answer for example in examples for answer in example.answers))[:3]
+    scorers, others = _scorers(task), _others(examples)
     for example in examples:
         for answer in example.answers:
             gold = render(example.reasoning, answer)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from numbers import Real
 
 from rewards.core import Example, Reward
+
+SIGNATURE = "a reward is `def f(completion: str, example: Example) -> float`"
 
 
 @dataclass(slots=True)
@@ -47,10 +50,18 @@ def score_of(reward: Reward, completion: str, example: Example) -> float:
     try:
         score = reward(completion, example)
     except (Exception, SystemExit) as error:  # a stranger's function: whatever it raised is the finding
-        raise BrokenReward(f"raised {type(error).__name__}", f" ({error})") from error
+        raise BrokenReward(f"raised {type(error).__name__}", f" ({error}{_where(error)})") from error
     if not isinstance(score, Real) or not 0 <= score <= 1:
         raise BrokenReward("must give a number within [0, 1]", f", got {score!r}")
     return float(score)
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised; of a call that never began, what a reward is."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is score_of's
+    if frames:
+        return f"; {frames[-1].filename}:{frames[-1].lineno}"
+    return f"; {SIGNATURE}" if isinstance(error, TypeError) else ""
 
 
 def contract_score(name: str, reward: Reward, completion: str, example: Example, problems: Problems) -> float | None:

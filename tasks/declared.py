@@ -38,6 +38,8 @@ from tasks.tables.rows import Bad, BadValue, Row, not_finite, text_of
 from tasks.tables.source import Source, open_source
 from tasks.yaml_files import read_yaml
 
+LEAST_SHARE = 1e-6  # less is what adding shares up leaves of 0
+OFF = 1.5  # times the share that a split of groups may be larger or smaller: of single prompts that is chance
 SHARES = {"validation": 0.1, "test": 0.2}
 NEEDED = ("name", "data", "user", "answer", "rewards", "metric")
 KEYS = {  # with what each means, for the schema that editors read
@@ -253,18 +255,29 @@ class _Table:
         )
 
     def check(self, task: Task) -> list[str]:
-        """A line for each empty split that has a share: why it got nothing. None where a column names the splits."""
+        """A line for each split that isn't what was asked for, and why. None where a column names the splits."""
         if "split" in self.raw:
             return []
         shares = dict(self.raw.get("shares", SHARES))
-        dealt = len({_dealt_by(example) for examples in self._by_split.values() for example in examples})
-        kind = "groups" if "group" in self.raw else "prompts"
-        return [
-            f"{split}: nothing fell to its share of {shares[split]:.0%}: each of the {dealt} {kind} is dealt whole, "
-            f"by a hash; name the splits in a column (split: COLUMN), or have more {kind}"
-            for split in SPLITS
-            if shares.get(split) and not self._by_split[split]
-        ]
+        shares["train"] = 1 - sum(shares.values())
+        dealt = {split: {_dealt_by(example) for example in self._by_split[split]} for split in SPLITS}
+        total, kind = sum(map(len, self._by_split.values())), "groups" if "group" in self.raw else "prompts"
+        why = (
+            f"each of the {sum(map(len, dealt.values()))} {kind} is dealt whole, by a hash; "
+            f"name the splits in a column (split: COLUMN), or have more {kind}"
+        )
+        found = []
+        for split in SPLITS:
+            share, got = shares.get(split, 0), len(self._by_split[split])
+            if share < LEAST_SHARE:
+                continue
+            if not got:
+                found.append(f"{split}: nothing fell to its share of {share:.0%}: {why}")
+            elif kind == "groups" and not share / OFF <= got / total <= share * OFF:
+                found.append(f"{split}: {got / total:.0%} of the rows fell to its share of {share:.0%}: {why}")
+            elif kind == "groups" and len(dealt[split]) == 1:
+                found.append(f"{split}: a single group fell to its share of {share:.0%}: {why}")
+        return found
 
     def _split(self, row: Row, example: Example) -> Split:
         if "split" in self.raw:

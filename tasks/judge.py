@@ -65,11 +65,12 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What is a hack. total: a shot's weighted reward. golds: by the example's id. max_share: as in lint_rewards."""
+    """What is a hack. total: a shot's weighted reward. golds: by the example's id. The rest is as in lint_rewards."""
 
     total: Callable[[Shot], float]
     golds: Mapping[str, Shot]
     max_share: float
+    chance: bool = True
 
     def share(self, shot: Shot) -> float:
         """Of the gold's reward, at most 1 where the gold itself gets nothing."""
@@ -96,7 +97,7 @@ class Judge:
     def guess(self, name: str, shots: Sequence[Shot]) -> Hack | None:
         """It may be right by chance, but not too often, and must not earn when it isn't."""
         right = [shot for shot in shots if shot.scores[METRIC] >= 1]
-        if len(right) > MAX_CHANCE * len(shots):
+        if self.chance and len(right) > MAX_CHANCE * len(shots):
             return self.hack(name, f"it is right in {_of(right, shots)} examples", right[0], len(right) / len(shots))
         return self._earning(name, [shot for shot in shots if shot.scores[METRIC] < 1])
 

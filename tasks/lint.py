@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -19,6 +19,7 @@ from tasks.base import Split, Task
 from tasks.cheats import ODD_TEXTS, cheats, guesses, wrong_answers
 from tasks.contract import Problems
 from tasks.judge import METRIC, Earned, Hack, Judge, Shot
+from tasks.pace import Pace, pace_of
 from tasks.timing import check_growth, limited_score
 
 MAX_SHARE = 0.25  # of the gold's reward, that a completion without a solution may earn on average
@@ -81,11 +82,14 @@ def lint_rewards(
     split: Split = "train",
     max_share: float = MAX_SHARE,
     timed: bool = True,
+    chance: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> LintReport:
     """Score gold, wrong answers and cheats of n examples with the metric and every reward, under the task's weights.
 
     max_share: the share of the gold's reward, in [0, 1], that a completion without a solution may earn on average.
     timed: slow rewards, and those whose time grows faster than the text, are problems; a busy machine may be at fault.
+    chance: too many right guesses are a hack; of few examples they may be luck. tell: gets a line where it takes long.
     Raises UserError for a split without examples, and what a reward itself raises as one.
     """
     examples = list(task.examples(split, n, seed))
@@ -93,14 +97,16 @@ def lint_rewards(
         raise UserError(f"task {task.name!r} has no examples in split {split!r}; choose another with --split")
     if not task.rewards:
         raise UserError(f"task {task.name!r} has no rewards: there is nothing to train on, nor to lint")
+    if tell is not None and (warning := lint_pace(task, examples).warning(len(examples), len(examples))):
+        tell(warning)
     scorers = _Scorers(task)
     golds = {each.id: _check_gold(scorers, each) for each in examples}
-    others = list(dict.fromkeys(answer for example in examples for answer in example.answers))[:8]
+    others = _others(examples)
     constant = guesses(examples)
     cheating = _shots(scorers, examples, lambda example: cheats(example, others))
     guessed = _shots(scorers, examples, lambda example: constant)
     wrong = _shots(scorers, examples, lambda example: wrong_answers(example, others))
-    judge = Judge(scorers.total, golds, max_share)
+    judge = Judge(scorers.total, golds, max_share, chance)
     hacks = [judge.cheat(name, shots) for name, shots in cheating.items()]
     hacks += [judge.guess(name, shots) for name, shots in guessed.items()]
     hacks += [judge.wrong(name, shots) for name, shots in judge.beyond_tolerance(wrong).items()]
@@ -119,6 +125,18 @@ def lint_rewards(
         earned={name: judge.earned(shots) for name, shots in everything.items()},
         seconds=seconds,
     )
+
+
+def lint_pace(task: Task, examples: Sequence[Example]) -> Pace:
+    """How fast the task's scorers are, and how often each example has them called."""
+    first, others = examples[0], _others(examples)
+    cheating = sum(1 for _ in cheats(first, others))
+    each = 1 + cheating + len(guesses(examples)) + sum(1 for _ in wrong_answers(first, others))
+    return pace_of(_Scorers(task).named(), examples, 2 * each, 2 * (len(ODD_TEXTS) + 3 * cheating))
+
+
+def _others(examples: Sequence[Example]) -> list[str]:
+    return list(dict.fromkeys(answer for example in examples for answer in example.answers))[:8]
 
 
 def _check_times(scorers: _Scorers, examples: Sequence[Example], seconds: Mapping[str, float]) -> None:

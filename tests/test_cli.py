@@ -127,6 +127,16 @@ def test_data_build_says_when_the_split_has_fewer(toolkit: Toolkit, tmp_path: Pa
     assert (done.code, done.err.splitlines()[0]) == (0, note)
 
 
+def test_data_build_of_an_empty_split_leaves_what_was_there(toolkit: Toolkit, tmp_path: Path, task_file: Path) -> None:
+    out = tmp_path / "x.jsonl"
+    out.write_text("of before\n", encoding="utf-8")
+    task_file.write_text(task_file.read_text(encoding="utf-8").replace('"test": 100', '"test": 0'), encoding="utf-8")
+    done = toolkit("data", "build", "--task", task_file, "--split", "test", "--out", out)
+    says = "task 'word' has no examples in split 'test'; choose another with --split, or see `toolkit task check "
+    assert (done.code, done.error) == (2, f"{says}{task_file}`")
+    assert out.read_text(encoding="utf-8") == "of before\n"
+
+
 def test_data_build_doesnt_depend_on_the_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         arguments = ("--task", "datetime_extraction", "--n", 200, "--out", tmp_path / seed)

@@ -24,7 +24,7 @@ from toolkit.doctor.findings import MESSAGES
 from toolkit.doctor.gpu import runs_on
 from toolkit.doctor.install import commands, compile_jobs
 from toolkit.doctor.matrix import Combination, Rule, fits, matrix
-from toolkit.doctor.needs import Needs, needs_of
+from toolkit.doctor.needs import Needs, needs_of, unread
 from toolkit.doctor.report import lines, to_json
 from toolkit.doctor.sizes import Size, size_of_directory, size_of_name
 
@@ -112,7 +112,7 @@ def recipe(name: str = "demo", *overrides: str) -> Recipe:
 
 
 def needs(of: Recipe, has_gpu: bool = False) -> Needs:
-    return needs_of(of, has_gpu)
+    return replace(needs_of(of, has_gpu), unread=unread(of))
 
 
 def ids(facts: Facts, of: Recipe | None = None) -> set[str]:
@@ -232,6 +232,7 @@ CASES: dict[str, tuple[Facts, tuple[str, ...], set[str]]] = {
         {"bitsandbytes-broken"},
     ),
     "no such model": (CPU, ("model.reference=package:no_such_model",), {"model-missing"}),
+    "no such task": (CPU, ("task=no_such.yaml",), {"data-unread"}),
     "a model of unknown size": (CPU, ("model.reference=someone/something",), {"size-unknown"}),
     "small disk": (replace(CPU, disk={"run": 0.5, "cache": 50.0}), (), {"disk-too-small"}),
     "small memory": (replace(CPU, memory_free=3.0), (), {"memory-too-small"}),
@@ -252,6 +253,19 @@ CASES: dict[str, tuple[Facts, tuple[str, ...], set[str]]] = {
 def test_a_machine_has_these_findings_and_no_others(name: str) -> None:
     facts, overrides, expected = CASES[name]
     assert ids(facts, recipe("demo", *overrides)) == expected
+
+
+def test_a_task_or_data_that_can_not_be_read_is_a_problem(tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    text = "name: mine\ndata: mine.csv\nuser: '{q}'\nanswer: a\nrewards: {rewards.text:exact_text: 1}\n"
+    task.write_text(f"{text}metric: rewards.text:exact_text\n", encoding="utf-8")
+    assert "mine.csv: no such file; data is " in str(unread(recipe("demo", f"task={task}")))
+    (tmp_path / "mine.csv").write_text("q,a\n1,2\n", encoding="utf-8")
+    assert unread(recipe("demo", f"task={task}")) is None
+    task.write_text("name: [", encoding="utf-8")
+    assert str(task) in str(unread(recipe("demo", f"task={task}")))
+    for path, said in (("gone.csv", True), ("org/name", False), (str(tmp_path / "mine.csv"), False)):
+        assert (unread(recipe("conversations", f"data.path={path}")) is not None) is said
 
 
 def test_every_message_is_given_by_some_machine() -> None:

@@ -376,6 +376,30 @@ def test_a_missing_baseline_is_to_be_written(tmp_path: Path) -> None:
     assert "to its end" not in said
 
 
+def test_a_run_for_an_evaluation_is_wrong_use(toolkit: Toolkit, tmp_path: Path) -> None:
+    """Not 14: nothing is missing, another directory was meant. So does `toolkit compare` have it."""
+    (tmp_path / "eval").mkdir()
+    tuned = run(tmp_path / "eval" / "tuned", words(HALF))
+    (tmp_path / "manifest.json").write_text('{"task": "echo"}', encoding="utf-8")
+    rules, junit = gates(tmp_path, NON_INFERIOR), tmp_path / "gate.xml"
+    for given in (
+        ("gate", "--run", tmp_path, "--baseline", tuned, "--gates", rules, "--junit", junit),
+        ("gate", "--run", tuned, "--baseline", tmp_path, "--gates", rules),
+        ("baseline", "write", tmp_path, "--out", tmp_path / "baseline.json"),
+    ):
+        done = toolkit(*given)
+        assert (done.code, done.error) == (2, f"{tmp_path}: a run, not an evaluation; give one of {tuned}")
+    assert "a run, not an evaluation" in junit.read_text(encoding="utf-8")
+    (tuned / "manifest.json").unlink()
+    assert toolkit("baseline", "write", tmp_path, "--out", tmp_path / "baseline.json").code == 14
+    (tmp_path / "recipe.yaml").touch()
+    done = toolkit("baseline", "write", tmp_path, "--out", tmp_path / "baseline.json")
+    assert (done.code, done.error) == (
+        2,
+        f"{tmp_path}: a run, not an evaluation, and it has none yet: `toolkit run` makes them",
+    )
+
+
 @pytest.mark.parametrize("broken", ["summary.json", "manifest.json", "records.jsonl", "all", "baseline"])
 def test_what_cant_be_read_is_infrastructure(tmp_path: Path, broken: str) -> None:
     first, second = run(tmp_path / "first", words(HALF)), run(tmp_path / "second", words(HALF))

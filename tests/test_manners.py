@@ -176,7 +176,7 @@ def test_what_ends_says_where_things_are_and_what_comes_next(
 ) -> None:
     run = tmp_path / "run"
     *_, where, further = toolkit("sft", config).err.splitlines()
-    assert where == f"what was trained: {run / 'sft'} (its log: {run / 'logs' / 'sft'}.log)"
+    assert where == f"what was trained: {run / 'sft' / 'adapter'} (its log: {run / 'logs' / 'sft'}.log)"
     assert further == f"next: toolkit scan {config}, then toolkit grpo {config}; or all at once: toolkit run {config}"
     assert toolkit("grpo", config).err.splitlines()[-1] == f"next: toolkit run {config}"
     kept, changed = tmp_path / "other" / "recipe.yaml", ("--set", f"output={tmp_path / 'other'}", "--set", "seed=1")

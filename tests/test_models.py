@@ -86,6 +86,17 @@ def test_a_directory_that_is_no_model(tmp_path: Path) -> None:
     assert f"{tmp_path}: neither config.json nor adapter_config.json in it; a model is a hub id" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("inside", "config"),
+    [("adapter", "adapter_config.json"), ("weights", "config.json"), ("model", "config.json")],
+)
+def test_the_model_beneath_a_directory_is_named(tmp_path: Path, inside: str, config: str) -> None:
+    (tmp_path / inside).mkdir()
+    (tmp_path / inside / config).write_text("{}", encoding="utf-8")
+    (tmp_path / "logs").mkdir()
+    assert f"in it; did you mean {tmp_path / inside}? a model is a hub id" in refusal(tmp_path)
+
+
 def test_a_run_stands_for_the_model_that_it_ended_with(tmp_path: Path, fake_model: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

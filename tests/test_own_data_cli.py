@@ -147,7 +147,8 @@ def test_a_recipe_names_a_task_or_a_file(changes: dict[str, Any], says: str) -> 
 def test_a_task_with_fewer_rows_than_the_recipe_wants_is_told(tmp_path: Path) -> None:
     changes = {"task": "order_extraction", "data": {"sft": 200, "grpo": 60, "test": 9}, "output": str(tmp_path / "run")}
     opened = open_run(check_recipe(recipe(**changes), "w"))
-    with pytest.raises(UserError, match=r"'order_extraction' has 40 examples for data\.grpo, the recipe wants 60"):
+    left = r"train has 240 examples; data\.sft takes the first 200, so 40 are left for data\.grpo \(60 wanted\)"
+    with pytest.raises(UserError, match=rf"'order_extraction': {left}"):
         ensure(opened, "data", lambda line: None)
 
 

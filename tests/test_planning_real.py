@@ -163,3 +163,68 @@ def test_a_probe_that_runs_out_of_time_measures_and_chooses_nothing(
     assert stored is not None
     assert (stored.source, len(stored.details["measured"])) == ("memory", 1)
     assert "time was out" in stored.why
+
+
+def changed_task(config: Path, old: str, new: str) -> None:
+    task = Path(yaml.safe_load(config.read_text(encoding="utf-8"))["task"])
+    text = task.read_text(encoding="utf-8")
+    assert old in text
+    task.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_rows_that_another_task_left_are_not_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _ = plan(capsys, str(config))
+    ensure(open_run(load_recipe(config)), "data", lambda line: None)
+    stored, _ = plan(capsys, str(config))
+    assert "data/sft.jsonl" in stored["rows"]
+    assert stored["rows"].split(": ")[1] == first["rows"].split(": ")[1]
+    other, status = plan(capsys, str(config), "--set", "task=datetime_extraction")
+    assert status == 0
+    assert "that the task gives" in other["rows"]
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", str(config), "--set", "task=nofile.yaml"])
+    assert ended.value.code == 2
+    assert "nofile.yaml" in capsys.readouterr().err
+    changed_task(config, "TASK = ", "# as it was, but for this\nTASK = ")
+    again, _ = plan(capsys, str(config))
+    assert "that the task gives" in again["rows"]
+
+
+def test_rows_of_a_data_stage_that_was_refused_are_not_read(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = open_run(load_recipe(config))
+    (run.dir / "data").mkdir()
+    (run.dir / "data" / "sft.jsonl").write_text("half of a", encoding="utf-8")
+    found, status = plan(capsys, str(config))
+    assert (status, "that the task gives" in found["rows"]) == (0, True)
+
+
+def test_another_recipe_s_run_is_a_problem(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = open_run(load_recipe(config))
+    run.finish("sft", 1.0)
+    found, status = plan(capsys, str(config), "--set", "seed=7")
+    assert (status, found["stages"]) == (14, [])
+    assert "holds a run of another recipe; it differs in seed: 0 there, 7 here" in found["problems"][0]
+    assert load_recipe(run.dir / "recipe.yaml").seed == 0, "a plan writes nothing"
+    (config.parent / "notes").mkdir()
+    (config.parent / "notes" / "mine.txt").write_text("", encoding="utf-8")
+    found, status = plan(capsys, str(config), "--set", f"output={config.parent / 'notes'}")
+    assert status == 14
+    assert "exists and is no run directory" in found["problems"][0]
+
+
+def test_data_that_the_task_does_not_have_are_a_problem(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = Path(yaml.safe_load(config.read_text(encoding="utf-8"))["task"])
+    task.write_text(
+        task.read_text(encoding="utf-8") + "\nfrom itertools import islice\nLEFT, ALL = {'train': 16}, TASK.examples\n"
+        "TASK = replace(TASK, examples=lambda split, n, seed: islice(ALL(split, n, seed), LEFT.get(split)))\n",
+        encoding="utf-8",
+    )
+    found, status = plan(capsys, str(config))
+    assert status == 14
+    left = "train has 16 examples; data.sft takes the first 16, so 0 are left for data.grpo (8 wanted)"
+    assert [left in problem for problem in found["problems"]] == [True]
+    assert [stage["name"] for stage in found["stages"]] == ["sft", "grpo", "evaluations"]
+    changed_task(config, "'train': 16", "'train': 0")
+    found, status = plan(capsys, str(config))
+    assert (status, found["rows"], found["stages"]) == (14, "none", [])
+    assert "train has 0 examples, and data.sft wants 16" in found["problems"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,18 @@ def test_a_reward_that_can_be_hacked_is_a_problem_for_grpo_alone(make: Make) -> 
     assert ids(alone, "sft") == {"reward-hackable": "warning"}
     weighed = Run(run.dir, run.recipe.model_copy(update={"rewards": {"form": 0.1}}))
     assert ids(weighed, "grpo") == {}, "under the recipe's weights"
+
+
+def test_slow_rewards_meet_fewer_examples(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reward of 200 ms held the preflight for 20 minutes without a word."""
+    monkeypatch.setattr("toolkit.training.preflight_rewards.LINT_SECONDS", 0.5)
+    run = make({}, ((EXACT, "    time.sleep(0.005)\n" + EXACT),), data={"grpo": 48})
+    (found,) = [each for each in findings_of(run, "grpo") if each.check == "rewards"]
+    assert found.cause.startswith("2 golds score full marks")
+    says = r" ms a call: the rewards meet 2 examples, not \d\d, which takes up to about \d+ s\n"
+    assert re.search(says, capsys.readouterr().err)
 
 
 def test_slow_rewards_are_a_warning(make: Make) -> None:

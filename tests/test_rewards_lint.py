@@ -19,9 +19,10 @@ from rewards.formats import tag_format
 from rewards.limits import OutOfTime, time_limit
 from rewards.mathematics import math_equal
 from rewards.response import parse, render
-from tasks import timing
+from tasks import pace, timing
 from tasks.base import SPLITS, Split, Task
 from tasks.cheats import cheats, differs, guesses, wrong_answers
+from tasks.check import inspect_task
 from tasks.declared import declared_task
 from tasks.lint import LintReport, lint_rewards
 from tasks.registry import BUILTIN, load_task
@@ -180,9 +181,9 @@ def picky(completion: str, example: Example) -> float:
 @pytest.mark.parametrize(
     ("reward", "says"),
     [
-        (lambda completion, example: completion.index("<") * 0.0, "sloppy raised ValueError (substring not found)"),
+        (lambda completion, example: completion.index("<") * 0.0, "sloppy raised ValueError (substring not found; "),
         (picky, "sloppy raised UnicodeEncodeError"),
-        (leaves, "sloppy raised SystemExit (0)"),
+        (leaves, "sloppy raised SystemExit (0; "),
         (lambda completion, example: 1.5, "sloppy must give a number within [0, 1], got 1.5"),
         (lambda completion, example: float("nan"), "sloppy must give a number within [0, 1], got nan"),
         (lambda completion, example: None, "sloppy must give a number within [0, 1], got None"),
@@ -413,3 +414,61 @@ def test_a_limit_inside_another_does_not_end_it(inner: float) -> None:
     with pytest.raises(OutOfTime), time_limit(0.2):
         call()
     assert time.perf_counter() - started < 3
+
+
+class Slow:
+    """A reward that takes 5 ms a call, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, completion: str, example: Example) -> float:
+        self.calls += 1
+        time.sleep(0.005)
+        return exact(completion, example)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_slow_reward_is_told_of_before_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "PATIENCE", 0.2)
+    slow, told = Slow(), []
+
+    def tell(line: str) -> None:
+        told.append((line, slow.calls))
+
+    task = replace(SOUND, rewards={"mine": (slow, 1.0)})
+    lint_rewards(task, 5, tell=tell)
+    ((line, before),) = told
+    found = re.fullmatch(
+        r"mine takes [5-9] ms a call: ([\d,]+) calls of each scorer, up to about [1-9] s; --n 1 .*", line
+    )
+    assert found is not None
+    assert before == pace.GOLDS
+    assert slow.calls - before == pytest.approx(int(found[1]), rel=0.15)
+    told.clear()
+    slow.calls = 0
+    inspect_task(task, 5, tell=tell)
+    ((line, before),) = told
+    assert line.startswith("mine takes ")
+    assert before == pace.GOLDS
+    monkeypatch.setattr(pace, "PATIENCE", 30.0)
+    lint_rewards(task, 2, tell=tell)
+    inspect_task(replace(task, examples=lambda split, n, seed: iter(())), 2, tell=tell)
+    assert len(told) == 1
+
+
+def test_what_is_given_up_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONGEST_CALL", 0.05)
+
+    def hangs(completion: str, example: Example) -> float:
+        time.sleep(9)
+        return 1.0
+
+    found = pace.pace_of({"hangs": hangs, "raises": lambda *_: 1 / 0}, [*sums("train", 2, 0)], 10)
+    assert (found.expected(1000), found.within(1.0, 1000), found.warning(1000, 1000)) == (0.0, 1000, None)
+
+
+def test_luck_with_few_examples_is_no_hack() -> None:
+    task = load_task("datetime_extraction_plain")
+    assert "the most frequent answer, always" in hacked_by(lint_rewards(task, 1, timed=False))
+    assert lint_rewards(task, 1, timed=False, chance=False).findings == []

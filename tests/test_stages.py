@@ -130,7 +130,7 @@ def test_a_stage_that_fails_isnt_done(make: Callable[..., Run], task_file: Path)
     run = make()
     text = task_file.read_text(encoding="utf-8")
     task_file.write_text(text.replace('"test": 100', '"test": 3'), encoding="utf-8")
-    assert "has 3 examples for data.test, the recipe wants 60" in str(refusal(run, "data"))
+    assert "test has 3 examples, and data.test wants 60" in str(refusal(run, "data"))
     task_file.write_text(text, encoding="utf-8")
     ensure(run, "data", quiet)
     assert len(read_examples(run.dir / "data" / "test.jsonl")) == 60
@@ -139,8 +139,11 @@ def test_a_stage_that_fails_isnt_done(make: Callable[..., Run], task_file: Path)
 def test_too_few_training_examples_are_found_before_the_training(make: Callable[..., Run]) -> None:
     error = refusal(make(data={"sft": 90, "grpo": 20, "test": 4}), "data")
     assert str(error).startswith(
-        "task 'word' has 10 examples for data.grpo, the recipe wants 20; ask for fewer, or see"
+        "task 'word': train has 100 examples; data.sft takes the first 90, so 10 are left for data.grpo (20 wanted); "
+        "ask for fewer, or give the task more; `toolkit task check "
     )
+    error = refusal(make(data={"sft": 101, "grpo": 20, "test": 4}), "data")
+    assert "train has 100 examples, and data.sft wants 101; ask for fewer" in str(error)
 
 
 def test_an_unknown_reward_is_found_before_the_training(make: Callable[..., Run]) -> None:

@@ -145,7 +145,7 @@ def test_a_metric_that_can_be_cheated(reward: Callable[[str, Example], float], s
             replace(HEALTHY, rewards={"cracks": (cracks, 1.0)}),
             "train-0-0: cracks raised IndexError (string index out of",
         ),
-        (replace(HEALTHY, rewards={"leaves": (leaves, 1.0)}), "train-0-0: leaves raised SystemExit (0) on '"),
+        (replace(HEALTHY, rewards={"leaves": (leaves, 1.0)}), f"train-0-0: leaves raised SystemExit (0; {__file__}:"),
         (replace(HEALTHY, examples=leaves), "train: building raised SystemExit: 0"),
         (changed(with_(answers=())), "train-0-0: an example needs answers, none of them blank, got ()"),
         (
@@ -264,3 +264,21 @@ def test_anything_else_breaks_the_contract(score: Any) -> None:
     example = Example("a", ({"role": "user", "content": "?"},), ("1",))
     with pytest.raises(BrokenReward, match=r"must give a number within \[0, 1\], got "):
         score_of(lambda completion, example: score, "", example)
+
+
+def test_a_reward_of_another_signature_is_told_what_a_reward_is() -> None:
+    def theirs(completions: list[str], **kw: Any) -> list[float]:  # TRL's
+        return [1.0]
+
+    (line,) = check_task(replace(HEALTHY, rewards={"theirs": (theirs, 1.0)}), n=5)  # type: ignore[dict-item]
+    assert "theirs raised TypeError (" in line
+    assert "takes 1 positional argument but 2 were given; a reward is `def f(completion: str, example: Example)" in line
+
+
+def test_an_error_inside_a_reward_has_its_line() -> None:
+    with pytest.raises(
+        BrokenReward, match=r"raised IndexError \(string index out of range; .*test_task_check\.py:\d+\)$"
+    ):
+        score_of(cracks, "", next(sums("train", 1, 0)))
+    with pytest.raises(BrokenReward, match=r"raised TypeError \(.*test_task_check\.py:\d+\)$"):
+        score_of(lambda completion, example: float(None), "", next(sums("train", 1, 0)))  # type: ignore[arg-type]

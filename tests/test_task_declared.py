@@ -50,7 +50,7 @@ def task(tmp_path: Path) -> Task:
 
 
 def test_a_yaml_task_is_healthy(task: Task) -> None:
-    assert check_task(task) == []
+    assert [line for line in check_task(task) if "fell to its share" not in line] == [], "20 groups are few"
     assert {name: weight for name, (_, weight) in task.rewards.items()} == {"tag_format": 0.1, "number": 1.0}
 
 
@@ -222,6 +222,23 @@ def test_few_groups_may_leave_a_split_empty_and_the_check_says_how_to_mend_it(tm
     assert "split: COLUMN" in found
     shares = load_task(write(tmp_path, f"{YAML}shares: {{test: 0}}\n", f"a,b,total,steps,kind\n{rows}"))
     assert not [line for line in check_task(shares) if "share of" in line]
+
+
+def test_shares_far_from_what_was_asked_for_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"{a},{b},{a + b},s,odd\n" for a in range(6) for b in range(20))
+    path = write(tmp_path, f"{YAML}shares: {{validation: 0.2, test: 0.3}}\n", f"a,b,total,steps,kind\n{rows}")
+    task = load_task(path)
+    counts = {split: len(list(task.examples(split, 999, 0))) for split in SPLITS}
+    assert sum(counts.values()) == 120
+    shares = {"train": 0.5, "validation": 0.2, "test": 0.3}
+    found = [line for line in check_task(task) if "its share of" in line]
+    wrong = {split for split, n in counts.items() if n in (0, 20) or not 1 / 1.5 <= n / 120 / shares[split] <= 1.5}
+    assert {line.partition(":")[0] for line in found} == wrong != set()
+    why = ": each of the 6 groups is dealt whole, by a hash; name the splits in a column (split: COLUMN), or have more"
+    assert all(f"its share of {shares[line.partition(':')[0]]:.0%}{why}" in line for line in found)
+    many = "".join(f"{a},{b},{a + b},s,odd\n" for a in range(300) for b in range(2))
+    task = load_task(write(tmp_path, f"{YAML}", f"a,b,total,steps,kind\n{many}"))
+    assert not [line for line in check_task(task) if "its share of" in line]
 
 
 @pytest.mark.parametrize(("cell", "bad"), [("total", True), ("unused", False)])

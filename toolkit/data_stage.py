@@ -7,14 +7,14 @@ something depends on the data they are built anew; from then on what would read 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from eval.files import write_json
 from rewards.core import UserError
-from tasks.base import Split
+from tasks.base import Split, Task
 from tasks.registry import load_task, task_files
 from tasks.tables.source import content_hash
 from toolkit.config import DataConfig, Recipe
@@ -50,14 +50,47 @@ def build(recipe: Recipe, folder: Path) -> dict[str, Any]:
     held_out: tuple[tuple[Split, int], ...] = (("validation", recipe.data.validation), ("test", recipe.data.test))
     for split, n in held_out:
         counts[split] = write_lines(folder / f"{split}.jsonl", example_lines(task, split, n, recipe.seed))
-    for name, wanted in recipe.data.model_dump().items():
-        if counts[name] != wanted:
-            raise UserError(
-                f"task {task.name!r} has {counts[name]} examples for data.{name}, the recipe wants {wanted}; "
-                f"ask for fewer, or see `toolkit task check {recipe.task}`"
-            )
+    _refuse_few(recipe, task, {**counts, "train": counts["sft"] + counts["grpo"]})
     hashes = {name: file_hash(folder / f"{name}.jsonl") for name in counts}
     return {**counts, "task": task.name, "version": task.version, "hashes": hashes}
+
+
+def refuse_unbuildable(recipe: Recipe) -> None:
+    """Raise UserError for data that `build` would refuse. Writes nothing; a task that can begin anywhere is fast."""
+    from toolkit.training.rollouts import weighted_rewards
+
+    assert recipe.task is not None
+    assert isinstance(recipe.data, DataConfig)
+    task = load_task(recipe.task)
+    weighted_rewards(task, recipe.rewards)
+    wanted: tuple[tuple[Split, int], ...] = (
+        ("train", recipe.data.sft + recipe.data.grpo),
+        ("validation", recipe.data.validation),
+        ("test", recipe.data.test),
+    )
+    _refuse_few(recipe, task, {split: _count(task, split, n, recipe.seed) for split, n in wanted})
+
+
+def _count(task: Task, split: Split, n: int, seed: int) -> int:
+    """How many of n examples the split has."""
+    if n and task.examples_from is not None and any(True for _ in task.examples_from(split, n - 1, 1, seed)):
+        return n
+    return sum(1 for _ in task.examples(split, n, seed))
+
+
+def _refuse_few(recipe: Recipe, task: Task, there: Mapping[str, int]) -> None:
+    """Raise UserError where a split has fewer examples than the recipe wants of it. there: by split."""
+    assert isinstance(recipe.data, DataConfig)
+    mend = f"ask for fewer, or give the task more; `toolkit task check {recipe.task}` counts each split"
+    of, sft, grpo, train = f"task {task.name!r}", recipe.data.sft, recipe.data.grpo, there["train"]
+    if train < sft:
+        raise UserError(f"{of}: train has {train} examples, and data.sft wants {sft}; {mend}")
+    if train < sft + grpo:
+        left = f"data.sft takes the first {sft}, so {train - sft} are left for data.grpo ({grpo} wanted)"
+        raise UserError(f"{of}: train has {train} examples; {left}; {mend}")
+    for split, wanted in (("validation", recipe.data.validation), ("test", recipe.data.test)):
+        if there[split] < wanted:
+            raise UserError(f"{of}: {split} has {there[split]} examples, and data.{split} wants {wanted}; {mend}")
 
 
 def source_hashes(recipe: Recipe) -> dict[str, str]:

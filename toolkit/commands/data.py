@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,14 @@ def data_build(
 
     chosen = load_task(task)
     refuse_input(out, "--out", task_files(task))
+    lines = iter(example_lines(chosen, checked_split(split), n, seed))
+    if (first := next(lines, None)) is None:  # before it takes the place of a file that has some
+        raise UserError(
+            f"task {chosen.name!r} has no examples in split {split!r}; choose another with --split, "
+            f"or see `toolkit task check {task}`"
+        )
     try:
-        written = write_lines(out, example_lines(chosen, checked_split(split), n, seed))
+        written = write_lines(out, chain([first], lines))
     except OSError as error:
         raise UserError(f"{out}: can't be written: {error.strerror}") from error
     note_fewer(chosen.name, split, written, n)

@@ -21,15 +21,17 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check drivers, packages, memory and disk against a recipe. Exits with 0 if it can run here, else 14."""
+    from dataclasses import replace
+
     from toolkit.config import load_recipe
     from toolkit.doctor.checks import diagnose
     from toolkit.doctor.gather import gather, nvidia
-    from toolkit.doctor.needs import needs_of
+    from toolkit.doctor.needs import needs_of, unread
     from toolkit.doctor.report import lines, to_json
     from toolkit.models import cache_dir
 
     recipe = load_recipe(config, overrides or [])
-    needs = needs_of(recipe, has_gpu=bool(nvidia()[2]))
+    needs = replace(needs_of(recipe, has_gpu=bool(nvidia()[2])), unread=unread(recipe))
     say("trying each package in a process of its own: half a minute or so")
     extra = ["bitsandbytes", "flash_attn", "xformers"] if recipe.model.backend == "unsloth" else []
     facts = gather([*needs.packages, *extra], {"run": recipe.output, "cache": cache_dir()})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewards.core import ExitCode, UserError
-from toolkit.commands.shared import Json, Seed, SplitName, checked_split, print_json
+from toolkit.commands.shared import Json, Seed, SplitName, checked_split, print_json, say
 
 if TYPE_CHECKING:
     from eval.tables import Grid
@@ -45,7 +45,7 @@ def rewards_lint(
 
     chosen = load_task(task)
     chosen = replace(chosen, rewards=weighted_rewards(chosen, _weights(weight or [])))
-    report = lint_rewards(chosen, n, seed, checked_split(split), max_share)
+    report = lint_rewards(chosen, n, seed, checked_split(split), max_share, tell=say)
     if as_json:
         print_json(report.to_json())
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewards.core import ExitCode, UserError
-from toolkit.commands.shared import Json, Seed, print_json
+from toolkit.commands.shared import Json, Seed, print_json, say
 
 if TYPE_CHECKING:
     from tasks.check import TaskReport
@@ -38,7 +38,7 @@ def task_check(
     from tasks.check import inspect_task
     from tasks.registry import load_task
 
-    report = inspect_task(load_task(task), n, seed)
+    report = inspect_task(load_task(task), n, seed, say)
     if as_json:
         counts = {
             split: {

@@ -89,7 +89,10 @@ def _preflights(run: Any, stages: list[str], tell: Callable[[str], None]) -> Non
 
 
 def _say_where(trained: Any, stage: str, further: str) -> None:
-    say(f"what was trained: {trained.dir / stage} (its log: {trained.dir / 'logs' / stage}.log)")
+    from toolkit.training.backends import trained_dir
+
+    left = trained_dir(trained.dir / stage, trained.recipe.model.tuning)  # what --model takes
+    say(f"what was trained: {left} (its log: {trained.dir / 'logs' / stage}.log)")
     say(f"next: {further}")
 
 

@@ -35,7 +35,7 @@ class Diagnosis:
 
 def diagnose(facts: Facts, needs: Needs) -> Diagnosis:
     """Check the machine against what the recipe needs."""
-    checks = (system, packages, versions, gpu_checks, model, memory, disk, speed)
+    checks = (system, packages, versions, gpu_checks, model, data, memory, disk, speed)
     return Diagnosis(tuple(finding for check in checks for finding in check(facts, needs)))
 
 
@@ -116,6 +116,12 @@ def model(facts: Facts, needs: Needs) -> Iterator[Finding]:
         yield found("model", "size-unknown", reference=reference)
     else:
         yield fine("model", f"{reference}, {needs.size.parameters / 1e6:.0f}M parameters")
+
+
+def data(facts: Facts, needs: Needs) -> Iterator[Finding]:
+    """Can the task and its table, or the file of conversations, be read?"""
+    if needs.unread is not None:
+        yield found("data", "data-unread", reason=needs.unread)
 
 
 def memory(facts: Facts, needs: Needs) -> Iterator[Finding]:

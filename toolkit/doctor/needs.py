@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rewards.core import UserError
-from toolkit.config import DataConfig, Recipe
+from tasks.registry import load_task, task_files
+from tasks.tables.source import refuse_absent
+from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.doctor.sizes import Size, size_of_directory, size_of_gguf, size_of_name
 from toolkit.models import converted, files_of_package, install_line, joined_file, resolve_model
 from toolkit.planning.memory import (
@@ -35,7 +37,7 @@ class Needs:
 
     training, engine: GiB of memory by part, for a device of the kind asked for; run, cache: GiB of disk by part.
     size: None when the model's size is unknown, and then the estimates are empty. token_work: tokens in training.
-    missing: what stands in the way of loading the model.
+    missing: what stands in the way of loading the model; unread: the same of the task or the data, where looked at.
     """
 
     recipe: Recipe
@@ -49,6 +51,7 @@ class Needs:
     run: Parts = field(default_factory=dict)
     cache: Parts = field(default_factory=dict)
     token_work: float = 0.0
+    unread: str | None = None
 
 
 def needs_of(recipe: Recipe, has_gpu: bool) -> Needs:
@@ -88,6 +91,20 @@ def _packages(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "vllm", "grpo.vllm"
     if recipe.model.reference.startswith("package:") or recipe.model.reference.endswith(".gguf"):
         yield "gguf", "a model in a GGUF file"
+
+
+def unread(recipe: Recipe) -> str | None:
+    """Why the recipe's task or its data can't be read. Runs a task that is a Python file; asks the hub nothing."""
+    try:
+        if recipe.task is not None:
+            load_task(recipe.task)
+            for path in task_files(recipe.task):
+                refuse_absent(str(path))
+        if isinstance(recipe.data, ConversationsConfig):
+            refuse_absent(recipe.data.path)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def gpu_purpose(recipe: Recipe, stages: Sequence[str] = ("sft", "grpo")) -> tuple[str | None, str]:

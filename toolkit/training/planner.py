@@ -14,8 +14,10 @@ from eval.prompts import render_prompts
 from rewards.core import UserError
 from toolkit.config import ConversationsConfig, DataConfig, Recipe
 from toolkit.data import read_examples
+from toolkit.data_stage import refuse_unbuildable
 from toolkit.doctor.needs import GIB, model_size, needs_of
 from toolkit.doctor.sizes import Size
+from toolkit.looking import as_found, has_data
 from toolkit.models import HUB_ID, ResolvedModel, resolve_model
 from toolkit.planning.fits import grpo_batch, mean_pass, refuse_unfit, room
 from toolkit.planning.machine import Device, device
@@ -41,10 +43,17 @@ class Rows:
     source: str
 
 
+class NoRows(Exception):
+    """The task gives no example; why not is among the problems."""
+
+
 def make_plan(recipe: Recipe, name: str) -> Plan:
     """The plan on this machine; name: what to call the recipe. Trains nothing and loads no weights."""
-    run = Run(recipe.output.expanduser(), recipe)
     here = device()
+    try:
+        run = as_found(recipe)
+    except UserError as error:  # what is there is another's: no figure of it would be this recipe's
+        return Plan(name, here, recipe.model.reference, "not looked at", (), (str(error),))
     size, missing, _ = model_size(recipe.model.reference)
     if missing is not None:
         problem = f"model {recipe.model.reference}: {missing}"
@@ -54,8 +63,11 @@ def make_plan(recipe: Recipe, name: str) -> Plan:
     said += f", tuning {recipe.model.tuning}, backend {recipe.model.backend}"
     if size is None or resolved is None:
         rows = "unknown until the model is here: training fetches it"
-        return Plan(name, here, said, rows, (), tuple(_problems(recipe, size, here, resolved, None)))
-    rows_found = rows_of(run, resolved)
+        return Plan(name, here, said, rows, (), tuple(_problems(run, size, here, resolved, None)))
+    try:
+        rows_found = rows_of(run, resolved)
+    except NoRows:
+        return Plan(name, here, said, "none", (), tuple(_problems(run, size, here, resolved, None)))
     model = _shape(resolved.path, recipe.model.tuning == "full")
     stages = []
     if recipe.sft is not None:
@@ -65,7 +77,7 @@ def make_plan(recipe: Recipe, name: str) -> Plan:
     if recipe.grpo is not None:
         stages.append(_grpo(run, size, here, model, rows_found))
     stages += _evaluations(run, size, here)
-    problems = tuple(_problems(recipe, size, here, resolved, rows_found))
+    problems = tuple(_problems(run, size, here, resolved, rows_found))
     return Plan(name, here, said, rows_found.source, tuple(stages), problems)
 
 
@@ -104,12 +116,14 @@ def rows_of(run: Run, resolved: ResolvedModel) -> Rows:
         lengths = lengths_of(Dataset.from_file(str(prepared.dir / "train.arrow")))
         return Rows(lengths, lengths, len(lengths), f"all {len(lengths):,} of {recipe.data.path}")
     stored = run.dir / "data" / "sft.jsonl"
-    if stored.is_file():
+    if has_data(run):
         examples, source = read_examples(stored)[:SAMPLED], f"of {stored}"
     else:
         wanted = min(SAMPLED, recipe.data.sft)
         examples = list(islice(task_of(recipe).examples("train", wanted, recipe.seed), wanted))
         source = "that the task gives"
+        if not examples:
+            raise NoRows
     tokenizer = tokenizer_for(resolved.adapter or resolved.path, recipe.model.chat_template)
     if recipe.sft is None:
         prompts = list(map(len, render_prompts(tokenizer, [each.messages for each in examples])))
@@ -254,10 +268,10 @@ def _evaluations(run: Run, size: Size, here: Device) -> list[StagePlan]:
 
 
 def _problems(
-    recipe: Recipe, size: Size | None, here: Device, resolved: ResolvedModel | None, rows: Rows | None
+    run: Run, size: Size | None, here: Device, resolved: ResolvedModel | None, rows: Rows | None
 ) -> list[str]:
     """Why the run can't be: what it would be refused for when a stage starts."""
-    found = []
+    recipe, found = run.recipe, []
     if resolved is not None:
         try:
             refuse_other_adapter(recipe, resolved)
@@ -268,7 +282,12 @@ def _problems(
             continue
         lengths: Sequence[int] = () if rows is None else rows.lengths if stage == "sft" else rows.prompts
         try:
-            refuse_unfit(recipe, stage, size, here, lengths, lowered(recipe.output.expanduser(), stage, here.name))
+            refuse_unfit(recipe, stage, size, here, lengths, lowered(run.dir, stage, here.name))
+        except UserError as error:
+            found.append(str(error))
+    if isinstance(recipe.data, DataConfig) and not has_data(run):
+        try:
+            refuse_unbuildable(recipe)
         except UserError as error:
             found.append(str(error))
     return found

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from eval.progress import say
 from eval.shown import percent
 from tasks.base import Task
-from tasks.lint import LintReport, lint_rewards
+from tasks.lint import LintReport, lint_pace, lint_rewards
+from tasks.pace import clock
 from toolkit.data import sample_examples
 from toolkit.doctor.findings import Finding, fine
 from toolkit.rundir import Run
@@ -17,6 +19,8 @@ from toolkit.training.preflight_messages import found
 from toolkit.training.rollouts import weighted_rewards
 
 LINTED = 48  # examples: half a second
+LEAST = 2  # of slow rewards: one example has no other's answer
+LINT_SECONDS = 10.0  # that slow rewards may take for their examples, beyond the least
 SHOWN = 4  # findings of the lint; `toolkit rewards lint` shows all
 SLOW_STEP = 5.0  # seconds of a step that scoring may take unremarked
 ALL_DEAD = 0.95
@@ -28,12 +32,17 @@ def check_rewards(run: Run, stage: str) -> Iterator[Finding]:
     Without a section grpo nothing learns from the rewards: what can be hacked is then a warning.
     """
     recipe = run.recipe
-    examples = sample_examples(run.dir / "data" / f"{stage}.jsonl", LINTED)
-    task = task_of(recipe)
+    path, task = run.dir / "data" / f"{stage}.jsonl", task_of(recipe)
+    examples = sample_examples(path, LINTED)
     checked = replace(
         task, rewards=weighted_rewards(task, recipe.rewards), examples=lambda split, n, seed: iter(examples)
     )
-    report = lint_rewards(checked, LINTED, recipe.seed, timed=False)
+    pace, enough = lint_pace(checked, examples), len(examples)
+    if few := (n := max(LEAST, pace.within(LINT_SECONDS, enough))) < enough:
+        examples = sample_examples(path, n)
+        takes = f"which takes up to about {clock(pace.expected(len(examples)))}"
+        say(f"{pace.slowest}: the rewards meet {len(examples)} examples, not {enough}, {takes}")
+    report = lint_rewards(checked, LINTED, recipe.seed, timed=False, chance=not few)
     values = {"task": recipe.task}
     for line in report.problems[:SHOWN]:
         yield found("rewards", "reward-unsound", finding=line, **values)
