@@ -446,7 +446,7 @@ def test_a_scan_under_other_weights_judges_nothing(make: Make) -> None:
     (cause,) = [each.cause for each in findings_of(run, "grpo") if each.check == "groups"]
     assert cause == (
         "the stored scan was judged under other weights of the rewards; `toolkit scan CONFIG --prompts 1 --samples 8 "
-        "--temperature 1` judges it again, without asking"
+        "--temperature 1.0` judges it again, without asking"
     )
 
 
