@@ -374,23 +374,31 @@ def test_a_scan_by_hand_stands_for_the_runs_where_it_tells_as_much(
     assert line == again * (has.format(**report) + "GRPO goes by 8, 4 or more, at 1")
 
 
-@pytest.mark.parametrize(("prompts", "samples"), [(4, 2), (8, 2)])
-def test_a_scan_by_hand_of_other_numbers_makes_room(
-    tmp_path: Path, prompts: int, samples: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One of fewer prompts, and one that was killed half way: its records are there, its report isn't."""
+def with_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with its data, whose model is a script of four samples for each prompt of GRPO: two right, two wrong."""
     from toolkit.models import ResolvedModel
-    from toolkit.scan import scan
     from toolkit.stages import ensure
 
     file = tmp_path / "numbers.py"
     file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
     data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
-    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data, eval={"engine": "scripted"})
+    run: Run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data, eval={"engine": "scripted"})
     ensure(run, "data", print)
     rows = [{"id": f"train-{i}", "completion": str(i * (n % 2))} for i in range(5, 13) for n in range(4)]
     (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    return run
+
+
+@pytest.mark.parametrize(("prompts", "samples"), [(4, 2), (8, 2)])
+def test_a_scan_by_hand_of_other_numbers_makes_room(
+    tmp_path: Path, prompts: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of fewer prompts, and one that was killed half way: its records are there, its report isn't."""
+    from toolkit.scan import scan
+    from toolkit.stages import ensure
+
+    run = with_a_script(tmp_path, monkeypatch)
     scan(run, prompts, samples, None, None)
     if prompts == 8:
         (run.dir / "scan" / "report.json").unlink()
@@ -409,18 +417,9 @@ def test_a_scan_by_hand_of_other_numbers_makes_room(
 
 def test_a_scan_is_judged_under_other_weights_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from eval import runner
-    from toolkit.models import ResolvedModel
     from toolkit.scan import scan, stored_scan
-    from toolkit.stages import ensure
 
-    file = tmp_path / "numbers.py"
-    file.write_text(TASK_FILE.format(strip=""), encoding="utf-8")
-    data = {"sft": 5, "grpo": 8, "validation": 1, "test": 1}
-    run = run_with(tmp_path, [0.1, 0.9], task=str(file), data=data, eval={"engine": "scripted"})
-    ensure(run, "data", print)
-    rows = [{"id": f"train-{i}", "completion": str(i * (n % 2))} for i in range(5, 13) for n in range(4)]
-    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    monkeypatch.setattr("toolkit.stages.resolve_model", lambda reference: ResolvedModel(tmp_path / "said.jsonl"))
+    run = with_a_script(tmp_path, monkeypatch)
     first = scan(run, 8, 4, None, None)
     (name,) = first.weights
     monkeypatch.setattr(runner, "load_engine", lambda *_: pytest.fail("an engine was loaded"))

@@ -156,7 +156,7 @@ def _again(run: Run, stage: str) -> str | None:
         errors = read_summary(summary.parent).overall.statuses["error"]
         return f"the engine failed on {errors} of its answers" if errors else None
     facts = run.facts(stage)
-    if stage == "compare" and facts.get("of", _compared(run)) != _compared(run):
+    if "of" in facts and facts["of"] != _compared(run):  # of a comparison, since it is kept
         return "another evaluation stands in the place of one of the two"
     return "the two were not comparable" if facts.get("verdict") == "not comparable" else None
 

@@ -5,7 +5,7 @@ the run's own mean (at_least, at_most: limit bound). With alpha 0.05:
 
 - pass: the claim is shown: one-sided p <= alpha / 2; the interval at 1 - alpha lies beyond the limit.
 - fail: the opposite is shown: one-sided p, after Holm over all gates of the file, <= alpha / 2.
-  Of run - baseline with limit 0, p is also half of the sign-flip test's, where that is more: as `eval.compare` tests.
+  Of run - baseline with limit 0, p is at least half of sign flips' and of exact McNemar's: as `eval.compare` tests.
 - inconclusive: neither; more examples would tell.
 
 The whole fails when a gate fails, passes when all pass. So a run for which every claim is true fails with probability
